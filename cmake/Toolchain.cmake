@@ -1,0 +1,22 @@
+# Compiler, linker and warning settings that hold for every target.
+
+find_program(CCACHE_PROGRAM ccache)
+if(CCACHE_PROGRAM)
+  set(CMAKE_C_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
+endif()
+
+find_program(MOLD_PROGRAM mold)
+if(MOLD_PROGRAM)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+add_compile_options(-Wall -Wextra -Wno-unused-parameter -fno-omit-frame-pointer -fdiagnostics-color=auto)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
+  add_compile_options(-Wthread-safety -Werror=thread-safety)
+endif()
+
+if(LOCKSTEP_SANITIZER)
+  add_compile_options(-fsanitize=${LOCKSTEP_SANITIZER} -g -O1)
+  add_link_options(-fsanitize=${LOCKSTEP_SANITIZER})
+endif()
