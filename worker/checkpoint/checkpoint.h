@@ -1,0 +1,66 @@
+#ifndef LOCKSTEP_WORKER_CHECKPOINT_CHECKPOINT_H_
+#define LOCKSTEP_WORKER_CHECKPOINT_CHECKPOINT_H_
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/checkpoint/llama_config.h"
+#include "worker/checkpoint/safetensors_file.h"
+
+namespace lockstep::worker {
+
+struct ExpectedTensor {
+  std::string name;
+  std::vector<int64_t> shape;
+};
+
+// The tensors of a LlamaForCausalLM with Hugging Face's names, in the order in which the model uses
+// them. Without lm_head.weight where the embedding is tied.
+std::vector<ExpectedTensor> ExpectedTensors(const LlamaConfig& config);
+
+// A model directory's weights: model.safetensors, or the shards that model.safetensors.index.json
+// names. Opening maps the files and compares every tensor's name, shape and type with the
+// configuration; it reads no weights, so it takes milliseconds. Thread-safe.
+class Checkpoint {
+ public:
+  // NOT_FOUND, INVALID_ARGUMENT or DATA_LOSS, naming file and tensor: a file, shard or tensor that
+  // is missing, superfluous, misshaped, of another type than float32, float16 and bfloat16, or
+  // truncated. Ignored are rotary_emb.inv_freq buffers and the lm_head.weight of a tied model.
+  static absl::StatusOr<Checkpoint> Open(const std::filesystem::path& model_dir,
+                                         const LlamaConfig& config);
+
+  // A tensor of ExpectedTensors; aborts for another name.
+  const StoredTensor& tensor(const std::string& name) const;
+  // Gives the memory of a part of a tensor's data back; see SafetensorsFile::Release.
+  void Release(const std::string& name, const std::byte* begin, const std::byte* end) const;
+
+  // Bytes of all tensors that the model uses.
+  int64_t num_bytes() const { return num_bytes_; }
+
+ private:
+  struct Location {
+    const SafetensorsFile* file = nullptr;
+    const StoredTensor* tensor = nullptr;
+  };
+
+  absl::Status OpenFiles(const std::filesystem::path& model_dir);
+  absl::Status OpenShards(const std::filesystem::path& index_path);
+  absl::Status AddFile(const std::filesystem::path& path);
+  absl::Status CheckTensors(const LlamaConfig& config);
+  absl::Status CheckTensor(const ExpectedTensor& expected);
+
+  std::filesystem::path source_;  // the single file or the index, for errors
+  std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  std::map<std::string, Location> tensors_;
+  int64_t num_bytes_ = 0;
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_CHECKPOINT_CHECKPOINT_H_

@@ -1,0 +1,130 @@
+#include "worker/checkpoint/json_fields.h"
+
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::worker {
+
+using Json = nlohmann::json;
+
+std::string ShortJson(const Json& value) {
+  constexpr size_t kMaxLength = 80;
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+  if (text.size() > kMaxLength) text = absl::StrCat(text.substr(0, kMaxLength), "...");
+  return text;
+}
+
+JsonFields::JsonFields(const Json& object, std::string source)
+    : object_(object), source_(std::move(source)) {}
+
+const Json* JsonFields::Find(const char* name) const {
+  const auto it = object_.find(name);
+  return it == object_.end() || it->is_null() ? nullptr : &*it;
+}
+
+void JsonFields::Fail(const std::string& message) {
+  if (!status_.ok()) return;
+  status_ = absl::InvalidArgumentError(absl::StrCat(source_, ": ", message));
+}
+
+void JsonFields::Fail(const absl::Status& status) {
+  if (status_.ok()) status_ = status;
+}
+
+void JsonFields::Fail(const char* name, const std::string& expected) {
+  const Json* value = Find(name);
+  if (value == nullptr) {
+    Fail(absl::StrCat("field ", name, " is missing; ", expected));
+  } else {
+    Fail(absl::StrCat("field ", name, " is ", ShortJson(*value), "; ", expected));
+  }
+}
+
+std::optional<int64_t> JsonFields::AsInteger(const Json& value) const {
+  if (value.is_number_unsigned()) {
+    const auto number = value.get<uint64_t>();
+    if (number > static_cast<uint64_t>(INT64_MAX)) return std::nullopt;
+    return static_cast<int64_t>(number);
+  }
+  if (value.is_number_integer()) return value.get<int64_t>();
+  if (value.is_number_float()) {  // 4096.0, as some converters write
+    const double number = value.get<double>();
+    if (std::abs(number) < 9e15 && std::nearbyint(number) == number) {
+      return static_cast<int64_t>(number);
+    }
+  }
+  return std::nullopt;
+}
+
+int64_t JsonFields::RequiredInteger(const char* name, int64_t min, int64_t max) {
+  if (!Has(name)) Fail(name, "a Llama checkpoint has it");
+  return Integer(name, min, min, max);
+}
+
+int64_t JsonFields::Integer(const char* name, int64_t default_value, int64_t min, int64_t max) {
+  const Json* value = Find(name);
+  if (value == nullptr) return default_value;
+  const std::optional<int64_t> number = AsInteger(*value);
+  if (!number || *number < min || *number > max) {
+    Fail(name, absl::StrCat("it must be an integer from ", min, " to ", max));
+    return min;
+  }
+  return *number;
+}
+
+double JsonFields::RequiredNumber(const char* name, double min, double max) {
+  if (!Has(name)) Fail(name, "this rope type needs it");
+  return Number(name, min, min, max);
+}
+
+double JsonFields::Number(const char* name, double default_value, double min, double max) {
+  const Json* value = Find(name);
+  if (value == nullptr) return default_value;
+  const double number = value->is_number() ? value->get<double>() : NAN;
+  if (!(number >= min && number <= max)) {
+    Fail(name, absl::StrCat("it must be a number from ", min, " to ", max));
+    return min;
+  }
+  return number;
+}
+
+bool JsonFields::Bool(const char* name, bool default_value) {
+  const Json* value = Find(name);
+  if (value == nullptr) return default_value;
+  if (!value->is_boolean()) {
+    Fail(name, "it must be true or false");
+    return default_value;
+  }
+  return value->get<bool>();
+}
+
+std::string JsonFields::String(const char* name, std::string_view default_value) {
+  const Json* value = Find(name);
+  if (value == nullptr) return std::string(default_value);
+  if (!value->is_string()) {
+    Fail(name, "it must be a string");
+    return std::string(default_value);
+  }
+  return value->get<std::string>();
+}
+
+std::vector<int64_t> JsonFields::Integers(const char* name, int64_t min, int64_t max) {
+  const Json* value = Find(name);
+  if (value == nullptr) return {};
+  const Json list = value->is_array() ? *value : Json::array({*value});
+  std::vector<int64_t> numbers;
+  for (const Json& entry : list) {
+    const std::optional<int64_t> number = AsInteger(entry);
+    if (!number || *number < min || *number > max) {
+      Fail(name,
+           absl::StrCat("it must be an integer from ", min, " to ", max, ", or a list of them"));
+      return {};
+    }
+    numbers.push_back(*number);
+  }
+  return numbers;
+}
+
+}  // namespace lockstep::worker

@@ -1,0 +1,20 @@
+#ifndef LOCKSTEP_WORKER_CHECKPOINT_ROPE_CONFIG_H_
+#define LOCKSTEP_WORKER_CHECKPOINT_ROPE_CONFIG_H_
+
+#include <cstdint>
+#include <string_view>
+
+#include "worker/checkpoint/json_fields.h"
+#include "worker/checkpoint/llama_config.h"
+
+namespace lockstep::worker {
+
+// Reads the RoPE parameters from a config.json in either spelling: `rope_scaling` with `rope_theta`
+// beside it, or transformers 5's `rope_parameters` with everything inside. Errors are recorded in
+// `config`.
+RopeParameters ReadRopeParameters(JsonFields& config, const std::string& source,
+                                  int64_t max_position_embeddings);
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_CHECKPOINT_ROPE_CONFIG_H_
