@@ -1,0 +1,33 @@
+#ifndef LOCKSTEP_WORKER_KERNELS_CPU_GEMM_DRIVER_H_
+#define LOCKSTEP_WORKER_KERNELS_CPU_GEMM_DRIVER_H_
+
+#include <cstdint>
+
+#include "worker/kernels/cpu/kernel_table.h"
+#include "worker/kernels/kernel_context.h"
+
+namespace lockstep::worker::cpu {
+
+// One product out = x · weightᵀ + bias over raw memory; strides in elements.
+struct GemmProblem {
+  const void* x;  // [num_rows, depth], of the weight's type
+  int64_t x_stride;
+  int64_t num_rows;
+  int64_t num_decode_rows;  // leading rows for the decode kernel
+  const void* weight;       // packed panels (packed_layout.h)
+  ElementType weight_type;
+  int64_t num_columns;  // output features
+  int64_t depth;        // input features
+  int64_t padded_depth;
+  const float* bias;  // [num_columns] or null
+  void* out;          // [num_rows, num_columns]
+  ElementType out_type;
+  int64_t out_stride;
+};
+
+// Blocks the product for the caches and spreads the panels over the context's threads.
+void RunGemm(KernelContext& context, const GemmProblem& problem);
+
+}  // namespace lockstep::worker::cpu
+
+#endif  // LOCKSTEP_WORKER_KERNELS_CPU_GEMM_DRIVER_H_

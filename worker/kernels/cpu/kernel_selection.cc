@@ -1,0 +1,135 @@
+#include "worker/kernels/cpu/kernel_selection.h"
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::worker::cpu {
+namespace {
+
+constexpr const char* kTypeNames[] = {"float32", "float16", "bfloat16"};
+constexpr int64_t kCheckDepth = 3 * kDepthMultiple;
+
+KernelTable WithBFloat16Gemm(KernelTable table, const GemmKernel& prefill,
+                             const GemmKernel& decode) {
+  table.prefill_gemm[static_cast<int>(ElementType::kBFloat16)] = prefill;
+  table.decode_gemm[static_cast<int>(ElementType::kBFloat16)] = decode;
+  return table;
+}
+
+// Small integers that follow no pattern of the tiles.
+float CheckValue(int64_t index) { return static_cast<float>(index * 7919 % 1021 % 17 - 8); }
+
+std::vector<char> CheckValues(ElementType type, int64_t num) {
+  std::vector<char> bytes(static_cast<size_t>(num) * (type == ElementType::kFloat32 ? 4 : 2));
+  for (int64_t i = 0; i < num; ++i) {
+    const float value = CheckValue(i);
+    if (type == ElementType::kFloat32) {
+      std::memcpy(&bytes[static_cast<size_t>(4 * i)], &value, 4);
+    } else if (type == ElementType::kFloat16) {
+      const c10::Half half(value);
+      std::memcpy(&bytes[static_cast<size_t>(2 * i)], &half.x, 2);
+    } else {
+      const c10::BFloat16 bfloat(value);
+      std::memcpy(&bytes[static_cast<size_t>(2 * i)], &bfloat.x, 2);
+    }
+  }
+  return bytes;
+}
+
+// [num_rows, kPanelWidth], the depth in two blocks.
+std::vector<float> MultiplyOnce(const GemmKernel& kernel, const std::vector<char>& x,
+                                const std::vector<char>& panel, int num_rows) {
+  std::vector<float> packed(static_cast<size_t>(kernel.max_rows * kCheckDepth));
+  std::vector<float> sums(static_cast<size_t>(kernel.max_rows * kPanelWidth), -1.0f);
+  if (kernel.enter_thread != nullptr) kernel.enter_thread();
+  kernel.pack_rows(x.data(), kCheckDepth, num_rows, kCheckDepth, kCheckDepth, packed.data());
+  const int64_t row_bytes =
+      int64_t{kernel.pads_rows ? kernel.max_rows : num_rows} * kernel.packed_row_bytes_per_depth;
+  const int64_t panel_bytes = static_cast<int64_t>(panel.size()) / kCheckDepth;
+  const char* rows = reinterpret_cast<const char*>(packed.data());
+  kernel.multiply(rows, num_rows, kDepthMultiple, panel.data(), false, sums.data());
+  kernel.multiply(rows + kDepthMultiple * row_bytes, num_rows, kCheckDepth - kDepthMultiple,
+                  panel.data() + kDepthMultiple * panel_bytes, true, sums.data());
+  if (kernel.leave_thread != nullptr) kernel.leave_thread();
+  sums.resize(static_cast<size_t>(num_rows * kPanelWidth));
+  return sums;
+}
+
+// The first failure among the matrix kernels of `table`, or an empty string.
+std::string CheckTable(const KernelTable& table) {
+  for (int type = 0; type < kNumElementTypes; ++type) {
+    for (const GemmKernel* kernel : {&table.prefill_gemm[type], &table.decode_gemm[type]}) {
+      std::string failure = CheckGemm(*kernel, static_cast<ElementType>(type));
+      if (!failure.empty()) return absl::StrCat(kTypeNames[type], ": ", failure);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string CheckGemm(const GemmKernel& kernel, ElementType weight_type) {
+  const GemmKernel& reference = GenericKernels().prefill_gemm[static_cast<int>(weight_type)];
+  const std::vector<char> x = CheckValues(weight_type, kernel.max_rows * kCheckDepth);
+  const std::vector<char> panel = CheckValues(weight_type, kPanelWidth * kCheckDepth);
+  const size_t row_bytes = x.size() / static_cast<size_t>(kernel.max_rows);
+  for (int num_rows = 1; num_rows <= kernel.max_rows; ++num_rows) {
+    const std::vector<float> actual = MultiplyOnce(kernel, x, panel, num_rows);
+    for (int row = 0; row < num_rows; ++row) {
+      const std::vector<char> one_row(x.begin() + static_cast<int64_t>(row_bytes) * row,
+                                      x.begin() + static_cast<int64_t>(row_bytes) * (row + 1));
+      const std::vector<float> expected = MultiplyOnce(reference, one_row, panel, 1);
+      for (int column = 0; column < kPanelWidth; ++column) {
+        const float got = actual[static_cast<size_t>(row * kPanelWidth + column)];
+        const float want = expected[static_cast<size_t>(column)];
+        if (got == want) continue;
+        return absl::StrCat("row ", row, " of ", num_rows, ", column ", column, " is ", got,
+                            ", expected ", want);
+      }
+    }
+  }
+  return "";
+}
+
+const KernelTable& KernelsOf(IsaLevel level) {
+  static const KernelTable kAvx512Bf16 =
+      WithBFloat16Gemm(Avx512Kernels(), Avx512Bf16Gemm(), Avx512Bf16Gemm());
+  static const KernelTable kAmxBf16 =
+      WithBFloat16Gemm(Avx512Kernels(), AmxBf16Gemm(), Avx512Bf16Gemm());
+  switch (level) {
+    case IsaLevel::kGeneric:
+      return GenericKernels();
+    case IsaLevel::kAvx2:
+      return Avx2Kernels();
+    case IsaLevel::kAvx512:
+      return Avx512Kernels();
+    case IsaLevel::kAvx512Bf16:
+      return kAvx512Bf16;
+    case IsaLevel::kAmxBf16:
+      return kAmxBf16;
+  }
+  return GenericKernels();
+}
+
+KernelSelection SelectKernels(IsaLevel level) {
+  KernelSelection selection{level, nullptr, {}};
+  for (int candidate = static_cast<int>(level); candidate > 0; --candidate) {
+    selection.isa_level = static_cast<IsaLevel>(candidate);
+    selection.kernels = &KernelsOf(selection.isa_level);
+    const std::string failure = CheckTable(*selection.kernels);
+    if (failure.empty()) return selection;
+    selection.warnings.push_back(absl::StrCat("the ",
+                                              std::string(IsaLevelName(selection.isa_level)),
+                                              " kernels compute wrong products on this processor (",
+                                              failure, "); using the next instruction set below"));
+  }
+  selection.isa_level = IsaLevel::kGeneric;
+  selection.kernels = &GenericKernels();
+  return selection;
+}
+
+}  // namespace lockstep::worker::cpu

@@ -1,0 +1,107 @@
+#ifndef LOCKSTEP_WORKER_KERNELS_CPU_KERNEL_TABLE_H_
+#define LOCKSTEP_WORKER_KERNELS_CPU_KERNEL_TABLE_H_
+
+#include <cstdint>
+
+#include "worker/kernels/cpu/element_types.h"
+
+// The border between the ops (compiled for the baseline) and the kernels (compiled once per
+// instruction set): plain functions over raw pointers. Strides are in elements unless they say
+// bytes.
+namespace lockstep::worker::cpu {
+
+// A matrix product kernel for one weight type. Rows of x are first packed in tiles of `max_rows`,
+// then multiplied by one panel of the weight at a time. Every accumulator adds its products in the
+// order of the depth, so the blocking over rows, panels and depth does not change a bit of the
+// result.
+struct GemmKernel {
+  int max_rows;                    // rows per tile
+  int packed_row_bytes_per_depth;  // in a packed tile
+  bool pads_rows;  // a tile has the size of max_rows, and all its accumulator rows are written,
+                   // even with fewer rows
+
+  // Packs num_rows <= max_rows rows of x [num_rows, depth] for `multiply`, filling up to
+  // padded_depth with zeros.
+  void (*pack_rows)(const void* x, int64_t row_stride, int num_rows, int64_t depth,
+                    int64_t padded_depth, void* packed);
+
+  // accumulators [num_rows, kPanelWidth] = or += packed rows [num_rows, depth] · panel [depth,
+  // kPanelWidth]. `packed_rows` and `panel` point at the first depth of this block, which is a
+  // multiple of kDepthMultiple, as is `depth` but for the last block.
+  void (*multiply)(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
+                   bool accumulate, float* accumulators);
+
+  // Called on each thread around a run of `multiply`; null when nothing is to be done.
+  void (*enter_thread)();
+  void (*leave_thread)();
+};
+
+// Some query rows of one sequence, and some neighbouring heads of the cache with the query heads
+// that share them.
+struct AttentionTask {
+  const void* q;     // first row and head; a row's heads of head_dim lie side by side, those of one
+                     // cache head together
+  int64_t q_stride;  // from one query row to the next
+  void* out;         // as q
+  int64_t out_stride;
+  int num_query_rows;
+  int num_kv_heads;
+  int group_size;  // query heads per cache head
+  int head_dim;
+  int64_t first_position;  // of query row 0
+  int64_t context_length;  // tokens in the cache; first_position + num_query_rows <= context_length
+  const void* key_cache;   // + block · block_stride: [num_kv_heads, head_dim, block_size]
+  const void* value_cache;  // + block · block_stride: [num_kv_heads, block_size, head_dim]
+  int64_t block_stride;
+  int block_size;
+  const int32_t* block_table;
+  float scale;
+};
+
+// Query rows · cache heads · group size of one task at most, so that its working set stays in the
+// second-level cache.
+inline constexpr int kMaxAttentionRows = 64;
+// Floats of scratch per thread that `attention` needs.
+inline constexpr int64_t kAttentionScratchFloats =
+    int64_t{2} * kKeyTile * kMaxHeadDim +           // the keys and values of a tile
+    int64_t{2} * kMaxAttentionRows * kMaxHeadDim +  // queries and accumulators
+    int64_t{kMaxAttentionRows} * kKeyTile +         // scores
+    int64_t{2} * kMaxAttentionRows;                 // maxima and sums
+
+struct KernelTable {
+  // By weight type. `decode` equals `prefill` except with AMX.
+  GemmKernel prefill_gemm[kNumElementTypes];
+  GemmKernel decode_gemm[kNumElementTypes];
+
+  // out [num_rows, num_columns] = accumulators [num_rows, kPanelWidth] + bias [num_columns] (null:
+  // none).
+  void (*store_panel)(const float* accumulators, int64_t num_rows, const float* bias,
+                      int64_t num_columns, ElementType out_type, void* out, int64_t out_stride);
+
+  // As declared in rms_norm.h, one row. `residual` null: normalizes x; else residual += x and
+  // residual is normalized. Here `type` is that of weight and out.
+  void (*rms_norm_row)(const void* x, ElementType x_type, float* residual, const void* weight,
+                       float epsilon, int64_t hidden, ElementType type, void* out);
+
+  // out[i] = silu(gate[i]) · up[i].
+  void (*silu_multiply_row)(const void* gate, const void* up, int64_t num, ElementType type,
+                            void* out);
+
+  // Rotates one head's first 2 · half features: in and out may be the same.
+  void (*rotate_head)(const void* in, const float* cos, const float* sin, int half,
+                      ElementType type, void* out);
+
+  void (*attention)(const AttentionTask& task, ElementType type, float* scratch);
+};
+
+// Instruction-set specific tables; call only what the processor has.
+const KernelTable& GenericKernels();
+const KernelTable& Avx2Kernels();
+const KernelTable& Avx512Kernels();
+// Only the kernels that replace those of the AVX-512 table.
+const GemmKernel& Avx512Bf16Gemm();
+const GemmKernel& AmxBf16Gemm();
+
+}  // namespace lockstep::worker::cpu
+
+#endif  // LOCKSTEP_WORKER_KERNELS_CPU_KERNEL_TABLE_H_

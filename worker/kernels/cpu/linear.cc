@@ -1,0 +1,48 @@
+#include <vector>
+
+#include "worker/kernels/cpu/gemm_driver.h"
+#include "worker/kernels/cpu/ops.h"
+#include "worker/kernels/cpu/packed_layout.h"
+
+namespace lockstep::worker::cpu {
+namespace {
+
+template <typename T>
+std::vector<float> ToFloats(const at::Tensor& values /* [num] */) {
+  const T* data = values.const_data_ptr<T>();
+  return std::vector<float>(data, data + values.numel());
+}
+
+std::vector<float> BiasAsFloats(const at::Tensor& bias) {
+  switch (bias.scalar_type()) {
+    case at::kFloat:
+      return ToFloats<float>(bias);
+    case at::kHalf:
+      return ToFloats<at::Half>(bias);
+    default:
+      return ToFloats<at::BFloat16>(bias);
+  }
+}
+
+}  // namespace
+
+void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+            const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows) {
+  std::vector<float> bias_floats;
+  if (bias.has_value()) bias_floats = BiasAsFloats(*bias);
+  RunGemm(context, {.x = x.const_data_ptr(),
+                    .x_stride = x.stride(0),
+                    .num_rows = x.size(0),
+                    .num_decode_rows = num_decode_rows,
+                    .weight = weight.packed().const_data_ptr(),
+                    .weight_type = ElementTypeOf(weight.dtype()),
+                    .num_columns = weight.out_features(),
+                    .depth = weight.in_features(),
+                    .padded_depth = PaddedDepth(weight.in_features(), weight.dtype()),
+                    .bias = bias.has_value() ? bias_floats.data() : nullptr,
+                    .out = out.mutable_data_ptr(),
+                    .out_type = ElementTypeOf(out.scalar_type()),
+                    .out_stride = out.stride(0)});
+}
+
+}  // namespace lockstep::worker::cpu

@@ -1,0 +1,157 @@
+// The ops on single rows. Included inside the unnamed namespace of each kernels_*.cc, after
+// vec.inl.
+
+// Calls function(index, load, store) over vectors of a row; the last one may be partial.
+template <typename Function>
+inline void ForEachVec(int64_t num, const Function& function) {
+  int64_t i = 0;
+  for (; i + Vec::kWidth <= num; i += Vec::kWidth) function(i, Vec::kWidth);
+  if (i < num) function(i, static_cast<int>(num - i));
+}
+
+template <typename T>
+inline Vec LoadUpTo(const T* p, int num) {
+  return num == Vec::kWidth ? Load(p) : LoadPartial(p, num);
+}
+
+template <typename T>
+inline void StoreUpTo(T* p, Vec a, int num) {
+  if (num == Vec::kWidth) {
+    Store(p, a);
+  } else {
+    StorePartial(p, a, num);
+  }
+}
+
+template <typename T>
+void StorePanelAs(const float* accumulators, int64_t num_rows, const float* bias,
+                  int64_t num_columns, T* out, int64_t out_stride) {
+  for (int64_t row = 0; row < num_rows; ++row, accumulators += kPanelWidth, out += out_stride) {
+    ForEachVec(num_columns, [&](int64_t i, int width) {
+      Vec value = Load(accumulators + i);
+      if (bias != nullptr) value = Add(value, LoadUpTo(bias + i, width));
+      StoreUpTo(out + i, value, width);
+    });
+  }
+}
+
+void StorePanel(const float* accumulators, int64_t num_rows, const float* bias, int64_t num_columns,
+                ElementType out_type, void* out, int64_t out_stride) {
+  switch (out_type) {
+    case ElementType::kFloat32:
+      return StorePanelAs(accumulators, num_rows, bias, num_columns, static_cast<float*>(out),
+                          out_stride);
+    case ElementType::kFloat16:
+      return StorePanelAs(accumulators, num_rows, bias, num_columns, static_cast<Float16*>(out),
+                          out_stride);
+    case ElementType::kBFloat16:
+      return StorePanelAs(accumulators, num_rows, bias, num_columns, static_cast<BFloat16*>(out),
+                          out_stride);
+  }
+}
+
+// `a` rounded to T and back.
+template <typename T>
+inline Vec RoundTo(Vec a) {
+  if constexpr (std::is_same_v<T, float>) {
+    return a;
+  } else {
+    T buffer[Vec::kWidth];
+    Store(buffer, a);
+    return Load(buffer);
+  }
+}
+
+// X is x's type, T that of weight and out.
+template <typename X, typename T>
+void RmsNormRowAs(const X* x, float* residual, const T* weight, float epsilon, int64_t hidden,
+                  T* out) {
+  Vec squares = Set(0.0f);
+  ForEachVec(hidden, [&](int64_t i, int width) {
+    Vec value = LoadUpTo(x + i, width);
+    if (residual != nullptr) {
+      value = Add(value, LoadUpTo(residual + i, width));
+      StoreUpTo(residual + i, value, width);
+    }
+    squares = MulAdd(value, value, squares);
+  });
+  const Vec scale =
+      Set(1.0f / __builtin_sqrtf(Sum(squares) / static_cast<float>(hidden) + epsilon));
+  ForEachVec(hidden, [&](int64_t i, int width) {
+    const Vec value = residual != nullptr ? LoadUpTo(residual + i, width) : LoadUpTo(x + i, width);
+    const Vec normalized = RoundTo<T>(Mul(value, scale));
+    StoreUpTo(out + i, Mul(normalized, LoadUpTo(weight + i, width)), width);
+  });
+}
+
+template <typename T>
+void RmsNormRowTo(const void* x, ElementType x_type, float* residual, const void* weight,
+                  float epsilon, int64_t hidden, void* out) {
+  if (x_type == ElementType::kFloat32) {
+    RmsNormRowAs(static_cast<const float*>(x), residual, static_cast<const T*>(weight), epsilon,
+                 hidden, static_cast<T*>(out));
+  } else {
+    RmsNormRowAs(static_cast<const T*>(x), residual, static_cast<const T*>(weight), epsilon, hidden,
+                 static_cast<T*>(out));
+  }
+}
+
+void RmsNormRow(const void* x, ElementType x_type, float* residual, const void* weight,
+                float epsilon, int64_t hidden, ElementType type, void* out) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return RmsNormRowTo<float>(x, x_type, residual, weight, epsilon, hidden, out);
+    case ElementType::kFloat16:
+      return RmsNormRowTo<Float16>(x, x_type, residual, weight, epsilon, hidden, out);
+    case ElementType::kBFloat16:
+      return RmsNormRowTo<BFloat16>(x, x_type, residual, weight, epsilon, hidden, out);
+  }
+}
+
+template <typename T>
+void SiluMultiplyRowAs(const T* gate, const T* up, int64_t num, T* out) {
+  const Vec one = Set(1.0f);
+  ForEachVec(num, [&](int64_t i, int width) {
+    const Vec g = LoadUpTo(gate + i, width);
+    const Vec silu = Div(g, Add(one, Exp(Sub(Set(0.0f), g))));
+    StoreUpTo(out + i, Mul(silu, LoadUpTo(up + i, width)), width);
+  });
+}
+
+void SiluMultiplyRow(const void* gate, const void* up, int64_t num, ElementType type, void* out) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return SiluMultiplyRowAs(static_cast<const float*>(gate), static_cast<const float*>(up), num,
+                               static_cast<float*>(out));
+    case ElementType::kFloat16:
+      return SiluMultiplyRowAs(static_cast<const Float16*>(gate), static_cast<const Float16*>(up),
+                               num, static_cast<Float16*>(out));
+    case ElementType::kBFloat16:
+      return SiluMultiplyRowAs(static_cast<const BFloat16*>(gate), static_cast<const BFloat16*>(up),
+                               num, static_cast<BFloat16*>(out));
+  }
+}
+
+template <typename T>
+void RotateHeadAs(const T* in, const float* cos, const float* sin, int half, T* out) {
+  ForEachVec(half, [&](int64_t i, int width) {
+    const Vec first = LoadUpTo(in + i, width), second = LoadUpTo(in + half + i, width);
+    const Vec c = LoadUpTo(cos + i, width), s = LoadUpTo(sin + i, width);
+    StoreUpTo(out + i, Sub(Mul(first, c), Mul(second, s)), width);
+    StoreUpTo(out + half + i, Add(Mul(second, c), Mul(first, s)), width);
+  });
+}
+
+void RotateHead(const void* in, const float* cos, const float* sin, int half, ElementType type,
+                void* out) {
+  switch (type) {
+    case ElementType::kFloat32:
+      return RotateHeadAs(static_cast<const float*>(in), cos, sin, half, static_cast<float*>(out));
+    case ElementType::kFloat16:
+      return RotateHeadAs(static_cast<const Float16*>(in), cos, sin, half,
+                          static_cast<Float16*>(out));
+    case ElementType::kBFloat16:
+      return RotateHeadAs(static_cast<const BFloat16*>(in), cos, sin, half,
+                          static_cast<BFloat16*>(out));
+  }
+}

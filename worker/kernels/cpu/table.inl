@@ -1,0 +1,12 @@
+// The table of this instruction set. Included inside the unnamed namespace of each kernels_*.cc,
+// after the other .inl files.
+
+constexpr KernelTable kTable = {
+    .prefill_gemm = {kFloatGemm<float>, kFloatGemm<Float16>, kFloatGemm<BFloat16>},
+    .decode_gemm = {kFloatGemm<float>, kFloatGemm<Float16>, kFloatGemm<BFloat16>},
+    .store_panel = StorePanel,
+    .rms_norm_row = RmsNormRow,
+    .silu_multiply_row = SiluMultiplyRow,
+    .rotate_head = RotateHead,
+    .attention = Attention,
+};

@@ -1,0 +1,52 @@
+#include "worker/kernels/linear.h"
+
+#include "worker/kernels/cpu/linear_weight.h"
+#include "worker/kernels/cpu/ops.h"
+#include "worker/kernels/tensor_checks.h"
+
+namespace lockstep::worker {
+
+LinearWeight LinearWeight::Create(int64_t out_features, int64_t in_features, at::ScalarType dtype,
+                                  at::Device device) {
+  TORCH_CHECK(out_features > 0 && in_features > 0, "a weight needs positive dimensions, not [",
+              out_features, ", ", in_features, "]");
+  CheckFloating(dtype, "LinearWeight", "dtype");
+  TORCH_CHECK(device.is_cpu(), "weights on ", device,
+              " are not supported: this build has kernels for the CPU only");
+  LinearWeight weight;
+  weight.packed_ = cpu::AllocatePackedWeight(out_features, in_features, dtype);
+  weight.out_features_ = out_features;
+  weight.in_features_ = in_features;
+  return weight;
+}
+
+void LinearWeight::PackRows(int64_t first_row, int64_t num_rows, const void* src,
+                            at::ScalarType src_dtype, int64_t src_row_stride) {
+  TORCH_CHECK(defined(), "PackRows on an undefined weight");
+  TORCH_CHECK(first_row >= 0 && num_rows >= 0 && first_row <= out_features_ - num_rows, "rows [",
+              first_row, ", ", first_row + num_rows, ") are outside the weight's ", out_features_,
+              " output features");
+  CheckFloating(src_dtype, "PackRows", "the source");
+  cpu::PackWeightRows(packed_, in_features_, first_row, num_rows, src, src_dtype, src_row_stride);
+}
+
+void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+            const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows) {
+  constexpr const char* kOp = "Linear";
+  TORCH_CHECK(weight.defined() && x.defined() && x.dim() == 2, kOp,
+              ": undefined weight, or x is not a matrix");
+  const int64_t num_tokens = x.size(0);
+  CheckRows(x, num_tokens, weight.in_features(), kOp, "x");
+  CheckRows(out, num_tokens, weight.out_features(), kOp, "out");
+  CheckDtype(x, weight.dtype(), kOp, "x");
+  CheckDtypeOrFloat(out, weight.dtype(), kOp, "out");
+  TORCH_CHECK(num_decode_rows >= 0 && num_decode_rows <= num_tokens, kOp, ": num_decode_rows is ",
+              num_decode_rows, " of ", num_tokens, " tokens");
+  if (bias.has_value()) {
+    CheckDtypeOrFloat(*bias, weight.dtype(), kOp, "bias");
+    CheckVector(*bias, weight.out_features(), bias->scalar_type(), kOp, "bias");
+  }
+  cpu::Linear(context, x, weight, bias, out, num_decode_rows);
+}
+
+}  // namespace lockstep::worker
