@@ -1,0 +1,31 @@
+#ifndef LOCKSTEP_WORKER_COMM_LOCAL_COMMUNICATOR_H_
+#define LOCKSTEP_WORKER_COMM_LOCAL_COMMUNICATOR_H_
+
+#include <atomic>
+
+#include "worker/comm/communicator.h"
+
+namespace lockstep::worker {
+
+// The communicator of a single rank, on any device.
+class LocalCommunicator : public Communicator {
+ public:
+  int rank() const override { return 0; }
+  int world_size() const override { return 1; }
+  absl::Status AllReduceSum(at::Tensor& data) override;
+  absl::Status AllGather(const at::Tensor& in, at::Tensor& out) override;
+  absl::Status GatherColumns(const at::Tensor& shard, std::span<const int64_t> column_offsets,
+                             at::Tensor& out) override;
+  absl::Status Broadcast(at::Tensor& data) override;
+  absl::Status Barrier() override;
+  void Abort() override;
+
+ private:
+  absl::Status Check() const;
+
+  std::atomic<bool> aborted_{false};
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_COMM_LOCAL_COMMUNICATOR_H_
