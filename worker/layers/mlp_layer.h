@@ -1,0 +1,44 @@
+#ifndef LOCKSTEP_WORKER_LAYERS_MLP_LAYER_H_
+#define LOCKSTEP_WORKER_LAYERS_MLP_LAYER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "worker/kernels/kernel_context.h"
+#include "worker/kernels/linear.h"
+#include "worker/layers/weight_loader.h"
+
+namespace lockstep::worker {
+
+// down(silu(gate(x)) · up(x)) over this rank's part of the intermediate features. gate and up are
+// one fused matrix; the result is a partial sum over the ranks.
+class MlpLayer {
+ public:
+  // `prefix`: "model.layers.3.mlp.".
+  MlpLayer(WeightLoader& loader, const std::string& prefix, bool has_bias);
+
+  // This rank's intermediate features.
+  int64_t ffn_size() const { return down_.in_features(); }
+
+  //   x          [num_tokens, hidden], the model's dtype
+  //   gate_up    [num_tokens, 2 · ffn_size], the model's dtype, overwritten
+  //   activated  [num_tokens, ffn_size], the model's dtype, overwritten
+  //   partial    [num_tokens, hidden] float32
+  void Forward(KernelContext& context, const at::Tensor& x, int64_t num_decode_rows,
+               at::Tensor& gate_up, at::Tensor& activated, at::Tensor& partial) const;
+
+  int64_t num_bytes() const { return gate_up_.num_bytes() + down_.num_bytes(); }
+
+ private:
+  LinearWeight gate_up_;
+  LinearWeight down_;
+  std::optional<at::Tensor> gate_up_bias_;
+  std::optional<at::Tensor> down_bias_;  // on rank 0 alone
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_LAYERS_MLP_LAYER_H_

@@ -1,0 +1,164 @@
+#include "worker/model/llama_model.h"
+
+#include <ATen/ops/index_select.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "worker/kernels/embedding.h"
+#include "worker/kernels/rms_norm.h"
+
+namespace lockstep::worker {
+namespace {
+
+// What the attention kernels and the cache need; see kv_cache_layout.h.
+constexpr int64_t kHeadDimMultiple = 8;
+
+AttentionGeometry MakeGeometry(const LlamaConfig& config, const ShardPlan& plan) {
+  const int64_t padded = (config.head_dim + kHeadDimMultiple - 1) / kHeadDimMultiple;
+  return {.num_heads = plan.heads.size(),
+          .num_kv_heads = plan.kv_heads.size(),
+          .padded_head_dim = padded * kHeadDimMultiple,
+          .scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim))};
+}
+
+}  // namespace
+
+LlamaModel::LlamaModel(const LlamaConfig& config, const Checkpoint& checkpoint,
+                       const ShardPlan& plan, const ModelOptions& options, KernelContext& context,
+                       const std::function<void(uint64_t, uint64_t)>& progress)
+    : config_(config),
+      plan_(plan),
+      options_(options),
+      context_(context),
+      rotary_(config, options.device),
+      geometry_(MakeGeometry(config, plan)) {
+  const WeightLoader::Target target = {.dtype = options.dtype,
+                                       .device = options.device,
+                                       .padded_head_dim = geometry_.padded_head_dim};
+  WeightLoader loader(checkpoint, config_, plan_, target, context.pool(), progress);
+  LoadLayers(loader, geometry_);
+  for (int rank = 0; rank <= plan.world_size; ++rank) {
+    vocab_offsets_.push_back(BalancedRange(config.vocab_size, rank, plan.world_size).begin);
+  }
+  const ActivationSizes sizes = {
+      .max_num_tokens = options.max_num_tokens,
+      .max_logit_rows = kMaxLogitRows,
+      .hidden = config.hidden_size,
+      .head_dim = config.head_dim,
+      .qkv = geometry_.qkv_size(),
+      .q = geometry_.q_size(),
+      .ffn = plan.ffn.size(),
+      .vocab = plan.vocab.size(),
+      .gathered_vocab = plan.rank == 0 && plan.world_size > 1 ? config.vocab_size : 0,
+      .dtype = options.dtype,
+      .device = options.device};
+  activations_ = std::make_unique<Activations>(sizes);
+}
+
+void LlamaModel::LoadLayers(WeightLoader& loader, const AttentionGeometry& geometry) {
+  embedding_ = loader.Matrix({"model.embed_tokens.weight"});
+  weight_bytes_ += embedding_.num_bytes();
+  layers_.reserve(static_cast<size_t>(config_.num_hidden_layers));
+  for (int64_t index = 0; index < config_.num_hidden_layers; ++index) {
+    const std::string prefix = absl::StrCat("model.layers.", index, ".");
+    layers_.push_back(
+        {.input_norm = loader.Vector({prefix + "input_layernorm.weight"}),
+         .post_attn_norm = loader.Vector({prefix + "post_attention_layernorm.weight"}),
+         .attention =
+             AttentionLayer(loader, prefix + "self_attn.", config_.attention_bias, geometry),
+         .mlp = MlpLayer(loader, prefix + "mlp.", config_.mlp_bias)});
+    weight_bytes_ += layers_.back().attention.num_bytes() + layers_.back().mlp.num_bytes();
+  }
+  final_norm_ = loader.Vector({"model.norm.weight"});
+  if (config_.tie_word_embeddings) {
+    head_ = embedding_;
+  } else {
+    head_ = loader.Matrix({"lm_head.weight"});
+    weight_bytes_ += head_.num_bytes();
+  }
+}
+
+KvCacheGeometry LlamaModel::CacheGeometry(int64_t block_size) const {
+  return {.num_layers = config_.num_hidden_layers,
+          .num_kv_heads = geometry_.num_kv_heads,
+          .head_dim = geometry_.padded_head_dim,
+          .block_size = block_size,
+          .dtype = options_.dtype,
+          .device = options_.device};
+}
+
+const at::Tensor& LlamaModel::NormAfter(size_t index) const {
+  return index + 1 < layers_.size() ? layers_[index + 1].input_norm : final_norm_;
+}
+
+absl::Status LlamaModel::Forward(const StepBatch& batch, Communicator& communicator, KvCache& cache,
+                                 at::Tensor& hidden) {
+  ActivationRows rows = activations_->Rows(batch.num_tokens, batch.num_decode_rows);
+  EmbeddingLookup(context_, batch.token_ids, embedding_, plan_.vocab.begin, plan_.vocab.end,
+                  rows.residual);
+  if (absl::Status status = communicator.AllReduceSum(rows.residual); !status.ok()) return status;
+  rotary_.ComputeCosSin(context_, batch.positions, batch.rope_spans, rows.cos_sin);
+  RmsNorm(context_, rows.residual, layers_[0].input_norm, config_.rms_norm_eps, rows.normed);
+
+  const size_t last = layers_.size() - 1;
+  for (size_t index = 0; index < last; ++index) {
+    layers_[index].attention.Attend(context_, batch, rows.normed, rows.cos_sin,
+                                    cache.layer(static_cast<int64_t>(index)), rows.qkv,
+                                    rows.attended);
+    absl::Status status = FinishLayer(index, rows.attended, rows, communicator);
+    if (!status.ok()) return status;
+  }
+  layers_[last].attention.Attend(context_, batch, rows.normed, rows.cos_sin,
+                                 cache.layer(static_cast<int64_t>(last)), rows.qkv, rows.attended);
+  // Behind the last attention a row concerns only itself: go on with those that are asked for.
+  hidden = rows.normed.narrow(0, 0, batch.num_logit_rows);
+  if (batch.num_logit_rows == 0) return absl::OkStatus();
+  if (batch.num_logit_rows == batch.num_tokens) {
+    return FinishLayer(last, rows.attended, rows, communicator);
+  }
+  const at::Tensor attended = rows.attended.index_select(0, batch.logit_rows);
+  const at::Tensor residual = rows.residual.index_select(0, batch.logit_rows);
+  ActivationRows wanted = activations_->Rows(batch.num_logit_rows, batch.num_decode_logit_rows);
+  wanted.residual.copy_(residual);
+  return FinishLayer(last, attended, wanted, communicator);
+}
+
+absl::Status LlamaModel::FinishLayer(size_t index, const at::Tensor& attended, ActivationRows& rows,
+                                     Communicator& communicator) {
+  const DecoderLayer& layer = layers_[index];
+  layer.attention.ProjectOutput(context_, attended, rows.num_decode_rows, rows.partial);
+  if (absl::Status status = communicator.AllReduceSum(rows.partial); !status.ok()) return status;
+  AddRmsNorm(context_, rows.partial, rows.residual, layer.post_attn_norm, config_.rms_norm_eps,
+             rows.normed);
+  layer.mlp.Forward(context_, rows.normed, rows.num_decode_rows, rows.gate_up, rows.activated,
+                    rows.partial);
+  if (absl::Status status = communicator.AllReduceSum(rows.partial); !status.ok()) return status;
+  AddRmsNorm(context_, rows.partial, rows.residual, NormAfter(index), config_.rms_norm_eps,
+             rows.normed);
+  return absl::OkStatus();
+}
+
+absl::Status LlamaModel::Logits(const at::Tensor& hidden, int64_t num_decode_rows,
+                                Communicator& communicator, at::Tensor& logits) {
+  const int64_t num_rows = hidden.size(0);
+  at::Tensor shard = activations_->LogitShard(num_rows);
+  Linear(context_, hidden, head_, std::nullopt, shard, num_decode_rows);
+  if (plan_.world_size == 1) {
+    logits = shard;
+    return absl::OkStatus();
+  }
+  if (plan_.rank == 0) logits = activations_->Logits(num_rows);
+  return communicator.GatherColumns(shard, vocab_offsets_, logits);
+}
+
+uint64_t LlamaModel::Checksum(const at::Tensor& hidden) {
+  const at::Tensor host = hidden.cpu().contiguous();
+  const auto* bytes = static_cast<const unsigned char*>(host.const_data_ptr());
+  uint64_t checksum = 0xCBF29CE484222325;  // FNV-1a
+  for (size_t i = 0; i < host.nbytes(); ++i) checksum = (checksum ^ bytes[i]) * 0x100000001B3;
+  return checksum;
+}
+
+}  // namespace lockstep::worker

@@ -1,0 +1,103 @@
+#ifndef LOCKSTEP_WORKER_MODEL_LLAMA_MODEL_H_
+#define LOCKSTEP_WORKER_MODEL_LLAMA_MODEL_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/cache/kv_cache.h"
+#include "worker/checkpoint/checkpoint.h"
+#include "worker/checkpoint/llama_config.h"
+#include "worker/checkpoint/tensor_parallel.h"
+#include "worker/comm/communicator.h"
+#include "worker/kernels/kernel_context.h"
+#include "worker/layers/attention_layer.h"
+#include "worker/layers/mlp_layer.h"
+#include "worker/layers/rotary_embedding.h"
+#include "worker/layers/step_batch.h"
+#include "worker/model/activations.h"
+
+namespace lockstep::worker {
+
+struct ModelOptions {
+  at::ScalarType dtype = at::kFloat;  // float32, bfloat16 or float16
+  at::Device device = at::kCPU;
+  int64_t max_num_tokens = 0;  // of one step
+};
+
+// Rows whose logits are computed, and gathered on rank 0, at a time: bounds the memory that a large
+// vocabulary takes.
+inline constexpr int64_t kMaxLogitRows = 64;
+
+// One rank's shard of a LlamaForCausalLM. The residual stream and all sums over ranks are float32
+// whatever the dtype; everything after an all-reduce is computed by every rank alike, so the ranks
+// agree bit for bit.
+//
+// Not thread-safe. Methods throw c10::Error when a kernel fails.
+class LlamaModel {
+ public:
+  // Reads this rank's slices. The context is borrowed. `progress` may be empty. Preconditions:
+  // CheckTensorParallel holds and `checkpoint` was opened with `config`.
+  LlamaModel(const LlamaConfig& config, const Checkpoint& checkpoint, const ShardPlan& plan,
+             const ModelOptions& options, KernelContext& context,
+             const std::function<void(uint64_t, uint64_t)>& progress);
+
+  // What a cache for this rank is made of.
+  KvCacheGeometry CacheGeometry(int64_t block_size) const;
+  int64_t weight_bytes() const { return weight_bytes_; }
+  int64_t vocab_size() const { return config_.vocab_size; }
+
+  // Runs the batch through all layers with the other ranks. On return `hidden` is a view, valid
+  // until the next call, of the final normalized rows that logits were asked for:
+  // [num_logit_rows, hidden_size], equal on all ranks. Errors are the communicator's.
+  absl::Status Forward(const StepBatch& batch, Communicator& communicator, KvCache& cache,
+                       at::Tensor& hidden);
+
+  // Logits of some of Forward's rows. On rank 0 `logits` is a view, valid until the next call:
+  // [num_rows, vocab_size] float32; on the others it is undefined.
+  //
+  //   hidden           [num_rows <= kMaxLogitRows, hidden_size], rows of Forward's result
+  //   num_decode_rows  how many of them, leading, are decode rows
+  absl::Status Logits(const at::Tensor& hidden, int64_t num_decode_rows, Communicator& communicator,
+                      at::Tensor& logits);
+
+  // The same as the last step's `hidden`, summed up in a number: equal on all ranks.
+  static uint64_t Checksum(const at::Tensor& hidden);
+
+ private:
+  struct DecoderLayer {
+    at::Tensor input_norm;      // [hidden]
+    at::Tensor post_attn_norm;  // [hidden]
+    AttentionLayer attention;
+    MlpLayer mlp;
+  };
+
+  void LoadLayers(WeightLoader& loader, const AttentionGeometry& geometry);
+  // The weight of the norm that follows layer `index`: the next layer's, or the final one.
+  const at::Tensor& NormAfter(size_t index) const;
+  // Everything of a layer behind its attention, for the rows of `rows`.
+  absl::Status FinishLayer(size_t index, const at::Tensor& attended, ActivationRows& rows,
+                           Communicator& communicator);
+
+  const LlamaConfig config_;
+  const ShardPlan plan_;
+  const ModelOptions options_;
+  KernelContext& context_;
+  RotaryEmbedding rotary_;
+  AttentionGeometry geometry_;
+  LinearWeight embedding_;  // this rank's part of the vocabulary
+  LinearWeight head_;       // the same; shares embedding_'s memory where tied
+  at::Tensor final_norm_;   // [hidden]
+  std::vector<DecoderLayer> layers_;
+  std::vector<int64_t> vocab_offsets_;  // [world_size + 1]
+  int64_t weight_bytes_ = 0;
+  std::unique_ptr<Activations> activations_;
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_MODEL_LLAMA_MODEL_H_
