@@ -1,0 +1,148 @@
+#include "worker/link/messages.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace lockstep::worker {
+namespace {
+
+SamplingParameters FromProto(const v1::Sampling& sampling) {
+  SamplingParameters result;
+  result.temperature = sampling.temperature();
+  result.top_k = sampling.top_k();
+  result.top_p = sampling.top_p();
+  result.min_p = sampling.min_p();
+  result.typical_p = sampling.typical_p();
+  result.repetition_penalty = sampling.repetition_penalty();
+  result.presence_penalty = sampling.presence_penalty();
+  result.frequency_penalty = sampling.frequency_penalty();
+  result.logit_bias = {sampling.logit_bias().begin(), sampling.logit_bias().end()};
+  result.allowed_token_ids = {sampling.allowed_token_ids().begin(),
+                              sampling.allowed_token_ids().end()};
+  result.seed = sampling.seed();
+  result.num_prompt_tokens = sampling.num_prompt_tokens();
+  result.min_new_tokens = sampling.min_new_tokens();
+  result.end_token_ids = {sampling.end_token_ids().begin(), sampling.end_token_ids().end()};
+  result.num_logprobs = sampling.num_logprobs();
+  return result;
+}
+
+LogitsRequest FromProto(v1::LogitsRequest request) {
+  switch (request) {
+    case v1::LOGITS_LAST:
+      return LogitsRequest::kLast;
+    case v1::LOGITS_ALL:
+      return LogitsRequest::kAll;
+    default:
+      return LogitsRequest::kNone;
+  }
+}
+
+void SetSampled(const SampledToken& token, v1::SampledToken& message) {
+  message.set_slot(token.slot);
+  message.set_position(token.position);
+  message.set_token_id(token.token_id);
+  message.set_logprob(token.logprob);
+  message.set_rank(token.rank);
+  for (const TokenLogprob& alternative : token.top) {
+    v1::TokenLogprob& top = *message.add_top();
+    top.set_token_id(alternative.token_id);
+    top.set_logprob(alternative.logprob);
+  }
+}
+
+void SetLogits(SlotLogits logits, v1::SlotLogits& message) {
+  message.set_slot(logits.slot);
+  message.set_position(logits.position);
+  message.set_num_rows(logits.num_rows);
+  message.set_logits(std::move(logits.logits));
+}
+
+// Cuts rows off the front of `logits` until what is left has at most `max_bytes`, or one row.
+std::vector<SlotLogits> Split(SlotLogits logits, size_t max_bytes) {
+  std::vector<SlotLogits> parts;
+  if (logits.num_rows > 1 && logits.logits.size() > max_bytes) {
+    const size_t row_bytes = logits.logits.size() / logits.num_rows;
+    const auto rows = static_cast<uint32_t>(std::max<size_t>(1, max_bytes / row_bytes));
+    for (uint32_t row = 0; row < logits.num_rows; row += rows) {
+      const uint32_t count = std::min(rows, logits.num_rows - row);
+      parts.push_back({logits.slot, logits.position + row, count,
+                       logits.logits.substr(row * row_bytes, count * row_bytes)});
+    }
+  } else {
+    parts.push_back(std::move(logits));
+  }
+  return parts;
+}
+
+}  // namespace
+
+WorkerConfig FromProto(const v1::Configure& configure) {
+  WorkerConfig config;
+  config.model_dir = configure.model_dir();
+  config.device = configure.device();
+  config.dtype = configure.dtype();
+  config.block_size = configure.block_size();
+  config.max_num_seqs = configure.max_num_seqs();
+  config.max_num_batched_tokens = configure.max_num_batched_tokens();
+  config.max_model_len = configure.max_model_len();
+  config.kv_cache_bytes = configure.kv_cache_bytes();
+  config.num_threads = configure.num_threads();
+  config.communicator_id = configure.communicator_id();
+  config.collective_timeout_ms = configure.collective_timeout_ms();
+  return config;
+}
+
+StepPlan FromProto(const v1::StepPlan& plan) {
+  StepPlan result;
+  result.step = plan.step();
+  result.released_slots = {plan.released_slots().begin(), plan.released_slots().end()};
+  result.admitted.reserve(plan.admitted_size());
+  for (const v1::AdmittedSlot& slot : plan.admitted()) {
+    result.admitted.push_back({slot.slot(),
+                               {slot.token_ids().begin(), slot.token_ids().end()},
+                               FromProto(slot.sampling()),
+                               FromProto(slot.logits())});
+  }
+  result.scheduled.reserve(plan.scheduled_size());
+  for (const v1::ScheduledSlot& slot : plan.scheduled()) {
+    result.scheduled.push_back({slot.slot(),
+                                slot.position(),
+                                slot.num_tokens(),
+                                {slot.new_blocks().begin(), slot.new_blocks().end()}});
+  }
+  return result;
+}
+
+v1::WorkerMessage ToProto(const LoadedInfo& loaded) {
+  v1::WorkerMessage message;
+  message.mutable_loaded()->set_num_kv_blocks(loaded.num_kv_blocks);
+  message.mutable_loaded()->set_weight_bytes(loaded.weight_bytes);
+  message.mutable_loaded()->set_kv_block_bytes(loaded.kv_block_bytes);
+  message.mutable_loaded()->set_device_description(loaded.device_description);
+  return message;
+}
+
+std::vector<v1::WorkerMessage> ToProto(StepResult result, size_t max_part_bytes) {
+  std::vector<v1::WorkerMessage> messages(1);
+  size_t part_bytes = 0;
+  for (SlotLogits& logits : result.logits) {
+    for (SlotLogits& part : Split(std::move(logits), max_part_bytes)) {
+      if (part_bytes > 0 && part_bytes + part.logits.size() > max_part_bytes) {
+        messages.back().mutable_step_result()->set_more(true);
+        messages.emplace_back();
+        part_bytes = 0;
+      }
+      part_bytes += part.logits.size();
+      SetLogits(std::move(part), *messages.back().mutable_step_result()->add_logits());
+    }
+  }
+  for (v1::WorkerMessage& message : messages) message.mutable_step_result()->set_step(result.step);
+  v1::StepResult& last = *messages.back().mutable_step_result();
+  last.set_state_hash(result.state_hash);
+  last.set_duration_ns(result.duration_ns);
+  for (const SampledToken& token : result.sampled) SetSampled(token, *last.add_sampled());
+  return messages;
+}
+
+}  // namespace lockstep::worker

@@ -1,0 +1,23 @@
+// Between the messages of control_link.proto and the plain structures of the worker's core.
+#ifndef LOCKSTEP_WORKER_LINK_MESSAGES_H_
+#define LOCKSTEP_WORKER_LINK_MESSAGES_H_
+
+#include <vector>
+
+#include "lockstep/worker/v1/control_link.pb.h"
+#include "worker/runtime/step_plan.h"
+
+namespace lockstep::worker {
+
+WorkerConfig FromProto(const v1::Configure& configure);
+StepPlan FromProto(const v1::StepPlan& plan);
+
+v1::WorkerMessage ToProto(const LoadedInfo& loaded);
+
+// One message, or several where the logits would make one larger than `max_part_bytes`; each part
+// holds at least one SlotLogits. Takes the logits over without copying them.
+std::vector<v1::WorkerMessage> ToProto(StepResult result, size_t max_part_bytes);
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_LINK_MESSAGES_H_

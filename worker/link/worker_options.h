@@ -1,0 +1,43 @@
+// What lockstep-worker is started with.
+#ifndef LOCKSTEP_WORKER_LINK_WORKER_OPTIONS_H_
+#define LOCKSTEP_WORKER_LINK_WORKER_OPTIONS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace lockstep::worker {
+
+struct WorkerOptions {
+  uint32_t rank = 0;
+  uint32_t world_size = 1;
+  // Where the frontend listens: host:port or unix:/path.
+  std::string frontend;
+  // The frontend may come up after its workers.
+  absl::Duration dial_timeout = absl::Seconds(60);
+  // The secret that the frontend asks for; may be empty.
+  std::string pool_token;
+  // Workers that share this machine's cores, where the frontend leaves the number of threads to the
+  // worker.
+  uint32_t local_world_size = 1;
+  // The end of this pipe is the end of the frontend; -1: none.
+  int death_fd = -1;
+};
+
+struct WorkerCommandLine {
+  std::string text_to_print;  // --help, --version: print this and exit
+  WorkerOptions options;
+};
+
+// Flags before environment: RANK, WORLD_SIZE and LOCAL_WORLD_SIZE as torchrun sets them,
+// LOCKSTEP_FRONTEND, LOCKSTEP_DIAL_TIMEOUT; LOCKSTEP_POOL_TOKEN and LOCKSTEP_DEATH_FD are variables
+// alone. INVALID_ARGUMENT names the option or variable, the value, the limit and the fix.
+absl::StatusOr<WorkerCommandLine> ParseWorkerOptions(
+    int argc, const char* const* argv, const std::map<std::string, std::string>& environment);
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_LINK_WORKER_OPTIONS_H_

@@ -1,0 +1,199 @@
+#include "worker/link/worker_session.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <exception>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "worker/link/messages.h"
+
+namespace lockstep::worker {
+namespace {
+
+// Well below Protobuf's 2 GiB, and large enough that a step's logits are few messages.
+constexpr size_t kMaxPartBytes = size_t{256} << 20;
+
+std::string HostName() {
+  std::array<char, 256> name{};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+// Refusals have codes of their own; a frontend that failed or went away has UNAVAILABLE or
+// CANCELLED.
+bool IsRefusal(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kOutOfRange:
+    case absl::StatusCode::kAlreadyExists:
+    case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kUnimplemented:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+WorkerSession::WorkerSession(const WorkerOptions& options, ControlLink& link,
+                             StepExecutor& executor, std::function<void(ExitCode)> on_ending)
+    : options_(options), link_(link), executor_(executor), on_ending_(std::move(on_ending)) {}
+
+ExitCode WorkerSession::Run() {
+  std::thread executing([this] { ExecuteMessages(); });
+  if (link_.Write(Hello())) ReadMessages();
+  const absl::Status status = link_.Finish();
+  const bool is_refused = IsRefusal(status);
+  // The end that this worker did not choose is told; the others have been.
+  if (End(is_refused ? ExitCode::kNotAttached : ExitCode::kFrontendGone)) {
+    std::fprintf(stderr, "%s: %s\n", is_refused ? "the frontend refused" : "the link ended",
+                 std::string(status.message()).c_str());
+  }
+  executing.join();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return *code_;
+}
+
+bool WorkerSession::End(ExitCode code) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (code_.has_value()) return false;
+    code_ = code;
+  }
+  on_ending_(code);
+  changed_.notify_all();
+  executor_.Abort();
+  // A failure that was written is let through: the frontend ends the link once it has read it.
+  if (code == ExitCode::kFailed) {
+    link_.WritesDone();
+  } else {
+    link_.Cancel();
+  }
+  return true;
+}
+
+void WorkerSession::ReadMessages() {
+  v1::FrontendMessage message;
+  while (link_.Read(message)) {
+    if (message.has_shutdown()) {
+      End(ExitCode::kGoodbye);
+      return;
+    }
+    const std::lock_guard<std::mutex> lock(mutex_);
+    messages_.push_back(std::move(message));
+    changed_.notify_all();
+  }
+}
+
+std::optional<v1::FrontendMessage> WorkerSession::NextMessage() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  // No deadline: an idle pool has nothing to say, and the reader ends this when the link does.
+  changed_.wait(lock, [this] { return code_.has_value() || !messages_.empty(); });
+  if (code_.has_value()) return std::nullopt;
+  v1::FrontendMessage message = std::move(messages_.front());
+  messages_.pop_front();
+  return message;
+}
+
+void WorkerSession::ExecuteMessages() {
+  while (std::optional<v1::FrontendMessage> message = NextMessage()) {
+    absl::Status status;
+    // The step boundary, where LibTorch's exceptions and failed allocations end.
+    try {
+      status = Carry(*message);
+    } catch (const std::exception& error) {
+      status = absl::InternalError(error.what());
+    }
+    if (!status.ok()) {
+      ReportFailure(status);
+      return;
+    }
+  }
+}
+
+absl::Status WorkerSession::Carry(const v1::FrontendMessage& message) {
+  switch (message.message_case()) {
+    case v1::FrontendMessage::kConfigure:
+      return Load(message.configure());
+    case v1::FrontendMessage::kStart:
+      return Start(message.start());
+    case v1::FrontendMessage::kStepPlan:
+      return Execute(message.step_plan());
+    case v1::FrontendMessage::kShutdown:
+    case v1::FrontendMessage::MESSAGE_NOT_SET:
+      break;
+  }
+  return absl::InternalError("a message that this worker does not know");
+}
+
+absl::Status WorkerSession::Load(const v1::Configure& configure) {
+  WorkerConfig config = FromProto(configure);
+  if (config.num_threads == 0) {
+    config.num_threads =
+        std::max(1U, std::thread::hardware_concurrency() / options_.local_world_size);
+  }
+  const auto report = [this](uint64_t bytes_loaded, uint64_t bytes_total) {
+    v1::WorkerMessage message;
+    message.mutable_load_progress()->set_bytes_loaded(bytes_loaded);
+    message.mutable_load_progress()->set_bytes_total(bytes_total);
+    link_.Write(message);
+  };
+  const absl::StatusOr<LoadedInfo> loaded = executor_.Load(
+      config, static_cast<int>(options_.rank), static_cast<int>(options_.world_size), report);
+  return loaded.ok() ? Send(ToProto(*loaded)) : loaded.status();
+}
+
+absl::Status WorkerSession::Start(const v1::Start& start) {
+  const absl::Status status = executor_.Start(start.num_kv_blocks());
+  if (!status.ok()) return status;
+  v1::WorkerMessage message;
+  message.mutable_ready();
+  return Send(message);
+}
+
+absl::Status WorkerSession::Execute(const v1::StepPlan& plan) {
+  absl::StatusOr<StepResult> result = executor_.Execute(FromProto(plan));
+  if (!result.ok()) return result.status();
+  for (const v1::WorkerMessage& message : ToProto(*std::move(result), kMaxPartBytes)) {
+    if (absl::Status status = Send(message); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WorkerSession::Send(const v1::WorkerMessage& message) {
+  return link_.Write(message) ? absl::OkStatus() : absl::UnavailableError("the link broke");
+}
+
+void WorkerSession::ReportFailure(const absl::Status& status) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (code_.has_value()) return;  // a consequence of the end, which the frontend knows of
+  }
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  v1::WorkerMessage message;
+  message.mutable_failure()->set_code(static_cast<int32_t>(status.code()));
+  message.mutable_failure()->set_message(std::string(status.message()));
+  link_.Write(message);
+  End(ExitCode::kFailed);
+}
+
+v1::WorkerMessage WorkerSession::Hello() const {
+  v1::WorkerMessage message;
+  v1::Hello& hello = *message.mutable_hello();
+  hello.set_rank(options_.rank);
+  hello.set_world_size(options_.world_size);
+  hello.set_version(LOCKSTEP_VERSION);
+  hello.set_pid(static_cast<uint32_t>(getpid()));
+  hello.set_host(HostName());
+  hello.set_pool_token(options_.pool_token);
+  return message;
+}
+
+}  // namespace lockstep::worker

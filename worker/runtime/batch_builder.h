@@ -1,0 +1,36 @@
+#ifndef LOCKSTEP_WORKER_RUNTIME_BATCH_BUILDER_H_
+#define LOCKSTEP_WORKER_RUNTIME_BATCH_BUILDER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "worker/layers/step_batch.h"
+#include "worker/runtime/slot_table.h"
+
+namespace lockstep::worker {
+
+// Consecutive logit rows of a step that belong to one run.
+struct LogitSpan {
+  uint32_t slot = 0;
+  int64_t num_rows = 0;
+  uint32_t position = 0;  // of the first row's token
+  // Whether the row chooses the next token, or the rows are reported.
+  bool is_sampled = false;
+  // Index among the spans that are sampled, or among those that are reported.
+  size_t output = 0;
+};
+
+struct BuiltBatch {
+  StepBatch batch;
+  std::vector<LogitSpan> logit_spans;  // in the order of the logit rows
+};
+
+// Lays the runs out as the model's batch. `runs` is not empty, decodes come first.
+BuiltBatch BuildBatch(const SlotTable& slots, const std::vector<Run>& runs, int64_t block_size,
+                      at::Device device);
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_RUNTIME_BATCH_BUILDER_H_

@@ -1,0 +1,51 @@
+#ifndef LOCKSTEP_WORKER_RUNTIME_LOGITS_READER_H_
+#define LOCKSTEP_WORKER_RUNTIME_LOGITS_READER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/kernels/thread_pool.h"
+#include "worker/runtime/batch_builder.h"
+#include "worker/runtime/slot_table.h"
+#include "worker/runtime/step_plan.h"
+#include "worker/sampling/sampler.h"
+
+namespace lockstep::worker {
+
+// Rank 0's use of a step's logits: samples tokens, and copies out what was asked for.
+class LogitsReader {
+ public:
+  // The pool is borrowed.
+  LogitsReader(ThreadPool& pool, int64_t vocab_size);
+
+  // Makes room in `result` for the batch's outputs.
+  static void Prepare(const BuiltBatch& built, int64_t vocab_size, StepResult& result);
+
+  // Uses the step's logit rows from `first_row` on.
+  //
+  //   logits  [num_rows, vocab_size] float32, on the host
+  //
+  // The sampler's errors, with the slot.
+  absl::Status Read(const BuiltBatch& built, const SlotTable& slots, const at::Tensor& logits,
+                    int64_t first_row, StepResult& result);
+
+ private:
+  struct SampledRow {
+    const LogitSpan* span = nullptr;
+    const float* logits = nullptr;
+    absl::Status status;
+  };
+
+  void Sample(SampledRow& row, const SlotTable& slots, Sampler& sampler, StepResult& result) const;
+
+  ThreadPool& pool_;
+  const int64_t vocab_size_;
+  std::vector<Sampler> samplers_;  // one per thread
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_RUNTIME_LOGITS_READER_H_

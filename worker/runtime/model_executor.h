@@ -1,0 +1,62 @@
+#ifndef LOCKSTEP_WORKER_RUNTIME_MODEL_EXECUTOR_H_
+#define LOCKSTEP_WORKER_RUNTIME_MODEL_EXECUTOR_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "worker/cache/kv_cache.h"
+#include "worker/checkpoint/checkpoint.h"
+#include "worker/comm/communicator.h"
+#include "worker/kernels/kernel_context.h"
+#include "worker/model/llama_model.h"
+#include "worker/runtime/batch_builder.h"
+#include "worker/runtime/logits_reader.h"
+#include "worker/runtime/slot_table.h"
+#include "worker/runtime/step_executor.h"
+
+namespace lockstep::worker {
+
+// The StepExecutor over a LlamaModel. Exceptions of LibTorch end here.
+class ModelExecutor : public StepExecutor {
+ public:
+  absl::StatusOr<LoadedInfo> Load(const WorkerConfig& config, int rank, int world_size,
+                                  LoadProgressCallback progress) override;
+  absl::Status Start(uint64_t num_kv_blocks) override;
+  absl::StatusOr<StepResult> Execute(const StepPlan& plan) override;
+  void Abort() override;
+
+ private:
+  absl::StatusOr<LoadedInfo> LoadModel(const LoadProgressCallback& progress);
+  absl::Status StartModel(uint64_t num_kv_blocks);
+  absl::Status AttachToPeers();
+  absl::Status ExecuteStep(const StepPlan& plan, StepResult& result);
+  // Computes the wanted logits in blocks of rows and, on rank 0, uses them.
+  absl::Status ComputeLogits(const BuiltBatch& built, const at::Tensor& hidden, StepResult& result);
+  // Tells every rank what rank 0 sampled, and appends it to the slots.
+  absl::Status ShareTokens(const BuiltBatch& built, const StepResult& result);
+
+  WorkerConfig config_;
+  int rank_ = 0;
+  int world_size_ = 1;
+  at::Device device_ = at::kCPU;
+  std::unique_ptr<KernelContext> context_;
+  std::unique_ptr<LlamaModel> model_;
+  std::unique_ptr<KvCache> cache_;
+  std::optional<SlotTable> slots_;
+  std::unique_ptr<LogitsReader> logits_reader_;  // on rank 0 alone
+
+  // Owned by the thread that calls Start and Execute.
+  std::unique_ptr<Communicator> communicator_;
+
+  absl::Mutex abort_mutex_;
+  // What Abort, which comes from any thread, is passed on to: communicator_ once it is there.
+  Communicator* abort_target_ ABSL_GUARDED_BY(abort_mutex_) = nullptr;
+  bool is_aborted_ ABSL_GUARDED_BY(abort_mutex_) = false;
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_RUNTIME_MODEL_EXECUTOR_H_

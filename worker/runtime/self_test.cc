@@ -1,0 +1,109 @@
+#include "worker/runtime/self_test.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+
+#include <numeric>
+#include <span>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "worker/layers/step_batch.h"
+#include "worker/sampling/token_weights.h"
+
+namespace lockstep::worker {
+namespace {
+
+StepBatch TestBatch(int64_t num_tokens, int64_t vocab_size, at::Device device) {
+  std::vector<int32_t> ids(static_cast<size_t>(num_tokens));
+  std::vector<int32_t> positions(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 97 % vocab_size);
+  std::iota(positions.begin(), positions.end(), 0);
+  const auto int32s = at::TensorOptions().dtype(at::kInt);
+  const auto from = [&](const std::vector<int32_t>& values) {
+    at::Tensor tensor = at::empty({static_cast<int64_t>(values.size())}, int32s);
+    std::copy(values.begin(), values.end(), tensor.data_ptr<int32_t>());
+    return tensor.to(device);
+  };
+  StepBatch batch;
+  batch.num_tokens = num_tokens;
+  batch.token_ids = from(ids);
+  batch.positions = from(positions);
+  batch.cache_slots = batch.positions.to(at::kLong);
+  const auto length = static_cast<int32_t>(num_tokens);
+  batch.attention = {.query_start_locations = from({0, length}),
+                     .context_lengths = from({length}),
+                     .block_tables = from({0}).view({1, 1})};
+  batch.rope_spans = {{.num_rows = num_tokens, .sequence_length = num_tokens}};
+  batch.logit_rows = from({length - 1}).to(at::kLong);
+  batch.num_logit_rows = 1;
+  return batch;
+}
+
+absl::Status CheckAgreement(const at::Tensor& hidden, Communicator& communicator) {
+  const auto checksum = static_cast<int64_t>(LlamaModel::Checksum(hidden));
+  const auto options = at::TensorOptions().dtype(at::kLong);
+  const at::Tensor own = at::full({1}, checksum, options).to(hidden.device());
+  at::Tensor all = at::empty({communicator.world_size(), 1}, own.options());
+  if (absl::Status status = communicator.AllGather(own, all); !status.ok()) return status;
+  const at::Tensor host = all.cpu();
+  const auto* checksums = host.const_data_ptr<int64_t>();
+  for (int rank = 0; rank < communicator.world_size(); ++rank) {
+    if (checksums[rank] != checksums[0]) {
+      return absl::InternalError(
+          absl::StrCat("self-test: rank ", rank,
+                       " computed other hidden states than rank 0: its processor or "
+                       "its transport to the others is broken"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status TestCollectives(Communicator& communicator, at::Device device) {
+  const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
+  const int world_size = communicator.world_size();
+  const auto own = static_cast<float>(communicator.rank() + 1);
+  const auto expected = static_cast<float>(world_size * (world_size + 1) / 2);
+  for (const int64_t size : {1, 1000, 100'000}) {
+    at::Tensor data = at::full({size}, own, options);
+    if (absl::Status status = communicator.AllReduceSum(data); !status.ok()) return status;
+    const at::Tensor host = data.cpu();
+    const std::span<const float> sums(host.const_data_ptr<float>(), static_cast<size_t>(size));
+    for (const float sum : sums) {
+      if (sum == expected) continue;
+      return absl::InternalError(absl::StrCat("self-test: an all-reduce of ", size,
+                                              " elements gave ", sum, " instead of ", expected));
+    }
+  }
+  at::Tensor token = at::full({1}, own, options);
+  if (absl::Status status = communicator.Broadcast(token); !status.ok()) return status;
+  if (const float value = token.cpu().const_data_ptr<float>()[0]; value != 1.0F) {
+    return absl::InternalError(
+        absl::StrCat("self-test: a broadcast gave ", value, " instead of 1"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status TestForward(LlamaModel& model, Communicator& communicator, KvCache& cache,
+                         at::Device device, int64_t num_tokens) {
+  const StepBatch batch = TestBatch(num_tokens, model.vocab_size(), device);
+  at::Tensor hidden;
+  absl::Status status = model.Forward(batch, communicator, cache, hidden);
+  if (!status.ok()) return status;
+  if (status = CheckAgreement(hidden, communicator); !status.ok()) return status;
+  at::Tensor logits;
+  status = model.Logits(hidden, /*num_decode_rows=*/0, communicator, logits);
+  if (!status.ok() || communicator.rank() != 0) return status;
+  const at::Tensor host = logits.cpu();
+  const std::span<const float> row(host.const_data_ptr<float>(), static_cast<size_t>(host.numel()));
+  if (!FindMaximum(row).is_valid) {
+    return absl::InternalError(
+        "self-test: the model's logits are not finite: the weights are damaged or overflow the "
+        "dtype; try bfloat16 or float32");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace lockstep::worker

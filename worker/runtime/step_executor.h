@@ -1,0 +1,52 @@
+#ifndef LOCKSTEP_WORKER_RUNTIME_STEP_EXECUTOR_H_
+#define LOCKSTEP_WORKER_RUNTIME_STEP_EXECUTOR_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/runtime/step_plan.h"
+
+namespace lockstep::worker {
+
+// Called on Load's thread, at most about 20 times a second and once at the end.
+using LoadProgressCallback = std::function<void(uint64_t bytes_loaded, uint64_t bytes_total)>;
+
+// One rank's side of the pool: loads its shard, then carries out numbered steps together with the
+// other ranks. Knows no transport.
+//
+// Load, Start and Execute are called in that order from one thread at a time; Abort from any
+// thread. After any error the executor is only fit to be destroyed, because ranks may no longer
+// agree.
+class StepExecutor {
+ public:
+  virtual ~StepExecutor() = default;
+
+  // Reads the model's configuration and this rank's slices of the weights. Talks to no other rank.
+  // INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION or DATA_LOSS name the file, the tensor or
+  // field and the limit; RESOURCE_EXHAUSTED when weights or the smallest useful KV cache do not
+  // fit.
+  virtual absl::StatusOr<LoadedInfo> Load(const WorkerConfig& config, int rank, int world_size,
+                                          LoadProgressCallback progress) = 0;
+
+  // Allocates the KV cache, attaches to the other ranks and runs a self-test: collectives give the
+  // right sums, a forward pass gives finite logits, all ranks agree on them. Returns when every
+  // rank has passed. DEADLINE_EXCEEDED or UNAVAILABLE names the ranks that did not come.
+  virtual absl::Status Start(uint64_t num_kv_blocks) = 0;
+
+  // Carries out one step. Plans come in the order of their numbers, from 1. INTERNAL: the plan
+  // breaks the contract of control_link.proto, or a kernel failed, here or on another rank.
+  virtual absl::StatusOr<StepResult> Execute(const StepPlan& plan) = 0;
+
+  // Makes a collective that is under way, and each later one, fail soon with CANCELLED, here and on
+  // the other ranks.
+  virtual void Abort() = 0;
+};
+
+std::unique_ptr<StepExecutor> MakeStepExecutor();
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_RUNTIME_STEP_EXECUTOR_H_

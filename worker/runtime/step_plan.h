@@ -1,0 +1,93 @@
+#ifndef LOCKSTEP_WORKER_RUNTIME_STEP_PLAN_H_
+#define LOCKSTEP_WORKER_RUNTIME_STEP_PLAN_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "worker/sampling/sampling_parameters.h"
+
+// Plain mirrors of the messages in control_link.proto, which states the contract; the worker's core
+// knows no Protobuf.
+
+namespace lockstep::worker {
+
+struct WorkerConfig {
+  std::string model_dir;
+  std::string device = "cpu";      // "cpu" or "cuda"
+  std::string dtype = "bfloat16";  // "float32", "bfloat16" or "float16"
+  uint32_t block_size = 32;        // tokens, a power of two from 8 to 256
+  uint32_t max_num_seqs = 0;       // slots are numbered from 0 to max_num_seqs - 1
+  uint32_t max_num_batched_tokens = 0;
+  uint32_t max_model_len = 0;
+  uint64_t kv_cache_bytes = 0;  // per rank; 0: decided by Load
+  uint32_t num_threads = 1;     // per rank
+  std::string communicator_id;  // unique for each start of a pool
+  uint32_t collective_timeout_ms = 0;
+};
+
+struct LoadedInfo {
+  uint64_t num_kv_blocks = 0;  // that fit on this rank
+  uint64_t weight_bytes = 0;
+  uint64_t kv_block_bytes = 0;     // of one block, on this rank
+  std::string device_description;  // for people: "cpu avx512_bf16, 1 thread"
+};
+
+enum class LogitsRequest {
+  kNone = 0,  // sample where the known tokens end
+  kLast = 1,  // report the logits of the last known token's position; sample nothing
+  kAll = 2,   // report the logits of every position; sample nothing
+};
+
+struct AdmittedSlot {
+  uint32_t slot = 0;
+  std::vector<uint32_t> token_ids;
+  SamplingParameters sampling;
+  LogitsRequest logits = LogitsRequest::kNone;
+};
+
+struct ScheduledSlot {
+  uint32_t slot = 0;
+  uint32_t position = 0;
+  uint32_t num_tokens = 0;
+  std::vector<uint32_t> new_blocks;
+};
+
+// Applied in this order: released, admitted, scheduled. Decodes come first in `scheduled`.
+struct StepPlan {
+  uint64_t step = 0;
+  std::vector<uint32_t> released_slots;
+  std::vector<AdmittedSlot> admitted;
+  std::vector<ScheduledSlot> scheduled;
+};
+
+struct SampledToken {
+  uint32_t slot = 0;
+  uint32_t position = 0;  // the number of tokens before it
+  uint32_t token_id = 0;
+  // With num_logprobs >= 0: log of the token's probability under the model's own distribution (no
+  // temperature, no filters), its rank there (1: the most probable), and the most probable tokens.
+  float logprob = 0.0F;
+  uint32_t rank = 0;
+  std::vector<TokenLogprob> top;
+};
+
+struct SlotLogits {
+  uint32_t slot = 0;
+  uint32_t position = 0;  // of the first row
+  uint32_t num_rows = 0;
+  std::string logits;  // little-endian float32, [num_rows, vocab_size]
+};
+
+struct StepResult {
+  uint64_t step = 0;
+  uint64_t state_hash = 0;  // equal on every rank
+  uint64_t duration_ns = 0;
+  // From rank 0 alone.
+  std::vector<SampledToken> sampled;
+  std::vector<SlotLogits> logits;
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_RUNTIME_STEP_PLAN_H_
