@@ -1,0 +1,15 @@
+//! The text side of a checkpoint behind a C interface (`text_ffi.h`): Hugging Face tokenizers for the vocabulary,
+//! minijinja for the chat template. Nothing here knows of requests, engines or gRPC.
+
+mod chat;
+mod decode;
+mod error;
+mod ffi;
+mod files;
+mod json;
+mod model;
+mod python;
+mod special_tokens;
+mod time;
+mod token_table;
+mod tokenizer_class;
