@@ -1,0 +1,233 @@
+#include "server/config/option_table.h"
+
+#include <cstdint>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/config/option_values.h"
+
+namespace lockstep::server {
+namespace {
+
+constexpr char kModel[] = "Model";
+constexpr char kNetwork[] = "Network";
+constexpr char kScheduling[] = "Scheduling and memory";
+constexpr char kWorkers[] = "Workers";
+constexpr char kLifetime[] = "Time limits and logging";
+
+template <typename T, typename Parsed>
+absl::Status Assign(absl::StatusOr<Parsed> parsed, T& member) {
+  if (parsed.ok()) member = static_cast<T>(*std::move(parsed));
+  return parsed.status();
+}
+
+struct Named {
+  const char* name;
+  const char* group;
+  const char* value_name;
+  const char* help;
+};
+
+template <typename T>
+OptionSpec Integer(const Named& named, T ServerOptions::* member, int64_t minimum, int64_t maximum,
+                   std::string default_text = "") {
+  if (default_text.empty()) default_text = absl::StrCat(ServerOptions{}.*member);
+  return {named.name,
+          named.group,
+          named.value_name,
+          named.help,
+          std::move(default_text),
+          [=](absl::string_view value, ServerOptions& options) {
+            return Assign(ParseInteger(value, minimum, maximum), options.*member);
+          }};
+}
+
+OptionSpec Duration(const Named& named, absl::Duration ServerOptions::* member,
+                    absl::Duration minimum) {
+  return {named.name,
+          named.group,
+          named.value_name,
+          named.help,
+          absl::FormatDuration(ServerOptions{}.*member),
+          [=](absl::string_view value, ServerOptions& options) {
+            return Assign(ParseDuration(value, minimum, absl::Hours(24)), options.*member);
+          }};
+}
+
+OptionSpec Choice(const Named& named, std::string ServerOptions::* member,
+                  std::vector<std::string> choices) {
+  return {named.name,
+          named.group,
+          named.value_name,
+          named.help,
+          ServerOptions{}.*member,
+          [=](absl::string_view value, ServerOptions& options) {
+            return Assign(ParseChoice(value, choices), options.*member);
+          }};
+}
+
+OptionSpec Switch(const Named& named, bool ServerOptions::* member) {
+  return {named.name,
+          named.group,
+          "",
+          named.help,
+          "",
+          [=](absl::string_view value, ServerOptions& options) {
+            return Assign(ParseBool(value), options.*member);
+          }};
+}
+
+template <typename Set>
+OptionSpec Custom(const Named& named, std::string default_text, Set set) {
+  return {named.name, named.group, named.value_name, named.help, std::move(default_text), set};
+}
+
+absl::Status SetModel(absl::string_view value, ServerOptions& options) {
+  if (value.empty()) return absl::InvalidArgumentError("expected a directory");
+  options.model_dir = std::string(value);
+  return absl::OkStatus();
+}
+
+absl::Status SetServedModelName(absl::string_view value, ServerOptions& options) {
+  if (value.empty()) return absl::InvalidArgumentError("expected a name");
+  options.served_model_name = std::string(value);
+  return absl::OkStatus();
+}
+
+absl::Status SetDevice(absl::string_view value, ServerOptions& options) {
+  absl::Status status = Assign(ParseChoice(value, {"cpu", "cuda"}), options.device);
+#ifndef LOCKSTEP_WITH_CUDA
+  if (status.ok() && options.device == "cuda") {
+    return absl::InvalidArgumentError(
+        "expected cpu: this build has no CUDA kernels; configure one with the preset 'cuda'");
+  }
+#endif
+  return status;
+}
+
+absl::Status SetMetricsListen(absl::string_view value, ServerOptions& options) {
+  if (value == "off") {
+    options.metrics_listen.clear();
+    return absl::OkStatus();
+  }
+  absl::Status status = Assign(ParseHostPort(value), options.metrics_listen);
+  return status.ok() ? status
+                     : absl::InvalidArgumentError(absl::StrCat(status.message(), ", or off"));
+}
+
+absl::Status SetBlockSize(absl::string_view value, ServerOptions& options) {
+  const absl::StatusOr<int64_t> size = ParseInteger(value, 8, 256);
+  if (!size.ok() || (*size & (*size - 1)) != 0) {
+    return absl::InvalidArgumentError("expected a power of two from 8 to 256");
+  }
+  options.block_size = static_cast<int>(*size);
+  return absl::OkStatus();
+}
+
+std::vector<OptionSpec> ModelOptions() {
+  return {
+      Custom({"model", kModel, "DIR", "Hugging Face directory of a LlamaForCausalLM checkpoint"},
+             "", SetModel),
+      Custom({"served-model-name", kModel, "NAME", "Name that requests may give"},
+             "the directory's name", SetServedModelName),
+      Choice({"dtype", kModel, "TYPE",
+              "Type of weights and arithmetic: auto (as stored), float32, bfloat16, float16"},
+             &ServerOptions::dtype, {"auto", "float32", "bfloat16", "float16"}),
+      Integer({"max-model-len", kModel, "TOKENS",
+               "Longest sequence, prompt and answer together; at most the checkpoint's own limit"},
+              &ServerOptions::max_model_len, 1, 1 << 30, "max_position_embeddings"),
+  };
+}
+
+std::vector<OptionSpec> NetworkOptions() {
+  return {
+      Custom({"listen", kNetwork, "HOST:PORT", "gRPC address; port 0 takes any free one"},
+             ServerOptions{}.listen,
+             [](absl::string_view value, ServerOptions& options) {
+               return Assign(ParseHostPort(value), options.listen);
+             }),
+      Custom({"metrics-listen", kNetwork, "HOST:PORT", "HTTP address of /metrics, or off"},
+             ServerOptions{}.metrics_listen, SetMetricsListen),
+  };
+}
+
+std::vector<OptionSpec> SchedulingOptions() {
+  return {
+      Integer({"max-num-seqs", kScheduling, "N", "Sequences that run at once"},
+              &ServerOptions::max_num_seqs, 1, 4096),
+      Integer({"max-num-batched-tokens", kScheduling, "TOKENS",
+               "Tokens of one step, decodes and prefill chunks together"},
+              &ServerOptions::max_num_batched_tokens, 1, 1 << 20),
+      Custom({"kv-cache-memory", kScheduling, "BYTES", "KV cache of each rank, such as 4GiB"},
+             "from the memory that is free after loading",
+             [](absl::string_view value, ServerOptions& options) {
+               return Assign(ParseBytes(value), options.kv_cache_memory);
+             }),
+      Custom({"block-size", kScheduling, "TOKENS",
+              "Tokens of one KV block, a power of two from 8 to 256"},
+             absl::StrCat(ServerOptions{}.block_size), SetBlockSize),
+      Integer({"max-queued-requests", kScheduling, "N",
+               "Requests that may wait; more are refused with RESOURCE_EXHAUSTED"},
+              &ServerOptions::max_queued_requests, 1, 1 << 24),
+      Integer({"max-queued-tokens", kScheduling, "TOKENS",
+               "Prompt tokens that may wait; 0 for no limit beside --max-queued-requests"},
+              &ServerOptions::max_queued_tokens, 0, int64_t{1} << 40),
+  };
+}
+
+std::vector<OptionSpec> WorkerOptions() {
+  return {
+      Integer(
+          {"tensor-parallel-size", kWorkers, "N", "Worker processes that the model is split over"},
+          &ServerOptions::tensor_parallel_size, 1, 64),
+      Custom({"device", kWorkers, "DEVICE", "cpu or cuda"}, ServerOptions{}.device, SetDevice),
+      Integer({"threads-per-rank", kWorkers, "N", "CPU threads of each worker"},
+              &ServerOptions::threads_per_rank, 1, 1024, "the cores divided by the ranks"),
+      Switch({"pin-cores", kWorkers, "",
+              "Run each worker on its own share of the cores, where the ranks' threads do not "
+              "outnumber them"},
+             &ServerOptions::pin_cores),
+      Switch({"external-workers", kWorkers, "",
+              "Start no workers: wait for lockstep-worker processes started by others. Set "
+              "LOCKSTEP_POOL_TOKEN to the same secret for them and the server"},
+             &ServerOptions::external_workers),
+      Custom({"worker-listen", kWorkers, "ADDRESS",
+              "Where external workers dial, HOST:PORT or unix:/path; only with --external-workers"},
+             kDefaultWorkerListen,
+             [](absl::string_view value, ServerOptions& options) {
+               return Assign(ParseLinkAddress(value), options.worker_listen);
+             }),
+  };
+}
+
+std::vector<OptionSpec> LifetimeOptions() {
+  return {
+      Duration({"step-timeout", kLifetime, "DURATION",
+                "A step that a rank has not answered for this long fails the pool"},
+               &ServerOptions::step_timeout, absl::Milliseconds(100)),
+      Duration({"start-timeout", kLifetime, "DURATION",
+                "Workers that are not ready after this long fail the pool"},
+               &ServerOptions::start_timeout, absl::Seconds(1)),
+      Duration({"grace-period", kLifetime, "DURATION",
+                "After SIGTERM, running streams may go on for this long"},
+               &ServerOptions::grace_period, absl::ZeroDuration()),
+      Choice({"log-level", kLifetime, "LEVEL", "debug, info, warn or error"},
+             &ServerOptions::log_level, {"debug", "info", "warn", "error"}),
+  };
+}
+
+}  // namespace
+
+const std::vector<OptionSpec>& ServerOptionTable() {
+  static const auto* const table = [] {
+    auto* all = new std::vector<OptionSpec>();
+    for (auto* part :
+         {&ModelOptions, &NetworkOptions, &SchedulingOptions, &WorkerOptions, &LifetimeOptions}) {
+      for (OptionSpec& spec : part()) all->push_back(std::move(spec));
+    }
+    return all;
+  }();
+  return *table;
+}
+
+}  // namespace lockstep::server
