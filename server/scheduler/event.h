@@ -1,0 +1,36 @@
+// What the scheduler tells the engine, for it to deliver.
+#ifndef LOCKSTEP_SERVER_SCHEDULER_EVENT_H_
+#define LOCKSTEP_SERVER_SCHEDULER_EVENT_H_
+
+#include <cstdint>
+#include <variant>
+
+#include "lockstep/worker/v1/control_link.pb.h"
+#include "server/scheduler/completion.h"
+#include "server/scheduler/request.h"
+
+namespace lockstep::server {
+
+// The request is part of a step for the first time.
+struct ScheduledEvent {
+  int32_t num_cached_tokens = 0;
+};
+
+// The request lost its slot and blocks, and waits again.
+struct PreemptedEvent {
+  // Positions that had been run and have to be run again.
+  int32_t num_tokens_lost = 0;
+};
+
+// For one request, in this order: ScheduledEvent once; tokens or logits, with preemptions anywhere
+// between; Completion once, last.
+struct Event {
+  RequestHandle handle = 0;
+  std::variant<ScheduledEvent, worker::v1::SampledToken, worker::v1::SlotLogits, PreemptedEvent,
+               Completion>
+      what;
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_SCHEDULER_EVENT_H_

@@ -1,0 +1,166 @@
+#include "server/scheduler/scheduler.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "server/scheduler/invariant.h"
+
+namespace lockstep::server {
+
+Scheduler::Scheduler(const SchedulerOptions& options) : options_(options) {
+  LOCKSTEP_INVARIANT(options.max_model_len > 0 && options.max_num_seqs > 0 &&
+                         options.max_num_batched_tokens > 0 && options.block_size > 0 &&
+                         options.max_steps_in_flight > 0,
+                     "the scheduler's options were not validated");
+  for (int32_t slot = 0; slot < options.max_num_seqs; ++slot) {
+    free_slots_.push(static_cast<uint32_t>(slot));
+  }
+}
+
+Scheduler::~Scheduler() = default;
+
+void Scheduler::Start(uint32_t num_kv_blocks) {
+  LOCKSTEP_INVARIANT(!started(), "the scheduler is started twice");
+  blocks_ = std::make_unique<BlockPool>(num_kv_blocks);
+  std::vector<std::pair<RequestHandle, absl::Status>> refused;
+  for (const Sequence* sequence : waiting_) {
+    absl::Status status = CheckFits(*sequence->request);
+    if (!status.ok()) refused.emplace_back(sequence->handle, std::move(status));
+  }
+  for (auto& [handle, status] : refused) {
+    End(handle, v1::FINISH_REASON_UNSPECIFIED, std::move(status));
+  }
+}
+
+absl::Status Scheduler::Add(RequestHandle handle, std::shared_ptr<const EngineRequest> request) {
+  absl::Status status = CheckFits(*request);
+  if (status.ok()) status = CheckQueue(*request);
+  if (!status.ok()) return status;
+
+  auto owned = std::make_unique<Sequence>(handle, std::move(request));
+  Sequence& sequence = *owned;
+  const bool inserted = sequences_.try_emplace(handle, std::move(owned)).second;
+  LOCKSTEP_INVARIANT(inserted, "a request handle is used twice");
+  if (sequence.request->deadline != absl::InfiniteFuture()) {
+    deadlines_.emplace(sequence.request->deadline, handle);
+  }
+  Enqueue(sequence);
+  if (sequence.samples() && sequence.request->max_new_tokens <= 0) End(handle, v1::LENGTH, {});
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::CheckFits(const EngineRequest& request) const {
+  const int64_t num_tokens = static_cast<int64_t>(request.prompt.size());
+  if (num_tokens == 0) return absl::InvalidArgumentError("the prompt is empty");
+  const int64_t limit =
+      options_.max_model_len - (request.logits == worker::v1::LOGITS_NONE ? 1 : 0);
+  if (num_tokens > limit) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "the prompt has ", num_tokens, " tokens; at most ", limit,
+        " fit the context of --max-model-len ", options_.max_model_len, ": shorten the prompt"));
+  }
+  const int64_t capacity = int64_t{num_blocks()} * options_.block_size;
+  if (started() && num_tokens > capacity) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the prompt has ", num_tokens, " tokens; the whole KV cache holds ", capacity,
+                     ": shorten the prompt, or start the server with more --kv-cache-memory"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Scheduler::CheckQueue(const EngineRequest& request) const {
+  if (num_waiting() >= static_cast<size_t>(options_.max_queued_requests) + free_slots_.size()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the queue is full: ", num_waiting(), " requests wait (--max-queued-requests ",
+                     options_.max_queued_requests, "): retry later"));
+  }
+  const int64_t num_tokens = num_waiting_tokens_ + static_cast<int64_t>(request.prompt.size());
+  if (options_.max_queued_tokens > 0 && !waiting_.empty() &&
+      num_tokens > options_.max_queued_tokens) {
+    return absl::ResourceExhaustedError(absl::StrCat("the queue is full: with this request, ",
+                                                     num_tokens, " tokens would wait (limit ",
+                                                     options_.max_queued_tokens, "): retry later"));
+  }
+  return absl::OkStatus();
+}
+
+int32_t Scheduler::AnswerLimit(const EngineRequest& request) const {
+  // The last token of an answer is never run, so it needs no place in the KV cache.
+  const int64_t capacity = int64_t{num_blocks()} * options_.block_size + 1;
+  const int64_t context = std::min<int64_t>(options_.max_model_len, capacity);
+  return static_cast<int32_t>(std::min<int64_t>(
+      request.max_new_tokens, context - static_cast<int64_t>(request.prompt.size())));
+}
+
+void Scheduler::Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status) {
+  if (sequences_.contains(handle)) End(handle, reason, std::move(status));
+}
+
+void Scheduler::FinishAll(const absl::Status& status) {
+  std::vector<RequestHandle> handles;
+  for (const auto& [handle, sequence] : sequences_) handles.push_back(handle);
+  // In the order of submission, not of hashes.
+  std::sort(handles.begin(), handles.end());
+  for (RequestHandle handle : handles) End(handle, v1::FINISH_REASON_UNSPECIFIED, status);
+}
+
+void Scheduler::Expire(absl::Time now) {
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    const Sequence& sequence = *sequences_.at(deadlines_.begin()->second);
+    const bool scheduled = sequence.completion.first_scheduled != absl::InfinitePast();
+    End(sequence.handle, v1::FINISH_REASON_UNSPECIFIED,
+        absl::DeadlineExceededError(
+            scheduled ? absl::StrCat("the deadline passed after ", sequence.answer.size(),
+                                     " tokens of the answer")
+                      : "the deadline passed while the request waited in the queue"));
+  }
+}
+
+absl::Time Scheduler::NextDeadline() const {
+  return deadlines_.empty() ? absl::InfiniteFuture() : deadlines_.begin()->first;
+}
+
+void Scheduler::Enqueue(Sequence& sequence) {
+  waiting_.insert(&sequence);
+  num_waiting_tokens_ += sequence.num_known_tokens();
+}
+
+void Scheduler::Dequeue(Sequence& sequence) {
+  waiting_.erase(&sequence);
+  num_waiting_tokens_ -= sequence.num_known_tokens();
+}
+
+void Scheduler::StopRunning(Sequence& sequence) {
+  running_.erase(std::find(running_.begin(), running_.end(), &sequence));
+  released_slots_.push_back(*sequence.slot);
+  free_slots_.push(*sequence.slot);
+  sequence.slot.reset();
+  sequence.num_run = 0;
+  BlockTable blocks = std::exchange(sequence.blocks, {});
+  if (InFlight(sequence)) {
+    StepInFlight& last_user = in_flight_[sequence.last_step - in_flight_.front().step];
+    last_user.released_blocks.push_back(std::move(blocks));
+  }
+}
+
+void Scheduler::End(RequestHandle handle, v1::FinishReason reason, absl::Status status,
+                    std::optional<int32_t> stop_token_id) {
+  const auto it = sequences_.find(handle);
+  const std::unique_ptr<Sequence> sequence = std::move(it->second);
+  sequences_.erase(it);
+  deadlines_.erase({sequence->request->deadline, handle});
+  if (sequence->running()) {
+    StopRunning(*sequence);
+  } else {
+    Dequeue(*sequence);
+  }
+  Completion& completion = sequence->completion;
+  if (status.ok()) completion.reason = reason;
+  completion.status = std::move(status);
+  completion.stop_token_id = stop_token_id;
+  completion.num_completion_tokens = static_cast<int32_t>(sequence->answer.size());
+  Emit(handle, std::move(completion));
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,218 @@
+// The scheduler: decides, step by step, which sequences run how many tokens in which KV blocks.
+//
+// A pure state machine: no threads, no locks, no I/O, no clock of its own. Every call may produce
+// events, which TakeEvents() hands over in the order in which they are to be delivered.
+#ifndef LOCKSTEP_SERVER_SCHEDULER_SCHEDULER_H_
+#define LOCKSTEP_SERVER_SCHEDULER_SCHEDULER_H_
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <queue>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "lockstep/v1/generate.pb.h"
+#include "lockstep/worker/v1/control_link.pb.h"
+#include "server/scheduler/block_pool.h"
+#include "server/scheduler/event.h"
+#include "server/scheduler/request.h"
+#include "server/scheduler/sequence.h"
+
+namespace lockstep::server {
+
+// All but the last two must be at least 1.
+struct SchedulerOptions {
+  int32_t max_model_len = 2048;  // tokens of prompt and answer together
+  int32_t max_num_seqs = 256;    // slots
+  int32_t max_num_batched_tokens = 2048;
+  int32_t block_size = 16;  // tokens per KV block
+  // Plans that may be unconfirmed at once: with 2, a step is on its way while the one before it
+  // runs.
+  int32_t max_steps_in_flight = 2;
+  // Requests that may wait beside those for which a slot is free.
+  int32_t max_queued_requests = 1024;
+  // Tokens of waiting requests together; 0: no limit. A request alone in the queue is always taken.
+  int64_t max_queued_tokens = 0;
+};
+
+// What a confirmed step did.
+struct StepSummary {
+  uint64_t step = 0;
+  absl::Duration duration;  // on the workers
+  // Tokens of prompts (and of what preemptions made necessary again), and tokens that continue an
+  // answer.
+  int32_t num_prefill_tokens = 0;
+  int32_t num_decode_tokens = 0;
+};
+
+class Scheduler {
+ public:
+  explicit Scheduler(const SchedulerOptions& options);
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+  ~Scheduler();
+
+  // The workers are ready. Until then requests wait, and no step is planned. Call at most once.
+  // Waiting requests that can never fit end with RESOURCE_EXHAUSTED.
+  void Start(uint32_t num_kv_blocks);
+
+  // Takes a request; `handle` must be new. Refused, without an event:
+  //   INVALID_ARGUMENT    the prompt is empty or leaves no room for an answer within max_model_len
+  //   RESOURCE_EXHAUSTED  the queue is full, or the prompt can never fit the KV cache
+  absl::Status Add(RequestHandle handle, std::shared_ptr<const EngineRequest> request);
+
+  // Ends a request in any phase. An error status wins over `reason`. Unknown and ended handles are
+  // ignored.
+  void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status);
+
+  // Ends every request with `status`.
+  void FinishAll(const absl::Status& status);
+
+  // Ends the requests whose deadline has passed, with DEADLINE_EXCEEDED.
+  void Expire(absl::Time now);
+  // When Expire() has something to do next; InfiniteFuture: never.
+  absl::Time NextDeadline() const;
+
+  // The next step, or none if there is nothing to run or too much in flight. Plans must reach the
+  // workers in order.
+  std::optional<worker::v1::StepPlan> Schedule(absl::Time now);
+
+  // The result of the oldest step in flight. INTERNAL, with nothing changed, if it is not what the
+  // plan asked for: the workers cannot be trusted any more.
+  absl::StatusOr<StepSummary> Apply(worker::v1::StepResult result, absl::Time now);
+
+  std::vector<Event> TakeEvents() { return std::exchange(events_, {}); }
+
+  // Gauges.
+  bool started() const { return blocks_ != nullptr; }
+  size_t num_running() const { return running_.size(); }
+  size_t num_waiting() const { return waiting_.size(); }
+  int64_t num_waiting_tokens() const { return num_waiting_tokens_; }
+  size_t num_steps_in_flight() const { return in_flight_.size(); }
+  // Blocks that steps in flight still use count as used.
+  uint32_t num_blocks() const { return blocks_ ? blocks_->num_blocks() : 0; }
+  uint32_t num_used_blocks() const { return blocks_ ? blocks_->num_used() : 0; }
+  // Counters.
+  uint64_t num_steps() const { return last_applied_step_; }
+  uint64_t num_prompt_tokens() const { return num_prompt_tokens_; }
+  uint64_t num_generated_tokens() const { return num_generated_tokens_; }
+  uint64_t num_preemptions() const { return num_preemptions_; }
+
+ private:
+  // What one step in flight will report about one slot.
+  struct Row {
+    RequestHandle handle = 0;  // the request may have ended since
+    uint32_t slot = 0;
+    bool samples = false;
+    int32_t num_logits = 0;  // rows
+    int32_t position = 0;    // of the sampled token, or of the first row of logits
+  };
+  struct StepInFlight {
+    uint64_t step = 0;
+    int32_t num_prefill_tokens = 0;
+    int32_t num_decode_tokens = 0;
+    std::vector<Row> rows;
+    // Blocks whose sequence has ended or was preempted, and which this step is the last to use.
+    std::vector<BlockTable> released_blocks;
+  };
+  // A plan being made.
+  struct Draft {
+    worker::v1::StepPlan plan;
+    std::vector<worker::v1::ScheduledSlot> prefills;
+    StepInFlight step;
+    int32_t decode_budget = 0;   // tokens left for decodes
+    int32_t prefill_budget = 0;  // tokens left for everything else
+    // A sequence lacks blocks: none is admitted.
+    bool short_of_blocks = false;
+  };
+  // Where in a result the reports of one slot are.
+  struct Report {
+    int sampled = -1;         // -1: nowhere
+    std::vector<int> logits;  // parts, in order of position
+  };
+
+  // --- Making a plan (scheduler_plan.cc) ---
+  void ScheduleRunning(Draft& draft);
+  void AdmitWaiting(Draft& draft, absl::Time now);
+  bool CanAdmit(const Sequence& sequence, size_t num_sampling) const;
+  void Admit(Sequence& sequence, Draft& draft, absl::Time now);
+  void AddRow(Sequence& sequence, int32_t num_tokens, BlockTable new_blocks, Draft& draft);
+  Row ExpectedRow(const Sequence& sequence, int32_t num_tokens) const;
+  // Tokens that a running sequence could run in the next step, were there no budget.
+  int32_t NumRunnable(const Sequence& sequence) const;
+  // Takes the blocks that `sequence` lacks to hold `num_positions`, preempting from the end of the
+  // order if need be. Nothing: `sequence` has to wait for blocks in flight, or was itself
+  // preempted.
+  std::optional<BlockTable> TakeBlocks(Sequence& sequence, int32_t num_positions);
+  BlockTable AllocateBlocks(uint32_t num_blocks);
+  bool BlocksReturnWithStepsInFlight() const;
+  void Preempt(Sequence& sequence);
+
+  // --- Results (scheduler_apply.cc) ---
+  // One report for each row of `step`, if the result has just what the rows ask for.
+  absl::StatusOr<std::vector<Report>> MatchResult(const StepInFlight& step,
+                                                  const worker::v1::StepResult& result) const;
+  // [max_num_seqs]
+  absl::StatusOr<std::vector<Report>> ReportsBySlot(const worker::v1::StepResult& result) const;
+  void ApplyToken(Sequence& sequence, worker::v1::SampledToken token, absl::Time now);
+  void ApplyLogits(Sequence& sequence, const std::vector<int>& parts,
+                   worker::v1::StepResult& result);
+
+  // --- Life of a sequence (scheduler.cc) ---
+  absl::Status CheckFits(const EngineRequest& request) const;
+  absl::Status CheckQueue(const EngineRequest& request) const;
+  // Tokens that the answer may have, by max_new_tokens, max_model_len and the KV cache.
+  int32_t AnswerLimit(const EngineRequest& request) const;
+  int32_t NumBlocksFor(int32_t num_positions) const {
+    return (num_positions + options_.block_size - 1) / options_.block_size;
+  }
+  bool InFlight(const Sequence& sequence) const { return sequence.last_step > last_applied_step_; }
+  void Enqueue(Sequence& sequence);
+  void Dequeue(Sequence& sequence);
+  // Takes slot and blocks from a running sequence. The blocks are free when no step in flight uses
+  // them.
+  void StopRunning(Sequence& sequence);
+  void End(RequestHandle handle, v1::FinishReason reason, absl::Status status,
+           std::optional<int32_t> stop_token_id = std::nullopt);
+  template <typename What>
+  void Emit(RequestHandle handle, What what) {
+    Event& event = events_.emplace_back();
+    event.handle = handle;
+    event.what.template emplace<What>(std::move(what));
+  }
+
+  const SchedulerOptions options_;
+  std::vector<Event> events_;
+
+  // Null until Start(). Outlives the block tables in sequences_ and in_flight_: keep it above them.
+  std::unique_ptr<BlockPool> blocks_;
+  absl::flat_hash_map<RequestHandle, std::unique_ptr<Sequence>> sequences_;
+  std::set<Sequence*, ScheduledBefore> waiting_;
+  std::vector<Sequence*> running_;  // sorted by ScheduledBefore
+  std::set<std::pair<absl::Time, RequestHandle>> deadlines_;
+  int64_t num_waiting_tokens_ = 0;
+
+  // The lowest first, so that the workers' arrays stay dense.
+  std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>> free_slots_;
+  std::vector<uint32_t> released_slots_;  // to be named by the next plan; they are free for it
+  uint64_t last_planned_step_ = 0;
+  uint64_t last_applied_step_ = 0;
+  std::deque<StepInFlight> in_flight_;
+
+  uint64_t num_prompt_tokens_ = 0;
+  uint64_t num_generated_tokens_ = 0;
+  uint64_t num_preemptions_ = 0;
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_SCHEDULER_SCHEDULER_H_

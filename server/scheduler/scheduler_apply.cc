@@ -1,0 +1,165 @@
+// How the scheduler takes in a step's result.
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "server/scheduler/scheduler.h"
+
+namespace lockstep::server {
+namespace {
+
+bool Contains(const std::vector<int32_t>& token_ids, int32_t token_id) {
+  return std::find(token_ids.begin(), token_ids.end(), token_id) != token_ids.end();
+}
+
+absl::Status BadResult(uint64_t step, absl::string_view what) {
+  return absl::InternalError(absl::StrCat("the result of step ", step, " ", what));
+}
+
+// Takes up to `num_rows` rows from the front.
+void DropRows(worker::v1::SlotLogits& logits, int32_t num_rows) {
+  const uint32_t num_dropped = std::min(static_cast<uint32_t>(num_rows), logits.num_rows());
+  if (num_dropped == 0) return;
+  const size_t row_bytes = logits.logits().size() / logits.num_rows();
+  logits.mutable_logits()->erase(0, row_bytes * num_dropped);
+  logits.set_position(logits.position() + num_dropped);
+  logits.set_num_rows(logits.num_rows() - num_dropped);
+}
+
+// Whether `parts` of the result's logits are, one after the other, just the rows from `position`
+// on.
+bool HasRows(const worker::v1::StepResult& result, const std::vector<int>& parts, int32_t position,
+             int32_t num_rows) {
+  auto next = static_cast<uint32_t>(position);
+  for (int part : parts) {
+    const worker::v1::SlotLogits& logits = result.logits(part);
+    if (logits.position() != next || logits.num_rows() == 0 ||
+        logits.logits().size() % logits.num_rows() != 0) {
+      return false;
+    }
+    next += logits.num_rows();
+  }
+  return next == static_cast<uint32_t>(position + num_rows);
+}
+
+}  // namespace
+
+absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl::Time now) {
+  if (in_flight_.empty() || in_flight_.front().step != result.step()) {
+    return BadResult(result.step(),
+                     absl::StrCat("came where that of step ", last_applied_step_ + 1, " was next"));
+  }
+  absl::StatusOr<std::vector<Report>> reports = MatchResult(in_flight_.front(), result);
+  if (!reports.ok()) return reports.status();
+
+  // Frees the blocks that no other step uses, when it goes.
+  const StepInFlight step = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  last_applied_step_ = step.step;
+  const absl::Duration duration = absl::Nanoseconds(result.duration_ns());
+  for (size_t i = 0; i < step.rows.size(); ++i) {
+    const auto it = sequences_.find(step.rows[i].handle);
+    if (it == sequences_.end()) continue;  // ended while the step was in flight
+    Sequence& sequence = *it->second;
+    sequence.completion.step_time += duration;
+    const Report& report = (*reports)[i];
+    if (report.sampled >= 0) {
+      ApplyToken(sequence, std::move(*result.mutable_sampled(report.sampled)), now);
+    } else if (!report.logits.empty()) {
+      ApplyLogits(sequence, report.logits, result);
+    }
+  }
+  return StepSummary{step.step, duration, step.num_prefill_tokens, step.num_decode_tokens};
+}
+
+absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::MatchResult(
+    const StepInFlight& step, const worker::v1::StepResult& result) const {
+  absl::StatusOr<std::vector<Report>> by_slot = ReportsBySlot(result);
+  if (!by_slot.ok()) return by_slot.status();
+  std::vector<Report> reports;
+  reports.reserve(step.rows.size());
+  for (const Row& row : step.rows) {
+    Report& report = (*by_slot)[row.slot];
+    if (row.samples && (report.sampled < 0 || result.sampled(report.sampled).position() !=
+                                                  static_cast<uint32_t>(row.position))) {
+      return BadResult(step.step, absl::StrCat("lacks the token at position ", row.position,
+                                               " of slot ", row.slot));
+    }
+    if (row.num_logits > 0 && !HasRows(result, report.logits, row.position, row.num_logits)) {
+      return BadResult(step.step,
+                       absl::StrCat("lacks the logits of ", row.num_logits, " positions from ",
+                                    row.position, " of slot ", row.slot));
+    }
+    if ((!row.samples && report.sampled >= 0) || (row.num_logits == 0 && !report.logits.empty())) {
+      return BadResult(step.step, absl::StrCat("has what slot ", row.slot, " was not asked for"));
+    }
+    reports.push_back(std::exchange(report, {}));
+  }
+  for (size_t slot = 0; slot < by_slot->size(); ++slot) {
+    if ((*by_slot)[slot].sampled >= 0 || !(*by_slot)[slot].logits.empty()) {
+      return BadResult(step.step, absl::StrCat("has slot ", slot, ", which did not run"));
+    }
+  }
+  return reports;
+}
+
+absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::ReportsBySlot(
+    const worker::v1::StepResult& result) const {
+  std::vector<Report> by_slot(static_cast<size_t>(options_.max_num_seqs));
+  for (int i = 0; i < result.sampled_size(); ++i) {
+    const uint32_t slot = result.sampled(i).slot();
+    if (slot >= by_slot.size() || by_slot[slot].sampled >= 0) {
+      return BadResult(result.step(), absl::StrCat("has an unexpected token for slot ", slot));
+    }
+    by_slot[slot].sampled = i;
+  }
+  for (int i = 0; i < result.logits_size(); ++i) {
+    const uint32_t slot = result.logits(i).slot();
+    if (slot >= by_slot.size()) {
+      return BadResult(result.step(), absl::StrCat("has unexpected logits for slot ", slot));
+    }
+    by_slot[slot].logits.push_back(i);
+  }
+  return by_slot;
+}
+
+void Scheduler::ApplyToken(Sequence& sequence, worker::v1::SampledToken token, absl::Time now) {
+  const EngineRequest& request = *sequence.request;
+  const auto token_id = static_cast<int32_t>(token.token_id());
+  --sequence.num_pending_tokens;
+  sequence.answer.push_back(token_id);
+  ++num_generated_tokens_;
+  if (sequence.completion.first_token == absl::InfinitePast()) {
+    sequence.completion.first_token = now;
+  }
+  sequence.completion.last_token = now;
+  Emit(sequence.handle, std::move(token));
+
+  const auto num_tokens = static_cast<int32_t>(sequence.answer.size());
+  const bool may_end = num_tokens > request.min_new_tokens;
+  if (may_end && Contains(request.eos_token_ids, token_id)) {
+    End(sequence.handle, v1::EOS, {}, token_id);
+  } else if (may_end && Contains(request.stop_token_ids, token_id)) {
+    End(sequence.handle, v1::STOP_TOKEN, {}, token_id);
+  } else if (num_tokens >= AnswerLimit(request)) {
+    End(sequence.handle, v1::LENGTH, {});
+  }
+}
+
+void Scheduler::ApplyLogits(Sequence& sequence, const std::vector<int>& parts,
+                            worker::v1::StepResult& result) {
+  for (int part : parts) {
+    worker::v1::SlotLogits& logits = *result.mutable_logits(part);
+    // A preempted sequence runs its prompt again: what has been delivered is not delivered twice.
+    const int32_t num_repeated =
+        sequence.num_delivered_rows - static_cast<int32_t>(logits.position());
+    DropRows(logits, std::max(0, num_repeated));
+    if (logits.num_rows() == 0) continue;
+    sequence.num_delivered_rows = static_cast<int32_t>(logits.position() + logits.num_rows());
+    Emit(sequence.handle, std::move(logits));
+  }
+  if (sequence.num_delivered_rows == sequence.num_prompt_tokens()) {
+    End(sequence.handle, v1::LENGTH, {});
+  }
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,189 @@
+// How the scheduler makes a plan: running sequences first, in order, then those that wait.
+#include <algorithm>
+
+#include "server/scheduler/invariant.h"
+#include "server/scheduler/scheduler.h"
+
+namespace lockstep::server {
+
+std::optional<worker::v1::StepPlan> Scheduler::Schedule(absl::Time now) {
+  if (!started() || in_flight_.size() >= static_cast<size_t>(options_.max_steps_in_flight)) {
+    return std::nullopt;
+  }
+  Draft draft;
+  draft.step.step = last_planned_step_ + 1;
+  ScheduleRunning(draft);
+  if (!draft.short_of_blocks) AdmitWaiting(draft, now);
+  if (draft.step.rows.empty()) return std::nullopt;
+
+  worker::v1::StepPlan& plan = draft.plan;
+  plan.set_step(++last_planned_step_);
+  plan.mutable_released_slots()->Add(released_slots_.begin(), released_slots_.end());
+  released_slots_.clear();
+  for (worker::v1::ScheduledSlot& prefill : draft.prefills) {
+    *plan.add_scheduled() = std::move(prefill);
+  }
+  in_flight_.push_back(std::move(draft.step));
+  return std::move(plan);
+}
+
+void Scheduler::ScheduleRunning(Draft& draft) {
+  // Set aside first, so that an earlier sequence's prefill leaves the decodes of later ones their
+  // tokens.
+  const auto num_decodes = static_cast<int32_t>(
+      std::count_if(running_.begin(), running_.end(),
+                    [this](const Sequence* sequence) { return NumRunnable(*sequence) == 1; }));
+  draft.decode_budget = std::min(num_decodes, options_.max_num_batched_tokens);
+  draft.prefill_budget = options_.max_num_batched_tokens - draft.decode_budget;
+
+  // Preemption takes from the end of running_, at or behind `i`: what has a row in this plan keeps
+  // it.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Sequence& sequence = *running_[i];
+    const int32_t num_runnable = NumRunnable(sequence);
+    int32_t& budget = num_runnable == 1 ? draft.decode_budget : draft.prefill_budget;
+    const int32_t num_tokens = std::min(num_runnable, budget);
+    if (num_tokens == 0) continue;
+    std::optional<BlockTable> new_blocks = TakeBlocks(sequence, sequence.num_run + num_tokens);
+    if (!new_blocks.has_value()) {
+      draft.short_of_blocks = true;
+      continue;
+    }
+    budget -= num_tokens;
+    AddRow(sequence, num_tokens, *std::move(new_blocks), draft);
+  }
+}
+
+int32_t Scheduler::NumRunnable(const Sequence& sequence) const {
+  const int32_t num_runnable = sequence.num_known_tokens() - sequence.num_run;
+  // The last token of an answer is never run: nothing follows it.
+  const bool answered =
+      sequence.samples() &&
+      sequence.num_known_tokens() - sequence.num_prompt_tokens() >= AnswerLimit(*sequence.request);
+  return answered ? 0 : num_runnable;
+}
+
+std::optional<BlockTable> Scheduler::TakeBlocks(Sequence& sequence, int32_t num_positions) {
+  const int32_t num_held = static_cast<int32_t>(sequence.blocks.size());
+  const int32_t num_missing = std::max(0, NumBlocksFor(num_positions) - num_held);
+  while (blocks_->num_free() < static_cast<uint32_t>(num_missing)) {
+    // Preempting more would cost work, and bring nothing sooner.
+    if (BlocksReturnWithStepsInFlight()) return std::nullopt;
+    Sequence& last = *running_.back();
+    Preempt(last);
+    if (&last == &sequence) return std::nullopt;
+  }
+  return AllocateBlocks(static_cast<uint32_t>(num_missing));
+}
+
+BlockTable Scheduler::AllocateBlocks(uint32_t num_blocks) {
+  BlockTable blocks;
+  blocks.reserve(num_blocks);
+  for (uint32_t i = 0; i < num_blocks; ++i) blocks.push_back(blocks_->Allocate());
+  return blocks;
+}
+
+bool Scheduler::BlocksReturnWithStepsInFlight() const {
+  return std::any_of(in_flight_.begin(), in_flight_.end(),
+                     [](const StepInFlight& step) { return !step.released_blocks.empty(); });
+}
+
+void Scheduler::Preempt(Sequence& sequence) {
+  ++num_preemptions_;
+  Emit(sequence.handle, PreemptedEvent{sequence.num_run});
+  StopRunning(sequence);
+  Enqueue(sequence);
+}
+
+void Scheduler::AdmitWaiting(Draft& draft, absl::Time now) {
+  auto num_sampling = static_cast<size_t>(
+      std::count_if(running_.begin(), running_.end(),
+                    [](const Sequence* sequence) { return sequence->samples(); }));
+  // Strictly in order: a short request does not overtake a long one, which would otherwise starve.
+  while (!waiting_.empty() && !free_slots_.empty() && draft.prefill_budget > 0) {
+    Sequence& sequence = **waiting_.begin();
+    if (!CanAdmit(sequence, num_sampling)) break;
+    Admit(sequence, draft, now);
+    if (sequence.samples()) ++num_sampling;
+  }
+}
+
+bool Scheduler::CanAdmit(const Sequence& sequence, size_t num_sampling) const {
+  // Preempted a moment ago: what the steps in flight report still belongs to its tokens.
+  if (InFlight(sequence)) return false;
+  // All blocks of the tokens that it has, so that a prefill, once begun, is not stopped by a lack
+  // of blocks; and one more for each sequence that grows, so that admitting does not lead straight
+  // to preempting.
+  return blocks_->num_free() >=
+         static_cast<size_t>(NumBlocksFor(sequence.num_known_tokens())) + num_sampling;
+}
+
+void Scheduler::Admit(Sequence& sequence, Draft& draft, absl::Time now) {
+  Dequeue(sequence);
+  running_.insert(std::upper_bound(running_.begin(), running_.end(), &sequence, ScheduledBefore()),
+                  &sequence);
+  sequence.slot = free_slots_.top();
+  free_slots_.pop();
+
+  worker::v1::AdmittedSlot& admitted = *draft.plan.add_admitted();
+  admitted.set_slot(*sequence.slot);
+  admitted.mutable_token_ids()->Reserve(sequence.num_known_tokens());
+  admitted.mutable_token_ids()->Add(sequence.request->prompt.begin(),
+                                    sequence.request->prompt.end());
+  admitted.mutable_token_ids()->Add(sequence.answer.begin(), sequence.answer.end());
+  *admitted.mutable_sampling() = sequence.request->sampling;
+  admitted.set_logits(sequence.request->logits);
+
+  if (sequence.completion.first_scheduled == absl::InfinitePast()) {
+    sequence.completion.first_scheduled = now;
+    Emit(sequence.handle, ScheduledEvent{sequence.completion.num_cached_tokens});
+  }
+  const int32_t num_tokens = std::min(sequence.num_known_tokens(), draft.prefill_budget);
+  draft.prefill_budget -= num_tokens;
+  AddRow(sequence, num_tokens,
+         AllocateBlocks(static_cast<uint32_t>(NumBlocksFor(sequence.num_known_tokens()))), draft);
+}
+
+void Scheduler::AddRow(Sequence& sequence, int32_t num_tokens, BlockTable new_blocks,
+                       Draft& draft) {
+  const Row row = ExpectedRow(sequence, num_tokens);
+  const bool at_end = sequence.num_run + num_tokens == sequence.num_known_tokens();
+  worker::v1::ScheduledSlot& scheduled =
+      num_tokens == 1 && at_end ? *draft.plan.add_scheduled() : draft.prefills.emplace_back();
+  scheduled.set_slot(*sequence.slot);
+  scheduled.set_position(static_cast<uint32_t>(sequence.num_run));
+  scheduled.set_num_tokens(static_cast<uint32_t>(num_tokens));
+  for (BlockRef& block : new_blocks) {
+    scheduled.add_new_blocks(block.block());
+    sequence.blocks.push_back(std::move(block));
+  }
+  draft.step.rows.push_back(row);
+
+  const bool decode = num_tokens == 1 && sequence.num_run >= sequence.num_prompt_tokens();
+  (decode ? draft.step.num_decode_tokens : draft.step.num_prefill_tokens) += num_tokens;
+  sequence.last_step = draft.step.step;
+  sequence.num_run += num_tokens;
+  if (row.samples) ++sequence.num_pending_tokens;
+  const int32_t num_prompt_tokens_run = std::min(sequence.num_run, sequence.num_prompt_tokens());
+  if (num_prompt_tokens_run > sequence.num_prompt_tokens_run) {
+    num_prompt_tokens_ +=
+        static_cast<uint64_t>(num_prompt_tokens_run - sequence.num_prompt_tokens_run);
+    sequence.num_prompt_tokens_run = num_prompt_tokens_run;
+  }
+}
+
+Scheduler::Row Scheduler::ExpectedRow(const Sequence& sequence, int32_t num_tokens) const {
+  const int32_t end = sequence.num_run + num_tokens;
+  const bool at_end = end == sequence.num_known_tokens();
+  Row row{.handle = sequence.handle, .slot = *sequence.slot};
+  row.samples = sequence.samples() && at_end;
+  if (sequence.request->logits == worker::v1::LOGITS_ALL) {
+    row.num_logits = num_tokens;
+  } else if (sequence.request->logits == worker::v1::LOGITS_LAST && at_end) {
+    row.num_logits = 1;
+  }
+  row.position = end - row.num_logits;
+  return row;
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,68 @@
+// One request on its way through the scheduler.
+#ifndef LOCKSTEP_SERVER_SCHEDULER_SEQUENCE_H_
+#define LOCKSTEP_SERVER_SCHEDULER_SEQUENCE_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/scheduler/block_pool.h"
+#include "server/scheduler/completion.h"
+#include "server/scheduler/request.h"
+
+namespace lockstep::server {
+
+// Waiting (no slot, no blocks) or running (both). Preemption turns a running sequence into a
+// waiting one.
+struct Sequence {
+  Sequence(RequestHandle handle, std::shared_ptr<const EngineRequest> request)
+      : handle(handle), request(std::move(request)) {}
+
+  const RequestHandle handle;
+  const std::shared_ptr<const EngineRequest> request;
+
+  // Tokens of the answer that have been received, and delivered.
+  std::vector<int32_t> answer;
+  // Tokens that steps in flight sample.
+  int32_t num_pending_tokens = 0;
+  // Rows of logits that have been delivered: none of positions below this is delivered again.
+  int32_t num_delivered_rows = 0;
+  // The newest step with a row of this sequence; 0: none.
+  uint64_t last_step = 0;
+  // Positions of the prompt that have been run at least once.
+  int32_t num_prompt_tokens_run = 0;
+  // status and reason are filled when the sequence ends.
+  Completion completion;
+
+  // While running.
+  std::optional<uint32_t> slot;
+  BlockTable blocks;
+  // Positions whose keys and values the plans so far have the workers write.
+  int32_t num_run = 0;
+
+  bool running() const { return slot.has_value(); }
+  bool samples() const { return request->logits == worker::v1::LOGITS_NONE; }
+  int32_t num_prompt_tokens() const { return static_cast<int32_t>(request->prompt.size()); }
+  // Tokens that the workers know after the steps in flight, whether or not they have been received.
+  int32_t num_known_tokens() const {
+    return num_prompt_tokens() + static_cast<int32_t>(answer.size()) + num_pending_tokens;
+  }
+};
+
+// The order in which sequences are scheduled, and the reverse of that in which they are preempted.
+// Total, and the only place that says so: priority, then arrival, then the order of submission.
+struct ScheduledBefore {
+  bool operator()(const Sequence* a, const Sequence* b) const {
+    const EngineRequest& left = *a->request;
+    const EngineRequest& right = *b->request;
+    if (left.priority != right.priority) return left.priority > right.priority;
+    if (left.arrival != right.arrival) return left.arrival < right.arrival;
+    return a->handle < b->handle;
+  }
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_SCHEDULER_SEQUENCE_H_
