@@ -1,0 +1,38 @@
+// Owns a file descriptor.
+#ifndef LOCKSTEP_SERVER_WORKER_POOL_FILE_DESCRIPTOR_H_
+#define LOCKSTEP_SERVER_WORKER_POOL_FILE_DESCRIPTOR_H_
+
+#include <unistd.h>
+
+#include <utility>
+
+namespace lockstep::server {
+
+class FileDescriptor {
+ public:
+  FileDescriptor() = default;
+  explicit FileDescriptor(int fd) : fd_(fd) {}
+  ~FileDescriptor() { Close(); }
+  FileDescriptor(FileDescriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  FileDescriptor& operator=(FileDescriptor&& other) noexcept {
+    if (this != &other) {
+      Close();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+
+  // -1: none.
+  int get() const { return fd_; }
+  bool is_open() const { return fd_ >= 0; }
+  void Close() {
+    if (fd_ >= 0) close(std::exchange(fd_, -1));
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_WORKER_POOL_FILE_DESCRIPTOR_H_
