@@ -1,0 +1,80 @@
+// The engine: one thread that owns the scheduler and turns requests into steps and step results
+// into tokens.
+#ifndef LOCKSTEP_SERVER_ENGINE_ENGINE_H_
+#define LOCKSTEP_SERVER_ENGINE_ENGINE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/engine/output_sink.h"
+#include "server/engine/request.h"
+#include "server/worker_pool/worker_pool.h"
+
+namespace lockstep::server {
+
+// Counters and gauges of one moment.
+struct EngineSnapshot {
+  uint64_t num_running = 0;
+  uint64_t num_waiting = 0;
+  uint64_t num_waiting_tokens = 0;
+  uint64_t kv_blocks_total = 0;
+  uint64_t kv_blocks_used = 0;
+  uint64_t steps = 0;
+  uint64_t prompt_tokens = 0;
+  uint64_t generated_tokens = 0;
+  uint64_t preemptions = 0;
+};
+
+// A request and where its answer goes.
+struct Submission {
+  std::unique_ptr<const EngineRequest> request;
+  std::shared_ptr<OutputSink> sink;
+};
+
+// What rpc/ and admission/ use. Thread-safe; no call blocks on the model.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Hands a request over. Whatever becomes of it, the sink's OnComplete is called exactly once,
+  // also for a refusal:
+  //   RESOURCE_EXHAUSTED  the queue is full, or the request can never fit the KV cache
+  //   INVALID_ARGUMENT    a request with this id is alive, or there is no room for an answer
+  //   UNAVAILABLE         the pool has failed, or the engine is draining or stopped
+  // Requests that come before the pool is ready wait for it.
+  virtual RequestHandle Submit(std::unique_ptr<const EngineRequest> request,
+                               std::shared_ptr<OutputSink> sink) = 0;
+
+  // The same for several requests that belong together and may share one id: they are scheduled at
+  // the same moment, so that those which fit one step's token budget run in one step. Handles in
+  // the order of `batch`.
+  virtual std::vector<RequestHandle> SubmitBatch(std::vector<Submission> batch) {
+    std::vector<RequestHandle> handles;
+    for (Submission& submission : batch) {
+      handles.push_back(Submit(std::move(submission.request), std::move(submission.sink)));
+    }
+    return handles;
+  }
+
+  // Ends a request early: it is part of no step that is planned from now on, and its slot and
+  // blocks are free when the steps in flight are done. The sink sees OnComplete with `status`, or,
+  // where `status` is OK, with `reason` (STOP_STRING, TIME_LIMIT, ABORTED). Unknown and ended
+  // handles are ignored.
+  virtual void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status) = 0;
+
+  // As Finish(ABORTED) for every request with this id. False if there is none alive.
+  virtual bool Abort(const std::string& request_id) = 0;
+
+  // No new requests from now on; those alive go on.
+  virtual void Drain() = 0;
+
+  virtual EngineSnapshot Snapshot() const = 0;
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_ENGINE_ENGINE_H_

@@ -1,0 +1,258 @@
+#include "server/engine/engine_loop.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::server {
+namespace {
+
+// Delivers one event to the sink of its request; completions are the engine's own affair.
+struct Delivery {
+  OutputSink& sink;
+
+  void operator()(ScheduledEvent& event) const { sink.OnScheduled(event.num_cached_tokens); }
+  void operator()(worker::v1::SampledToken& token) const { sink.OnToken(token); }
+  void operator()(worker::v1::SlotLogits& logits) const { sink.OnLogits(std::move(logits)); }
+  void operator()(PreemptedEvent&) const {}
+  void operator()(Completion&) const {}
+};
+
+absl::Status StoppedStatus() {
+  return absl::UnavailableError("the server is shutting down: send the request to another");
+}
+
+}  // namespace
+
+EngineLoop::EngineLoop(EngineOptions options)
+    : options_(std::move(options)), scheduler_(options_.scheduler) {}
+
+EngineLoop::~EngineLoop() { Stop(); }
+
+void EngineLoop::Start(WorkerPool& pool) {
+  MutexLock lock(stop_mutex_);
+  pool_ = &pool;
+  thread_ = std::thread([this] { Run(); });
+}
+
+void EngineLoop::Stop() {
+  MutexLock lock(stop_mutex_);
+  if (thread_.joinable()) {
+    inbox_.Push(StopCommand{});
+    thread_.join();
+  }
+  // Never started, or stopped before: what came meanwhile is answered here.
+  RefuseRemainingCommands();
+}
+
+RequestHandle EngineLoop::Submit(std::unique_ptr<const EngineRequest> request,
+                                 std::shared_ptr<OutputSink> sink) {
+  std::vector<Submission> batch;
+  batch.push_back({std::move(request), std::move(sink)});
+  return SubmitBatch(std::move(batch)).front();
+}
+
+std::vector<RequestHandle> EngineLoop::SubmitBatch(std::vector<Submission> batch) {
+  const RequestHandle begin = next_handle_.fetch_add(batch.size());
+  std::vector<RequestHandle> handles;
+  std::vector<Command> commands;
+  for (Submission& submission : batch) {
+    SubmitCommand command;
+    command.handle = begin + handles.size();
+    command.request = std::move(submission.request);
+    command.sink = std::move(submission.sink);
+    if (!live_ids_.Insert(command.request->id, command.handle, begin)) {
+      command.refusal = absl::InvalidArgumentError(
+          absl::StrCat("request_id \"", command.request->id,
+                       "\" belongs to a request that is still running: choose another"));
+    }
+    handles.push_back(command.handle);
+    commands.push_back(std::move(command));
+  }
+  if (!inbox_.Push(std::move(commands))) {
+    for (Command& command : commands) Refuse(std::get<SubmitCommand>(command), StoppedStatus());
+  }
+  return handles;
+}
+
+void EngineLoop::Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status) {
+  inbox_.Push(FinishCommand{handle, reason, std::move(status)});
+}
+
+bool EngineLoop::Abort(const std::string& request_id) {
+  const std::vector<RequestHandle> handles = live_ids_.Find(request_id);
+  for (RequestHandle handle : handles) Finish(handle, v1::ABORTED, absl::OkStatus());
+  return !handles.empty();
+}
+
+void EngineLoop::Drain() { inbox_.Push(DrainCommand{}); }
+
+EngineSnapshot EngineLoop::Snapshot() const {
+  MutexLock lock(snapshot_mutex_);
+  return snapshot_;
+}
+
+void EngineLoop::OnReady(const PoolCapacity& capacity) { inbox_.Push(PoolReadyCommand{capacity}); }
+
+void EngineLoop::OnStepResult(worker::v1::StepResult result) { inbox_.Push(std::move(result)); }
+
+void EngineLoop::OnFailed(const absl::Status& status) { inbox_.Push(PoolFailedCommand{status}); }
+
+void EngineLoop::Run() {
+  while (!stopping_) {
+    for (Command& command : WaitForCommands()) {
+      std::visit([this](auto& each) { Take(std::move(each)); }, command);
+    }
+    scheduler_.Expire(options_.clock());
+    // The workers before the sinks: they should not wait for text to be written.
+    SubmitSteps();
+    PublishSnapshot();
+    DeliverEvents();
+  }
+  scheduler_.FinishAll(StoppedStatus());
+  PublishSnapshot();
+  DeliverEvents();
+  RefuseRemainingCommands();
+}
+
+std::vector<Command> EngineLoop::WaitForCommands() {
+  const absl::Time deadline = scheduler_.NextDeadline();
+  return inbox_.Wait(deadline == absl::InfiniteFuture() ? absl::InfiniteDuration()
+                                                        : deadline - options_.clock());
+}
+
+void EngineLoop::Take(SubmitCommand command) {
+  absl::Status status = command.refusal;
+  if (status.ok()) status = closed_;
+  if (status.ok()) status = scheduler_.Add(command.handle, command.request);
+  if (!status.ok()) {
+    Refuse(command, std::move(status));
+    return;
+  }
+  live_[command.handle] = {std::move(command.request), std::move(command.sink), std::nullopt};
+}
+
+void EngineLoop::Take(FinishCommand command) {
+  scheduler_.Finish(command.handle, command.reason, std::move(command.status));
+}
+
+void EngineLoop::Take(DrainCommand) {
+  closed_.Update(absl::UnavailableError(
+      "the server is draining: send the request to another, or retry later"));
+}
+
+void EngineLoop::Take(PoolReadyCommand command) {
+  // Blocks are numbered in 32 bits.
+  const uint64_t limit = std::numeric_limits<uint32_t>::max();
+  if (!pool_failed_) {
+    scheduler_.Start(static_cast<uint32_t>(std::min(command.capacity.num_kv_blocks, limit)));
+  }
+}
+
+void EngineLoop::Take(PoolFailedCommand command) { Fail(command.status); }
+
+void EngineLoop::Take(worker::v1::StepResult result) {
+  if (pool_failed_) return;
+  const absl::StatusOr<StepSummary> summary = scheduler_.Apply(std::move(result), options_.clock());
+  if (!summary.ok()) {
+    Fail(summary.status());
+    return;
+  }
+  if (options_.observer != nullptr) options_.observer->OnStepDone(*summary);
+}
+
+void EngineLoop::Take(StopCommand) {
+  stopping_ = true;
+  closed_.Update(StoppedStatus());
+}
+
+void EngineLoop::Fail(const absl::Status& status) {
+  if (pool_failed_) return;
+  pool_failed_ = true;
+  closed_ = absl::UnavailableError(absl::StrCat("the worker pool has failed: ", status.message()));
+  scheduler_.FinishAll(closed_);
+  PublishSnapshot();
+  DeliverEvents();
+  if (options_.on_failed) options_.on_failed(status);
+}
+
+void EngineLoop::SubmitSteps() {
+  while (!pool_failed_ && !stopping_) {
+    const std::optional<worker::v1::StepPlan> plan = scheduler_.Schedule(options_.clock());
+    if (!plan.has_value()) return;
+    pool_->Submit(*plan);
+  }
+}
+
+void EngineLoop::DeliverEvents() {
+  const absl::Time now = options_.clock();
+  for (Event& event : scheduler_.TakeEvents()) {
+    LiveRequest& live = live_.at(event.handle);
+    Observe(event, live, now);
+    if (const auto* completion = std::get_if<Completion>(&event.what)) {
+      Complete(event.handle, *completion);
+    } else {
+      std::visit(Delivery{*live.sink}, event.what);
+    }
+  }
+}
+
+void EngineLoop::Observe(const Event& event, LiveRequest& live, absl::Time now) {
+  if (options_.observer == nullptr) return;
+  if (std::holds_alternative<worker::v1::SampledToken>(event.what)) {
+    const bool first = !live.last_token.has_value();
+    options_.observer->OnToken(first, now - live.last_token.value_or(live.request->arrival));
+    live.last_token = now;
+  } else if (const auto* preempted = std::get_if<PreemptedEvent>(&event.what)) {
+    options_.observer->OnPreempted(live.request->id, preempted->num_tokens_lost);
+  } else if (const auto* completion = std::get_if<Completion>(&event.what)) {
+    options_.observer->OnRequestDone(*live.request, *completion, now);
+  }
+}
+
+void EngineLoop::Complete(RequestHandle handle, const Completion& completion) {
+  const auto node = live_.extract(handle);
+  const LiveRequest& live = node.mapped();
+  // Before the sink hears of it: who has the answer may use the id again.
+  live_ids_.Erase(live.request->id, handle);
+  live.sink->OnComplete(completion);
+}
+
+void EngineLoop::Refuse(const SubmitCommand& command, absl::Status status) {
+  live_ids_.Erase(command.request->id, command.handle);
+  Completion completion;
+  completion.status = std::move(status);
+  if (options_.observer != nullptr) {
+    options_.observer->OnRequestDone(*command.request, completion, options_.clock());
+  }
+  command.sink->OnComplete(completion);
+}
+
+void EngineLoop::RefuseRemainingCommands() {
+  for (const Command& command : inbox_.Close()) {
+    if (const auto* submit = std::get_if<SubmitCommand>(&command)) {
+      Refuse(*submit, StoppedStatus());
+    }
+  }
+}
+
+void EngineLoop::PublishSnapshot() {
+  EngineSnapshot snapshot;
+  snapshot.num_running = scheduler_.num_running();
+  snapshot.num_waiting = scheduler_.num_waiting();
+  snapshot.num_waiting_tokens = static_cast<uint64_t>(scheduler_.num_waiting_tokens());
+  snapshot.kv_blocks_total = scheduler_.num_blocks();
+  snapshot.kv_blocks_used = scheduler_.num_used_blocks();
+  snapshot.steps = scheduler_.num_steps();
+  snapshot.prompt_tokens = scheduler_.num_prompt_tokens();
+  snapshot.generated_tokens = scheduler_.num_generated_tokens();
+  snapshot.preemptions = scheduler_.num_preemptions();
+  MutexLock lock(snapshot_mutex_);
+  snapshot_ = snapshot;
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,39 @@
+// Told what the engine does, for the metrics and the log.
+#ifndef LOCKSTEP_SERVER_ENGINE_ENGINE_OBSERVER_H_
+#define LOCKSTEP_SERVER_ENGINE_ENGINE_OBSERVER_H_
+
+#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
+#include "server/scheduler/completion.h"
+#include "server/scheduler/request.h"
+#include "server/scheduler/scheduler.h"
+
+namespace lockstep::server {
+
+// All calls come from the engine's thread and must not block.
+class EngineObserver {
+ public:
+  virtual ~EngineObserver() = default;
+
+  // The workers have finished a step.
+  virtual void OnStepDone(const StepSummary& step) = 0;
+
+  // A token of an answer has been received: `first`, this long after the request's arrival, or else
+  // this long after the token before it.
+  virtual void OnToken(bool first, absl::Duration elapsed) = 0;
+
+  // A request has ended, refused ones included; right before its sink's OnComplete. `now` is the
+  // engine's clock.
+  virtual void OnRequestDone(const EngineRequest& request, const Completion& completion,
+                             absl::Time now) = 0;
+
+  // A running request lost its slot and blocks to another; `num_tokens_lost` positions have to be
+  // run again.
+  virtual void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) = 0;
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_ENGINE_ENGINE_OBSERVER_H_

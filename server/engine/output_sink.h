@@ -1,0 +1,34 @@
+// Where the engine speaks to: one sink per request.
+#ifndef LOCKSTEP_SERVER_ENGINE_OUTPUT_SINK_H_
+#define LOCKSTEP_SERVER_ENGINE_OUTPUT_SINK_H_
+
+#include <cstdint>
+
+#include "lockstep/worker/v1/control_link.pb.h"
+#include "server/scheduler/completion.h"  // IWYU pragma: export
+
+namespace lockstep::server {
+
+// All calls come from the engine's thread, in the order below, and must not block: an
+// implementation hands over to other threads. The engine holds the sink until OnComplete has
+// returned.
+class OutputSink {
+ public:
+  virtual ~OutputSink() = default;
+
+  // Once, when the request is first part of a step.
+  virtual void OnScheduled(int32_t num_cached_tokens) = 0;
+
+  // One token of the answer. The token that ends the answer (EOS, stop token) is reported too.
+  virtual void OnToken(const worker::v1::SampledToken& token) = 0;
+
+  // Rows of logits of a request that asked for them, in order of position.
+  virtual void OnLogits(worker::v1::SlotLogits logits) = 0;
+
+  // Once, last: nothing follows.
+  virtual void OnComplete(const Completion& completion) = 0;
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_ENGINE_OUTPUT_SINK_H_
