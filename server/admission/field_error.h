@@ -1,0 +1,34 @@
+// Errors about a request, with the machine-readable details that clients get beside the text.
+#ifndef LOCKSTEP_SERVER_ADMISSION_FIELD_ERROR_H_
+#define LOCKSTEP_SERVER_ADMISSION_FIELD_ERROR_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace lockstep::server {
+
+// Details travel as absl::Status payloads: the key is the type URL of a google.rpc message, the
+// value its bytes.
+inline constexpr absl::string_view kBadRequestUrl = "type.googleapis.com/google.rpc.BadRequest";
+inline constexpr absl::string_view kRetryInfoUrl = "type.googleapis.com/google.rpc.RetryInfo";
+inline constexpr absl::string_view kErrorInfoUrl = "type.googleapis.com/google.rpc.ErrorInfo";
+
+// INVALID_ARGUMENT. `field` is the path within the request, for example "sampling.top_p"; `problem`
+// says the value, the limit and the likely fix.
+absl::Status InvalidField(absl::string_view field, absl::string_view problem);
+
+// UNIMPLEMENTED: the field's value is valid, but this server cannot carry it out.
+absl::Status UnsupportedField(absl::string_view field, absl::string_view problem);
+
+// `status` with google.rpc.RetryInfo: the same request may succeed after `delay`.
+absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
+
+// `status` with google.rpc.ErrorInfo, naming the request that the log speaks of.
+absl::Status WithRequestId(absl::Status status, const std::string& request_id);
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_ADMISSION_FIELD_ERROR_H_

@@ -1,0 +1,28 @@
+// The groups of GenerateRequest that say how to choose tokens, when to stop and what to report.
+#ifndef LOCKSTEP_SERVER_ADMISSION_PARAMETERS_H_
+#define LOCKSTEP_SERVER_ADMISSION_PARAMETERS_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "lockstep/v1/generate.pb.h"
+#include "lockstep/worker/v1/control_link.pb.h"
+#include "server/admission/served_model.h"
+
+namespace lockstep::server {
+
+// INVALID_ARGUMENT or UNIMPLEMENTED for the first field that cannot be honoured. What depends on
+// the prompt's length is not checked here.
+absl::Status CheckSampling(const v1::SamplingParameters& sampling, const ServedModel& model);
+absl::Status CheckStopping(const v1::StoppingParameters& stopping, const ServedModel& model);
+absl::Status CheckOutput(const v1::OutputOptions& output);
+// guide, num_sequences, cache.
+absl::Status CheckOtherOptions(const v1::GenerateRequest& request);
+
+// Every default resolved; `seed` is used if the request has none.
+worker::v1::Sampling ResolveSampling(const v1::GenerateRequest& request,
+                                     const GenerationDefaults& defaults, uint64_t seed);
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_ADMISSION_PARAMETERS_H_

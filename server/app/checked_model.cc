@@ -1,0 +1,70 @@
+#include "server/app/checked_model.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "worker/checkpoint/checkpoint.h"
+#include "worker/checkpoint/tensor_parallel.h"
+
+namespace lockstep::server {
+namespace {
+
+absl::Status CheckDirectory(const std::filesystem::path& directory) {
+  std::error_code error;
+  const auto kind = std::filesystem::status(directory, error).type();
+  if (kind == std::filesystem::file_type::directory) return absl::OkStatus();
+  if (kind == std::filesystem::file_type::not_found) {
+    return absl::NotFoundError(absl::StrCat(
+        "--model ", directory.string(), ": no such directory; give a Hugging Face checkpoint's"));
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("--model ", directory.string(),
+                   error ? absl::StrCat(": ", error.message())
+                         : ": not a directory; give the one that holds config.json"));
+}
+
+// What the checkpoint's authors computed in: as config.json says, else as the embedding is stored.
+std::string StoredDtype(const worker::LlamaConfig& config, const worker::Checkpoint& checkpoint) {
+  if (config.dtype == "float32" || config.dtype == "bfloat16" || config.dtype == "float16") {
+    return config.dtype;
+  }
+  const std::string& stored = checkpoint.tensor("model.embed_tokens.weight").dtype;
+  return stored == "F16" ? "float16" : stored == "BF16" ? "bfloat16" : "float32";
+}
+
+absl::StatusOr<int32_t> MaxModelLen(const ServerOptions& options,
+                                    const worker::LlamaConfig& config) {
+  const int64_t limit = config.max_position_embeddings;
+  if (options.max_model_len > limit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--max-model-len is ", options.max_model_len, ", and the checkpoint's ",
+                     "max_position_embeddings ", limit, ": lower it"));
+  }
+  return static_cast<int32_t>(options.max_model_len > 0 ? options.max_model_len : limit);
+}
+
+}  // namespace
+
+absl::StatusOr<CheckedModel> CheckModel(const ServerOptions& options) {
+  if (absl::Status status = CheckDirectory(options.model_dir); !status.ok()) return status;
+  absl::StatusOr<worker::LlamaConfig> config = worker::LoadLlamaConfig(options.model_dir);
+  if (!config.ok()) return config.status();
+  absl::Status status = worker::CheckTensorParallel(*config, options.tensor_parallel_size);
+  if (!status.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--tensor-parallel-size: ", absl::string_view(status.message())));
+  }
+  const absl::StatusOr<int32_t> max_model_len = MaxModelLen(options, *config);
+  if (!max_model_len.ok()) return max_model_len.status();
+  const auto checkpoint = worker::Checkpoint::Open(options.model_dir, *config);
+  if (!checkpoint.ok()) return checkpoint.status();
+  CheckedModel model;
+  model.dtype = options.dtype == "auto" ? StoredDtype(*config, *checkpoint) : options.dtype;
+  model.max_model_len = *max_model_len;
+  model.num_weight_bytes = checkpoint->num_bytes();
+  model.config = *std::move(config);
+  return model;
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,190 @@
+#include "server/app/server_app.h"
+
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/worker_pool/monotonic_time.h"
+
+namespace lockstep::server {
+namespace {
+
+// How long a stream may take to get its last message out to its client.
+constexpr absl::Duration kFlush = absl::Seconds(1);
+constexpr absl::Duration kWorkerPatience = absl::Seconds(3);
+// Of everything after the grace period; beyond it the process ends whatever hangs, and the workers
+// with it.
+constexpr absl::Duration kWindUpLimit = absl::Seconds(15);
+// How often a draining server looks whether it is idle.
+constexpr absl::Duration kIdleInterval = absl::Milliseconds(20);
+
+void OnAlarm(int) {
+  static constexpr char kText[] = "shutting down took too long; giving up\n";
+  [[maybe_unused]] const ssize_t size = write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  _exit(static_cast<int>(ExitStatus::kUnexpected));
+}
+
+// Bounds all that follows.
+void ExitWithin(absl::Duration limit) {
+  signal(SIGALRM, OnAlarm);
+  alarm(static_cast<unsigned>(absl::ToInt64Seconds(limit)) + 1);
+}
+
+}  // namespace
+
+void ServerApp::PoolEvents::OnReady(const PoolCapacity& capacity) {
+  spdlog::info("workers ready: {} KV blocks", capacity.num_kv_blocks);
+  engine_.OnReady(capacity);
+  events_.SetPoolReady();
+}
+
+void ServerApp::PoolEvents::OnStepResult(worker::v1::StepResult result) {
+  engine_.OnStepResult(std::move(result));
+}
+
+// The engine tells its requests first, and then the main thread.
+void ServerApp::PoolEvents::OnFailed(const absl::Status& status) { engine_.OnFailed(status); }
+
+ServerApp::ServerApp(ServerOptions options, CheckedModel model, PoolOptions pool_options,
+                     ProcessEvents& events)
+    : options_(std::move(options)),
+      model_(std::move(model)),
+      events_(events),
+      engine_metrics_(registry_),
+      engine_(MakeEngineOptions()),
+      pool_events_(engine_, events_),
+      pool_(std::move(pool_options)),
+      state_collector_(engine_, pool_, LOCKSTEP_VERSION) {}
+
+ServerApp::~ServerApp() { WindUp(absl::ZeroDuration(), absl::ZeroDuration()); }
+
+EngineOptions ServerApp::MakeEngineOptions() {
+  EngineOptions engine;
+  engine.scheduler.max_model_len = model_.max_model_len;
+  engine.scheduler.max_num_seqs = options_.max_num_seqs;
+  engine.scheduler.max_num_batched_tokens = options_.max_num_batched_tokens;
+  engine.scheduler.block_size = options_.block_size;
+  engine.scheduler.max_queued_requests = options_.max_queued_requests;
+  engine.scheduler.max_queued_tokens = options_.max_queued_tokens;
+  engine.observer = &engine_metrics_;
+  engine.on_failed = [this](const absl::Status& status) { events_.SetPoolFailed(status); };
+  return engine;
+}
+
+absl::Status ServerApp::Start() {
+  if (absl::Status status = pool_.Start(pool_events_); !status.ok()) return status;
+  engine_.Start(pool_);
+  if (absl::Status status = LoadText(); !status.ok()) return status;
+  return OpenPorts();
+}
+
+absl::Status ServerApp::LoadText() {
+  absl::StatusOr<std::unique_ptr<TextModel>> text = TextModel::Load(options_.model_dir);
+  if (!text.ok()) return text.status();
+  text_ = *std::move(text);
+  served_model_.name = options_.served_model_name;
+  served_model_.vocab_size = static_cast<int32_t>(model_.config.vocab_size);
+  served_model_.max_model_len = model_.max_model_len;
+  absl::StatusOr<GenerationDefaults> defaults =
+      LoadGenerationDefaults(options_.model_dir, served_model_.vocab_size, text_->eos_token_id());
+  if (!defaults.ok()) return defaults.status();
+  for (const std::string& warning : defaults->warnings) spdlog::warn("{}", warning);
+  served_model_.defaults = *std::move(defaults);
+  return absl::OkStatus();
+}
+
+absl::Status ServerApp::OpenPorts() {
+  auto grpc_server = GrpcServer::Start(
+      options_, {engine_, pool_, *text_, served_model_, model_.config}, model_.dtype);
+  if (!grpc_server.ok()) return grpc_server.status();
+  grpc_server_ = *std::move(grpc_server);
+  if (options_.metrics_listen.empty()) return absl::OkStatus();
+  auto metrics_server = MetricsServer::Start(
+      options_.metrics_listen,
+      {{&registry_, &state_collector_}, [this] { return grpc_server_->serving(); }});
+  if (!metrics_server.ok()) return metrics_server.status();
+  metrics_server_ = *std::move(metrics_server);
+  return absl::OkStatus();
+}
+
+ExitStatus ServerApp::Run() {
+  spdlog::info("taking calls on {}; loading {} on {} workers", grpc_server_->address(),
+               options_.model_dir.string(), options_.tensor_parallel_size);
+  while (true) {
+    switch (events_.Wait(absl::InfiniteDuration())) {
+      case ProcessEvent::kPoolReady:
+        grpc_server_->SetServing(true);
+        Announce();
+        break;
+      case ProcessEvent::kPoolFailed:
+        return WindUpAfterFailure();
+      case ProcessEvent::kSignal:
+        return Drain();
+      case ProcessEvent::kTimeout:
+        break;
+    }
+  }
+}
+
+void ServerApp::Announce() {
+  std::string line = absl::StrCat("lockstep-server listening on ", grpc_server_->address());
+  if (metrics_server_ != nullptr) {
+    absl::StrAppend(&line, ", metrics on ", metrics_server_->address());
+  }
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+ExitStatus ServerApp::Drain() {
+  ExitWithin(options_.grace_period + kWindUpLimit);
+  grpc_server_->Drain();
+  // Said after the fact: who reads this line may rely on new calls being refused.
+  spdlog::info("signal {}: running requests have {} to finish; a second signal ends them",
+               events_.signal(), absl::FormatDuration(options_.grace_period));
+  const absl::Time deadline = MonotonicNow() + options_.grace_period;
+  // Looked at instead of waited for: the engine speaks to its requests' sinks alone, and this ends
+  // in any case.
+  for (EngineSnapshot state = engine_.Snapshot(); state.num_running + state.num_waiting > 0;
+       state = engine_.Snapshot()) {
+    const ProcessEvent event = events_.Wait(kIdleInterval);
+    if (event == ProcessEvent::kPoolFailed) return WindUpAfterFailure();
+    if (event == ProcessEvent::kSignal) {
+      spdlog::warn("second signal: ending now");
+      WindUp(absl::ZeroDuration(), absl::ZeroDuration());
+      return ExitStatus::kStopped;
+    }
+    if (MonotonicNow() >= deadline) {
+      spdlog::warn("the grace period is over; {} requests are cut off",
+                   state.num_running + state.num_waiting);
+      break;
+    }
+  }
+  WindUp(kFlush, kWorkerPatience);
+  spdlog::info("stopped");
+  return ExitStatus::kStopped;
+}
+
+ExitStatus ServerApp::WindUpAfterFailure() {
+  ExitWithin(kWindUpLimit);
+  spdlog::error("ending, because the worker pool failed: {}",
+                std::string(events_.pool_failure().message()));
+  WindUp(kFlush, kWorkerPatience);
+  return ExitStatus::kPoolFailed;
+}
+
+void ServerApp::WindUp(absl::Duration flush, absl::Duration worker_patience) {
+  if (grpc_server_ != nullptr) {
+    grpc_server_->Shutdown(absl::Now() + flush);
+    metrics_server_.reset();
+    grpc_server_.reset();
+  }
+  engine_.Stop();
+  pool_.Shutdown(worker_patience);
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,75 @@
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+
+#include "server/app/checked_model.h"
+#include "server/app/exit_status.h"
+#include "server/app/pool_setup.h"
+#include "server/app/process_events.h"
+#include "server/app/server_app.h"
+#include "server/config/parse_server_options.h"
+#include "server/worker_pool/cpu_budget.h"
+
+namespace lockstep::server {
+namespace {
+
+ExitStatus Refuse(const absl::Status& status) {
+  std::fprintf(stderr, "lockstep-server: %s\n", std::string(status.message()).c_str());
+  return ExitStatus::kBadUsage;
+}
+
+// Standard output is for the one line that says where the server listens.
+void SetUpLog(const std::string& level) {
+  auto logger = spdlog::stderr_color_mt("lockstep");
+  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ %v", spdlog::pattern_time_type::utc);
+  logger->set_level(spdlog::level::from_str(level));
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+absl::StatusOr<PoolOptions> SetUpPool(const ServerOptions& options, const CheckedModel& model,
+                                      const Environment& environment) {
+  PoolSurroundings surroundings;
+  if (!options.external_workers) {
+    absl::StatusOr<std::filesystem::path> binary = FindWorkerBinary();
+    if (!binary.ok()) return binary.status();
+    surroundings.worker_binary = *std::move(binary);
+  }
+  const auto token = environment.find("LOCKSTEP_POOL_TOKEN");
+  if (token != environment.end()) surroundings.token = token->second;
+  surroundings.num_available_cores = NumAvailableCores();
+  surroundings.num_allowed_cores = static_cast<int>(AllowedCores().size());
+  return MakePoolOptions(options, model, surroundings);
+}
+
+ExitStatus Main(int argc, char** argv) {
+  const Environment environment = ProcessEnvironment();
+  const auto command_line = ParseServerOptions(argc, argv, environment);
+  if (!command_line.ok()) return Refuse(command_line.status());
+  if (!command_line->text_to_print.empty()) {
+    std::fputs(command_line->text_to_print.c_str(), stdout);
+    return ExitStatus::kStopped;
+  }
+  const ServerOptions& options = command_line->options;
+  SetUpLog(options.log_level);
+  for (const std::string& variable : command_line->unknown_variables) {
+    spdlog::warn("the environment variable {} is no option of this server", variable);
+  }
+  absl::StatusOr<CheckedModel> model = CheckModel(options);
+  if (!model.ok()) return Refuse(model.status());
+  absl::StatusOr<PoolOptions> pool = SetUpPool(options, *model, environment);
+  if (!pool.ok()) return Refuse(pool.status());
+
+  signal(SIGPIPE, SIG_IGN);
+  ProcessEvents events;
+  ServerApp app(options, *std::move(model), *std::move(pool), events);
+  if (absl::Status status = app.Start(); !status.ok()) return Refuse(status);
+  return app.Run();
+}
+
+}  // namespace
+}  // namespace lockstep::server
+
+int main(int argc, char** argv) { return static_cast<int>(lockstep::server::Main(argc, argv)); }

@@ -1,0 +1,123 @@
+#include "server/metrics/metrics_server.h"
+
+#include <poll.h>
+#include <prometheus/text_serializer.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+
+namespace lockstep::server {
+namespace {
+
+constexpr std::size_t kMaxConnections = 64;
+constexpr absl::Duration kConnectionTime = absl::Seconds(10);
+// After accept() failed for want of file descriptors: nobody is told when there are some again.
+constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
+constexpr char kPlainText[] = "text/plain; charset=utf-8";
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::string& listen,
+                                                                    Content content) {
+  auto listener = Listen(listen);
+  if (!listener.ok()) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", listen, " for metrics: ", listener.status().message(),
+                     "; choose another address with --metrics-listen (port 0: any free one)"));
+  }
+  FileDescriptor stop(eventfd(0, EFD_CLOEXEC));
+  if (!stop.is_open())
+    return absl::UnavailableError(absl::StrCat("eventfd: ", std::strerror(errno)));
+  std::string address = absl::StrCat(listen.substr(0, listen.rfind(':')), ":", listener->port);
+  return std::unique_ptr<MetricsServer>(new MetricsServer(std::move(content), *std::move(listener),
+                                                          std::move(stop), std::move(address)));
+}
+
+MetricsServer::MetricsServer(Content content, HttpListener listener, FileDescriptor stop,
+                             std::string address)
+    : content_(std::move(content)),
+      listener_(std::move(listener)),
+      stop_(std::move(stop)),
+      address_(std::move(address)),
+      thread_([this] { Run(); }) {}
+
+MetricsServer::~MetricsServer() {
+  // Cannot fail: the counter is far from its limit.
+  eventfd_write(stop_.get(), 1);
+  thread_.join();
+}
+
+void MetricsServer::Run() {
+  const HttpConnection::Handler handler = [this](std::string_view path) { return Answer(path); };
+  std::vector<short> events;
+  while (Wait(events)) {
+    for (std::size_t i = 0; i < connections_.size(); ++i) {
+      if (events[i] != 0) connections_[i].Advance(handler);
+    }
+    const absl::Time now = absl::Now();
+    std::erase_if(connections_, [now](const auto& connection) {
+      return connection.done() || connection.deadline() < now;
+    });
+    Accept();
+  }
+}
+
+bool MetricsServer::Wait(std::vector<short>& events) const {
+  std::vector<pollfd> polled;
+  const absl::Time now = absl::Now();
+  const bool accept = connections_.size() < kMaxConnections && now >= accept_after_;
+  absl::Time wake = now < accept_after_ ? accept_after_ : absl::InfiniteFuture();
+  for (const auto& connection : connections_) {
+    polled.push_back({connection.socket(),
+                      static_cast<short>(connection.wants_to_write() ? POLLOUT : POLLIN), 0});
+    wake = std::min(wake, connection.deadline());
+  }
+  polled.push_back({stop_.get(), POLLIN, 0});
+  // A full house lets newcomers wait in the backlog.
+  if (accept) polled.push_back({listener_.socket.get(), POLLIN, 0});
+  const int64_t timeout = wake == absl::InfiniteFuture()
+                              ? -1
+                              : std::max<int64_t>(0, absl::ToInt64Milliseconds(wake - now) + 1);
+  poll(polled.data(), polled.size(), static_cast<int>(timeout));
+  events.clear();
+  for (const auto& entry : polled) events.push_back(entry.revents);
+  return polled[connections_.size()].revents == 0;
+}
+
+void MetricsServer::Accept() {
+  while (connections_.size() < kMaxConnections) {
+    FileDescriptor socket(
+        accept4(listener_.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (!socket.is_open()) {
+      if (errno != EAGAIN && errno != EWOULDBLOCK) accept_after_ = absl::Now() + kAcceptPause;
+      return;
+    }
+    connections_.emplace_back(std::move(socket), absl::Now() + kConnectionTime);
+  }
+}
+
+HttpAnswer MetricsServer::Answer(std::string_view path) const {
+  if (path == "/healthz") {
+    return content_.is_serving() ? HttpAnswer{200, kPlainText, "SERVING\n"}
+                                 : HttpAnswer{503, kPlainText, "NOT_SERVING\n"};
+  }
+  if (path != "/metrics") return {404, kPlainText, "here are /metrics and /healthz\n"};
+  std::vector<prometheus::MetricFamily> families;
+  for (const auto* collectable : content_.collectables) {
+    auto more = collectable->Collect();
+    families.insert(families.end(), std::make_move_iterator(more.begin()),
+                    std::make_move_iterator(more.end()));
+  }
+  return {200, "text/plain; version=0.0.4; charset=utf-8",
+          prometheus::TextSerializer().Serialize(families)};
+}
+
+}  // namespace lockstep::server

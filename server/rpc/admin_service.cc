@@ -1,0 +1,73 @@
+#include "server/rpc/admin_service.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/admission/field_error.h"
+#include "server/rpc/unary_call.h"
+
+namespace lockstep::server {
+
+AdminService::AdminService(Parts parts) : parts_(std::move(parts)), start_(absl::Now()) {}
+
+v1::GetServerInfoResponse AdminService::Describe() const {
+  v1::GetServerInfoResponse info;
+  info.set_version(LOCKSTEP_VERSION);
+  info.set_model(parts_.model_name);
+  info.mutable_uptime()->set_seconds(absl::ToInt64Seconds(absl::Now() - start_));
+  const v1::PoolState state = parts_.pool.State();
+  info.set_state(draining_ && state != v1::POOL_STATE_FAILED ? v1::POOL_STATE_DRAINING : state);
+  for (auto& rank : parts_.pool.Ranks()) *info.add_ranks() = std::move(rank);
+  const EngineSnapshot now = parts_.engine.Snapshot();
+  info.set_num_running(static_cast<uint32_t>(now.num_running));
+  info.set_num_waiting(static_cast<uint32_t>(now.num_waiting));
+  info.set_kv_blocks_total(now.kv_blocks_total);
+  info.set_kv_blocks_used(now.kv_blocks_used);
+  info.set_steps(now.steps);
+  info.set_prompt_tokens(now.prompt_tokens);
+  info.set_generated_tokens(now.generated_tokens);
+  return info;
+}
+
+grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* call,
+                                                      const grpc::ByteBuffer* request,
+                                                      grpc::ByteBuffer* response) {
+  return RunUnaryCall<v1::GetServerInfoRequest>(
+      parts_.executor, *call, *request, *response,
+      [this](const v1::GetServerInfoRequest&) -> absl::StatusOr<v1::GetServerInfoResponse> {
+        return Describe();
+      });
+}
+
+grpc::ServerUnaryReactor* AdminService::Abort(grpc::CallbackServerContext* call,
+                                              const grpc::ByteBuffer* request,
+                                              grpc::ByteBuffer* response) {
+  return RunUnaryCall<v1::AbortRequest>(
+      parts_.executor, *call, *request, *response,
+      [this](const v1::AbortRequest& abort) -> absl::StatusOr<v1::AbortResponse> {
+        if (abort.request_id().empty())
+          return InvalidField("request_id", "is missing; name the request to abort");
+        if (parts_.engine.Abort(abort.request_id())) return v1::AbortResponse();
+        return absl::NotFoundError(absl::StrCat("no request \"", abort.request_id().substr(0, 200),
+                                                "\" is alive; it may have ended already"));
+      });
+}
+
+grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call,
+                                              const grpc::ByteBuffer* request,
+                                              grpc::ByteBuffer* response) {
+  return RunUnaryCall<v1::DrainRequest>(
+      parts_.executor, *call, *request, *response,
+      [this](const v1::DrainRequest&) -> absl::StatusOr<v1::DrainResponse> {
+        draining_ = true;
+        parts_.engine.Drain();
+        parts_.on_drain();
+        const EngineSnapshot now = parts_.engine.Snapshot();
+        v1::DrainResponse answer;
+        answer.set_num_requests(static_cast<uint32_t>(now.num_running + now.num_waiting));
+        return answer;
+      });
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,55 @@
+// lockstep.v1.Admin.
+#ifndef LOCKSTEP_SERVER_RPC_ADMIN_SERVICE_H_
+#define LOCKSTEP_SERVER_RPC_ADMIN_SERVICE_H_
+
+#include <atomic>
+#include <functional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "lockstep/v1/admin.grpc.pb.h"
+#include "server/engine/engine.h"
+#include "server/rpc/executor.h"
+#include "server/worker_pool/worker_pool.h"
+
+namespace lockstep::server {
+
+// Every method takes raw bytes: see message_codec.h.
+using RawAdmin =
+    v1::Admin::WithRawCallbackMethod_GetServerInfo<v1::Admin::WithRawCallbackMethod_Abort<
+        v1::Admin::WithRawCallbackMethod_Drain<v1::Admin::Service>>>;
+
+class AdminService final : public RawAdmin {
+ public:
+  struct Parts {
+    Engine& engine;
+    const WorkerPool& pool;
+    Executor& executor;
+    std::string model_name;
+    // Called by Drain, after the engine takes nothing more: turns health off.
+    std::function<void()> on_drain;
+  };
+
+  explicit AdminService(Parts parts);
+
+  grpc::ServerUnaryReactor* GetServerInfo(grpc::CallbackServerContext* call,
+                                          const grpc::ByteBuffer* request,
+                                          grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Abort(grpc::CallbackServerContext* call,
+                                  const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* response) override;
+  grpc::ServerUnaryReactor* Drain(grpc::CallbackServerContext* call,
+                                  const grpc::ByteBuffer* request,
+                                  grpc::ByteBuffer* response) override;
+
+ private:
+  v1::GetServerInfoResponse Describe() const;
+
+  const Parts parts_;
+  const absl::Time start_;
+  std::atomic<bool> draining_{false};
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_RPC_ADMIN_SERVICE_H_

@@ -1,0 +1,176 @@
+#include "server/rpc/forward_call.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/admission/field_error.h"
+#include "server/admission/limits.h"
+#include "server/rpc/call_times.h"
+#include "server/rpc/message_codec.h"
+#include "server/rpc/status_mapping.h"
+
+namespace lockstep::server {
+namespace {
+
+// Logits of all Forward calls together. Each is held twice at the end: as a message and as its
+// bytes.
+constexpr uint64_t kMaxBytesInFlight = 2 * limits::kForwardResponseBytes;
+constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
+}  // namespace
+
+// The engine's view of one prompt.
+class ForwardBatch::Sink : public OutputSink {
+ public:
+  Sink(std::shared_ptr<ForwardBatch> batch, std::size_t index)
+      : batch_(std::move(batch)), index_(index) {}
+
+  void OnScheduled(int32_t) override {}
+  void OnToken(const worker::v1::SampledToken&) override {}
+  void OnLogits(worker::v1::SlotLogits logits) override {
+    batch_->strand_.Post([batch = batch_, index = index_, logits = std::move(logits)] {
+      batch->TakeLogits(index, logits);
+    });
+  }
+  void OnComplete(const Completion& completion) override {
+    batch_->strand_.Post(
+        [batch = batch_, index = index_, completion] { batch->Complete(index, completion); });
+  }
+
+ private:
+  const std::shared_ptr<ForwardBatch> batch_;
+  const std::size_t index_;
+};
+
+ForwardBatch::ForwardBatch(ServiceContext& context, Done done)
+    : context_(context), strand_(context.executor), done_(std::move(done)) {
+  record_.method = "Forward";
+}
+
+ForwardBatch::~ForwardBatch() { context_.forward_bytes -= reserved_bytes_; }
+
+void ForwardBatch::Start(grpc::ByteBuffer request, const CallTimes& times) {
+  strand_.Post([self = shared_from_this(), request = std::move(request), times] {
+    self->times_ = times;
+    self->Admit(request);
+  });
+}
+
+void ForwardBatch::Cancel() {
+  cancelled_ = true;
+  strand_.Post([self = shared_from_this()] {
+    self->Abandon(absl::Now() >= self->times_.deadline
+                      ? absl::DeadlineExceededError("the deadline has passed")
+                      : absl::CancelledError("the client has gone"));
+  });
+}
+
+void ForwardBatch::Admit(const grpc::ByteBuffer& bytes) {
+  v1::ForwardRequest request;
+  absl::Status status =
+      cancelled_ ? absl::CancelledError("the client went before its request was looked at")
+                 : absl::OkStatus();
+  if (status.ok()) status = ParseMessage(bytes, request);
+  if (status.ok()) status = Submit(request);
+  if (!status.ok()) End(std::move(status));
+}
+
+absl::Status ForwardBatch::Submit(const v1::ForwardRequest& request) {
+  auto admitted = context_.admission.Admit(request, times_);
+  if (!admitted.ok()) return admitted.status();
+  if (auto status = ReserveBytes(admitted->num_bytes); !status.ok()) return status;
+  lease_ = std::move(admitted->lease);
+  record_.request_id = lease_.id();
+  num_rows_ = std::move(admitted->num_rows);
+  num_running_ = num_rows_.size();
+  std::vector<Submission> batch;
+  for (std::size_t i = 0; i < admitted->requests.size(); ++i) {
+    response_.add_outputs();
+    const auto num_tokens = static_cast<int64_t>(admitted->requests[i]->prompt.size());
+    record_.num_prompt_tokens += num_tokens;
+    longest_prompt_ = std::max(longest_prompt_, num_tokens);
+    batch.push_back(
+        {std::move(admitted->requests[i]), std::make_shared<Sink>(shared_from_this(), i)});
+  }
+  handles_ = context_.engine.SubmitBatch(std::move(batch));
+  return absl::OkStatus();
+}
+
+absl::Status ForwardBatch::ReserveBytes(uint64_t num_bytes) {
+  const uint64_t before = context_.forward_bytes.fetch_add(num_bytes);
+  reserved_bytes_ = num_bytes;
+  // One call alone always passes: admission has limited it.
+  if (before == 0 || before + num_bytes <= kMaxBytesInFlight) return absl::OkStatus();
+  return WithRetryDelay(absl::ResourceExhaustedError(absl::StrCat(
+                            "the answer takes ", num_bytes,
+                            " bytes of logits, and Forward calls under way already take ", before,
+                            " of the server's ", kMaxBytesInFlight, "; try again later")),
+                        kRetryDelay);
+}
+
+void ForwardBatch::TakeLogits(std::size_t index, const worker::v1::SlotLogits& logits) {
+  if (!status_.ok()) return;
+  std::string& bytes = *response_.mutable_outputs(static_cast<int>(index))->mutable_logits();
+  const std::size_t row_bytes =
+      logits.num_rows() == 0 ? 0 : logits.logits().size() / logits.num_rows();
+  bytes.reserve(row_bytes * num_rows_[index]);
+  bytes += logits.logits();
+}
+
+void ForwardBatch::Complete(std::size_t index, const Completion& completion) {
+  --num_running_;
+  if (!completion.status.ok()) {
+    Abandon(WithRetryIfUseful(context_, completion.status, longest_prompt_));
+  } else {
+    auto& longest = step_time_[completion.first_scheduled];
+    longest = std::max(longest, completion.step_time);
+    auto& output = *response_.mutable_outputs(static_cast<int>(index));
+    const auto num_floats = static_cast<int64_t>(output.logits().size() / sizeof(float));
+    output.add_shape(num_rows_[index]);
+    output.add_shape(num_floats / num_rows_[index]);
+  }
+  last_ = completion;
+  if (num_running_ == 0) End(status_);
+}
+
+void ForwardBatch::Abandon(const absl::Status& status) {
+  if (num_running_ == 0 || !status_.ok()) return;
+  status_ = status;
+  for (RequestHandle handle : handles_) {
+    context_.engine.Finish(handle, v1::FINISH_REASON_UNSPECIFIED,
+                           absl::CancelledError("its batch has ended"));
+  }
+}
+
+void ForwardBatch::End(absl::Status status) {
+  if (status.ok()) {
+    absl::Duration total;
+    for (const auto& [begin, duration] : step_time_) total += duration;
+    const int64_t nanoseconds = absl::ToInt64Nanoseconds(total);
+    response_.mutable_duration()->set_seconds(nanoseconds / 1'000'000'000);
+    response_.mutable_duration()->set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));
+  } else if (absl::IsInternal(status) && !record_.request_id.empty()) {
+    status = WithRequestId(std::move(status), record_.request_id);
+  }
+  record_.status = status;
+  record_.timing = ToTiming(last_, times_.arrival, absl::Now());
+  LogRequest(record_);
+  lease_ = RequestIdLease();
+  done_(status, response_);
+}
+
+ForwardCall::ForwardCall(ServiceContext& context, grpc::CallbackServerContext& call,
+                         const grpc::ByteBuffer& request, grpc::ByteBuffer& response)
+    : batch_(std::make_shared<ForwardBatch>(
+          context,
+          [this, &response](const absl::Status& status, const v1::ForwardResponse& answer) {
+            if (status.ok()) response = SerializeMessage(answer);
+            Finish(ToGrpcStatus(status));
+          })) {
+  batch_->Start(request, TimesOf(call));
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,91 @@
+// Forward: a batch of prompts through the model, logits back.
+#ifndef LOCKSTEP_SERVER_RPC_FORWARD_CALL_H_
+#define LOCKSTEP_SERVER_RPC_FORWARD_CALL_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "lockstep/v1/inference.pb.h"
+#include "server/admission/admission.h"
+#include "server/engine/output_sink.h"
+#include "server/rpc/executor.h"
+#include "server/rpc/request_log.h"
+#include "server/rpc/service_context.h"
+
+namespace lockstep::server {
+
+// Collects the logits of every prompt of one batch. Works on a strand; alive until the engine and
+// the strand have let go of it.
+class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
+ public:
+  // Called once with the end: OK and the answer, or an error and nothing.
+  using Done = absl::AnyInvocable<void(const absl::Status&, const v1::ForwardResponse&)>;
+
+  ForwardBatch(ServiceContext& context, Done done);
+  ~ForwardBatch();
+
+  void Start(grpc::ByteBuffer request, const CallTimes& times);
+  // The client has gone. Thread-safe.
+  void Cancel();
+
+ private:
+  class Sink;
+
+  // --- On the strand ---
+  void Admit(const grpc::ByteBuffer& bytes);
+  absl::Status Submit(const v1::ForwardRequest& request);
+  absl::Status ReserveBytes(uint64_t num_bytes);
+  void TakeLogits(std::size_t index, const worker::v1::SlotLogits& logits);
+  void Complete(std::size_t index, const Completion& completion);
+  // Ends the prompts that are still running: the batch has failed or nobody waits for it.
+  void Abandon(const absl::Status& status);
+  void End(absl::Status status);
+
+  ServiceContext& context_;
+  Strand strand_;
+  std::atomic<bool> cancelled_{false};
+
+  // --- Owned by the strand ---
+  Done done_;
+  CallTimes times_;
+  RequestIdLease lease_;
+  uint64_t reserved_bytes_ = 0;
+  std::vector<RequestHandle> handles_;
+  std::vector<int64_t> num_rows_;
+  std::size_t num_running_ = 0;
+  int64_t longest_prompt_ = 0;  // tokens
+  absl::Status status_;
+  v1::ForwardResponse response_;
+  // Time of the model's steps, by the step in which prompts began. Prompts that begin in the same
+  // step go on in the same steps, so the longest of them counts.
+  std::map<absl::Time, absl::Duration> step_time_;
+  Completion last_;
+  RequestRecord record_;
+};
+
+// Deletes itself when gRPC is done with the call.
+class ForwardCall final : public grpc::ServerUnaryReactor {
+ public:
+  // `response` lives as long as the call.
+  ForwardCall(ServiceContext& context, grpc::CallbackServerContext& call,
+              const grpc::ByteBuffer& request, grpc::ByteBuffer& response);
+
+  void OnCancel() override { batch_->Cancel(); }
+  void OnDone() override { delete this; }
+
+ private:
+  const std::shared_ptr<ForwardBatch> batch_;
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_RPC_FORWARD_CALL_H_

@@ -1,0 +1,177 @@
+#include "server/rpc/grpc_server.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/grpc.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "server/admission/admission.h"
+#include "server/rpc/admin_service.h"
+#include "server/rpc/executor.h"
+#include "server/rpc/inference_service.h"
+#include "server/rpc/model_info.h"
+#include "server/rpc/service_context.h"
+#include "server/sync/mutex.h"
+
+namespace lockstep::server {
+namespace {
+
+constexpr char kInferenceService[] = "lockstep.v1.Inference";
+constexpr int kMaxReceiveBytes = 64 << 20;
+constexpr int kKeepaliveTimeMs = 30'000;
+constexpr int kKeepaliveTimeoutMs = 20'000;
+constexpr int kMinPingIntervalMs = 5'000;
+
+int NumExecutorThreads() { return std::clamp<int>(std::thread::hardware_concurrency() / 2, 2, 8); }
+
+// Requests that are alive, those being tokenized included; the engine's own limits are below.
+std::size_t MaxAlive(const ServerOptions& options) {
+  return static_cast<std::size_t>(options.max_num_seqs) +
+         2 * static_cast<std::size_t>(options.max_queued_requests) + 64;
+}
+
+absl::string_view HostOf(absl::string_view host_port) {
+  return host_port.substr(0, host_port.rfind(':'));
+}
+
+void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& builder) {
+  // A second server on the port is an error, instead of half of the connections going to each.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Half-dead connections are found, and no client is thrown out for looking after its own.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, static_cast<int>(MaxAlive(options)));
+  builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  // Forward's answers; admission limits them.
+  builder.SetMaxSendMessageSize(-1);
+}
+
+}  // namespace
+
+struct GrpcServer::Impl {
+  Impl(const ServerOptions& options, const Parts& parts, const std::string& dtype)
+      : engine(parts.engine),
+        admission(parts.model, parts.text, MaxAlive(options)),
+        executor(std::make_unique<Executor>(NumExecutorThreads())),
+        context{parts.engine, parts.text, admission, *executor, options.block_size},
+        inference(context, Describe(options, parts, dtype)),
+        admin({parts.engine, parts.pool, *executor, parts.model.name, [this] { StopServing(); }}) {}
+
+  ~Impl() {
+    // First the calls, then the tasks that they left, then what both use.
+    server.reset();
+    executor.reset();
+  }
+
+  static v1::GetModelInfoResponse Describe(const ServerOptions& options, const Parts& parts,
+                                           const std::string& dtype) {
+    v1::GetModelInfoResponse info = DescribeModel(parts.model, parts.config, parts.text, dtype);
+    info.set_max_num_seqs(static_cast<uint32_t>(options.max_num_seqs));
+    info.set_max_num_batched_tokens(static_cast<uint32_t>(options.max_num_batched_tokens));
+    info.set_block_size(static_cast<uint32_t>(options.block_size));
+    return info;
+  }
+
+  void SetHealth(bool now_serving) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    serving = now_serving;
+    auto* health = server->GetHealthCheckService();
+    health->SetServingStatus("", now_serving);
+    health->SetServingStatus(kInferenceService, now_serving);
+  }
+
+  void StopServing() {
+    MutexLock lock(mutex);
+    stopped_serving = true;
+    SetHealth(false);
+  }
+
+  Engine& engine;
+  Admission admission;
+  std::unique_ptr<Executor> executor;
+  ServiceContext context;
+  InferenceService inference;
+  AdminService admin;
+  std::string address;
+
+  Mutex mutex;
+  bool serving ABSL_GUARDED_BY(mutex) = false;
+  bool stopped_serving ABSL_GUARDED_BY(mutex) = false;
+  std::atomic<bool> shut_down{false};
+  std::unique_ptr<grpc::Server> server;
+};
+
+GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerOptions& options,
+                                                              const Parts& parts,
+                                                              const std::string& dtype) {
+  // What it would print about requests that do not parse is in their status.
+  google::protobuf::SetLogHandler(nullptr);
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  auto impl = std::make_unique<Impl>(options, parts, dtype);
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  SetChannelArguments(options, builder);
+  builder.RegisterService(&impl->inference);
+  builder.RegisterService(&impl->admin);
+  impl->server = builder.BuildAndStart();
+  if (impl->server == nullptr || port == 0) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options.listen,
+                     "; is the port in use, or the host not this machine's? Choose another "
+                     "with --listen (port 0: any free one)"));
+  }
+  {
+    MutexLock lock(impl->mutex);
+    impl->SetHealth(false);
+  }
+  impl->address = absl::StrCat(HostOf(options.listen), ":", port);
+  return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
+}
+
+GrpcServer::~GrpcServer() {
+  if (!impl_->shut_down) Shutdown(absl::Now());
+}
+
+const std::string& GrpcServer::address() const { return impl_->address; }
+
+void GrpcServer::SetServing(bool serving) {
+  MutexLock lock(impl_->mutex);
+  if (!impl_->stopped_serving) impl_->SetHealth(serving);
+}
+
+bool GrpcServer::serving() const {
+  MutexLock lock(impl_->mutex);
+  return impl_->serving;
+}
+
+void GrpcServer::Drain() {
+  impl_->engine.Drain();
+  impl_->StopServing();
+}
+
+void GrpcServer::Shutdown(absl::Time deadline) {
+  impl_->shut_down = true;
+  impl_->StopServing();
+  impl_->server->Shutdown(absl::ToChronoTime(deadline));
+  impl_->server->Wait();
+}
+
+}  // namespace lockstep::server

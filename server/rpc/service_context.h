@@ -1,0 +1,34 @@
+// What every call needs.
+#ifndef LOCKSTEP_SERVER_RPC_SERVICE_CONTEXT_H_
+#define LOCKSTEP_SERVER_RPC_SERVICE_CONTEXT_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "server/admission/admission.h"
+#include "server/engine/engine.h"
+#include "server/rpc/executor.h"
+#include "server/text/text_model.h"
+
+namespace lockstep::server {
+
+// Borrowed; outlives every call.
+struct ServiceContext {
+  Engine& engine;
+  const TextModel& text;
+  Admission& admission;
+  Executor& executor;
+  // Tokens per KV block.
+  int block_size;
+  // Of logits that Forward calls are collecting.
+  std::atomic<uint64_t> forward_bytes{0};
+};
+
+// Adds a retry delay to the engine's RESOURCE_EXHAUSTED where retrying can help: the queue was
+// full. A prompt longer than the whole KV cache never fits.
+absl::Status WithRetryIfUseful(const ServiceContext& context, absl::Status status,
+                               int64_t num_prompt_tokens);
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_RPC_SERVICE_CONTEXT_H_

@@ -1,0 +1,40 @@
+// Calls that are one function from request to answer.
+#ifndef LOCKSTEP_SERVER_RPC_UNARY_CALL_H_
+#define LOCKSTEP_SERVER_RPC_UNARY_CALL_H_
+
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
+#include <grpcpp/support/server_callback.h>
+
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "server/rpc/executor.h"
+#include "server/rpc/message_codec.h"
+#include "server/rpc/status_mapping.h"
+
+namespace lockstep::server {
+
+// Parses, runs `function` (Request to StatusOr<Response>) and answers, all on the executor.
+template <typename Request, typename Function>
+grpc::ServerUnaryReactor* RunUnaryCall(Executor& executor, grpc::CallbackServerContext& call,
+                                       const grpc::ByteBuffer& bytes, grpc::ByteBuffer& response,
+                                       Function function) {
+  grpc::ServerUnaryReactor* reactor = call.DefaultReactor();
+  // The buffers live until the reactor has finished.
+  executor.Post([reactor, &bytes, &response, function = std::move(function)]() mutable {
+    Request request;
+    absl::Status status = ParseMessage(bytes, request);
+    if (status.ok()) {
+      auto answer = function(request);
+      if (answer.ok()) response = SerializeMessage(*answer);
+      status = answer.status();
+    }
+    reactor->Finish(ToGrpcStatus(status));
+  });
+  return reactor;
+}
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_RPC_UNARY_CALL_H_
