@@ -1,0 +1,116 @@
+// lockstep chat: a conversation, turn by turn.
+
+#include <unistd.h>
+
+#include <iostream>
+#include <memory>
+#include <string>
+
+#include "client/answer_stream.h"
+#include "client/command.h"
+#include "client/connection.h"
+#include "client/request_options.h"
+
+namespace lockstep::client {
+namespace {
+
+struct ChatOptions {
+  RequestOptions request;
+  std::string system;
+};
+
+class Conversation {
+ public:
+  Conversation(CommandContext& context, const ChatOptions& options, Connection& connection)
+      : context_(context),
+        options_(options),
+        connection_(connection),
+        interactive_(isatty(STDIN_FILENO)) {
+    Clear();
+  }
+
+  // Reads turns until the input ends; returns the exit code.
+  int Run() {
+    if (interactive_ && !context_.json) {
+      std::cerr << "Type a message. Ctrl-C stops an answer, Ctrl-D or /exit leaves; /clear forgets "
+                   "the conversation.\n";
+    }
+    std::string line;
+    while (ReadLine(line)) {
+      if (line == "/exit" || line == "/quit") break;
+      if (line == "/clear") {
+        Clear();
+      } else if (line == "/help") {
+        std::cerr << "/clear   forget the conversation\n/exit    leave\n";
+      } else if (!line.empty()) {
+        if (const int code = TakeTurn(line); code != kExitOk) return code;
+      }
+    }
+    if (interactive_) std::cerr << std::endl;
+    return kExitOk;
+  }
+
+ private:
+  bool ReadLine(std::string& line) {
+    if (interactive_ && !context_.json) std::cerr << "\n> " << std::flush;
+    return static_cast<bool>(std::getline(std::cin, line));
+  }
+
+  void Clear() {
+    chat_.Clear();
+    if (!options_.system.empty()) Add("system", options_.system);
+  }
+
+  void Add(const std::string& role, const std::string& content) {
+    v1::ChatMessage& message = *chat_.add_messages();
+    message.set_role(role);
+    message.set_content(content);
+  }
+
+  // An error of one turn ends an interactive session only if the server is gone: the message is
+  // taken back instead.
+  int TakeTurn(const std::string& text) {
+    Add("user", text);
+    v1::GenerateRequest request = options_.request.MakeRequest();
+    *request.mutable_chat() = chat_;
+    const Answer answer = StreamAnswer(context_, connection_, request);
+    if (!context_.json) std::cout << std::endl;
+    if (answer.status.ok() || answer.interrupted) {
+      if (answer.interrupted) std::cerr << "(stopped)\n";
+      Add("assistant", answer.text);
+      return kExitOk;
+    }
+    chat_.mutable_messages()->RemoveLast();
+    const int code = connection_.Fail(answer.status);
+    const bool server_is_gone = answer.status.error_code() == grpc::StatusCode::UNAVAILABLE;
+    return interactive_ && !server_is_gone ? kExitOk : code;
+  }
+
+  CommandContext& context_;
+  const ChatOptions& options_;
+  Connection& connection_;
+  const bool interactive_;
+  v1::Chat chat_;
+};
+
+int Run(CommandContext& context, const ChatOptions& options) {
+  Connection connection(context);
+  if (const grpc::Status ready = connection.WaitUntilReady(); !ready.ok())
+    return connection.Fail(ready);
+  return Conversation(context, options, connection).Run();
+}
+
+}  // namespace
+
+void AddChat(CLI::App& app, CommandContext& context, Command& chosen) {
+  auto options = std::make_shared<ChatOptions>();
+  CLI::App& command =
+      *app.add_subcommand("chat", "A conversation; lines from standard input, or typed");
+  command.add_option("--system", options->system, "A system message before the conversation");
+  options->request.AddTo(command);
+  command.callback([&context, &chosen, options] {
+    chosen = [&context, options] { return Run(context, *options); };
+  });
+}
+
+}  // namespace lockstep::client

@@ -1,0 +1,121 @@
+// lockstep generate: one prompt, one answer.
+
+#include <iostream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "client/answer_stream.h"
+#include "client/command.h"
+#include "client/connection.h"
+#include "client/request_options.h"
+
+namespace lockstep::client {
+namespace {
+
+struct GenerateOptions {
+  RequestOptions request;
+  std::string prompt;
+  std::vector<uint32_t> token_ids;
+  std::string system;
+  bool chat = false;
+  bool no_stream = false;
+  bool stats = false;
+};
+
+std::string ReadStandardInput() {
+  return std::string(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+}
+
+v1::GenerateRequest MakeRequest(const GenerateOptions& options) {
+  v1::GenerateRequest request = options.request.MakeRequest();
+  if (!options.token_ids.empty()) {
+    request.mutable_token_ids()->mutable_ids()->Add(options.token_ids.begin(),
+                                                    options.token_ids.end());
+    return request;
+  }
+  const std::string prompt = options.prompt == "-" ? ReadStandardInput() : options.prompt;
+  if (!options.chat) {
+    request.set_text(prompt);
+    return request;
+  }
+  if (!options.system.empty()) {
+    v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+    message.set_role("system");
+    message.set_content(options.system);
+  }
+  v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+  message.set_role("user");
+  message.set_content(prompt);
+  return request;
+}
+
+int GenerateWhole(CommandContext& context, Connection& connection,
+                  const v1::GenerateRequest& request) {
+  grpc::ClientContext call;
+  connection.SetDeadline(call);
+  context.interrupts.Set([&](int) { call.TryCancel(); });
+  v1::GenerateResponse response;
+  const grpc::Status status = connection.inference().Generate(&call, request, &response);
+  context.interrupts.Set([](int) { _exit(kExitInterrupted); });
+  if (!status.ok()) return connection.Fail(status);
+  if (context.json) {
+    std::cout << ToJson(response) << std::endl;
+    return kExitOk;
+  }
+  for (const v1::GeneratedSequence& sequence : response.sequences()) {
+    if (response.sequences_size() > 1) std::cout << "[" << sequence.index() << "] ";
+    std::cout << sequence.text() << std::endl;
+  }
+  return kExitOk;
+}
+
+int GenerateStreamed(CommandContext& context, Connection& connection,
+                     const v1::GenerateRequest& request, bool stats) {
+  const Answer answer = StreamAnswer(context, connection, request);
+  if (!context.json) std::cout << std::endl;
+  if (!answer.status.ok())
+    return answer.interrupted ? kExitInterrupted : connection.Fail(answer.status);
+  if (stats && !context.json) std::cerr << DescribeAnswer(answer) << std::endl;
+  return kExitOk;
+}
+
+int Run(CommandContext& context, const GenerateOptions& options) {
+  const v1::GenerateRequest request = MakeRequest(options);
+  Connection connection(context);
+  if (const grpc::Status ready = connection.WaitUntilReady(); !ready.ok())
+    return connection.Fail(ready);
+  if (options.no_stream) return GenerateWhole(context, connection, request);
+  return GenerateStreamed(context, connection, request, options.stats);
+}
+
+}  // namespace
+
+void AddGenerate(CLI::App& app, CommandContext& context, Command& chosen) {
+  auto options = std::make_shared<GenerateOptions>();
+  CLI::App& command =
+      *app.add_subcommand("generate", "Complete a text, or answer one question with --chat");
+  CLI::Option* prompt =
+      command.add_option("prompt", options->prompt, "The prompt; - reads it from standard input");
+  CLI::Option* ids = command
+                         .add_option("--token-ids", options->token_ids,
+                                     "The prompt as token ids, separated by commas")
+                         ->delimiter(',')
+                         ->excludes(prompt);
+  CLI::Option* chat =
+      command.add_flag("--chat", options->chat, "Put the prompt into the model's chat template")
+          ->excludes(ids);
+  command.add_option("--system", options->system, "A system message before the prompt")
+      ->needs(chat);
+  command.add_flag("--no-stream", options->no_stream, "Show the answer when it is whole");
+  command.add_flag("--stats", options->stats, "Say on stderr how long it took");
+  options->request.AddTo(command);
+  command.callback([&context, &chosen, options, prompt, ids] {
+    if (prompt->count() + ids->count() == 0)
+      throw CLI::RequiredError("a prompt (a text, - or --token-ids)");
+    chosen = [&context, options] { return Run(context, *options); };
+  });
+}
+
+}  // namespace lockstep::client

@@ -1,0 +1,60 @@
+// lockstep: the command-line client.
+
+#include <cstdlib>
+#include <iostream>
+
+#include "client/command.h"
+
+namespace lockstep::client {
+namespace {
+
+constexpr char kDescription[] = R"(lockstep: talk to a Lockstep inference server
+
+  lockstep chat                                  a conversation
+  lockstep generate "Once upon a time"           complete a text
+  lockstep generate --chat "What is 12 + 30?"    answer one question
+  lockstep status                                what the server is doing)";
+
+int Main(int argc, char** argv) {
+  CLI::App app(kDescription, "lockstep");
+  app.set_version_flag("--version", std::string("lockstep ") + LOCKSTEP_VERSION);
+  app.require_subcommand(0, 1);
+  app.fallthrough();
+
+  CommandContext context;
+  app.add_option("--target", context.target, "The server's address, host:port or unix:path")
+      ->envname("LOCKSTEP_TARGET")
+      ->capture_default_str();
+  app.add_flag("--json", context.json, "Machine-readable output: JSON, one document per line");
+  app.add_option("--wait", context.wait, "Seconds to wait for a server that is not there yet")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--timeout", context.timeout, "Seconds that a call may take; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+
+  Command chosen;
+  AddGenerate(app, context, chosen);
+  AddChat(app, context, chosen);
+  AddTokenize(app, context, chosen);
+  AddForward(app, context, chosen);
+  AddStatus(app, context, chosen);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int code = app.exit(error);
+    return code == 0 ? kExitOk : kExitUsage;
+  }
+  if (!chosen) {
+    std::cerr << "error: which command? One of generate, chat, tokenize, forward and status; "
+                 "--help lists them\n";
+    return kExitUsage;
+  }
+  return chosen();
+}
+
+}  // namespace
+}  // namespace lockstep::client
+
+int main(int argc, char** argv) { return lockstep::client::Main(argc, argv); }

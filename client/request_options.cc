@@ -1,0 +1,99 @@
+#include "client/request_options.h"
+
+namespace lockstep::client {
+
+void RequestOptions::AddTo(CLI::App& command) {
+  command.add_option("--request-id", request_id_, "Names the request in the server's log");
+  command.add_option("--model", model_, "The served model's name");
+  command.add_option("--priority", priority_, "Higher runs earlier");
+  command.add_option("--num-sequences", num_sequences_, "Independent answers");
+  AddSampling(command);
+  AddStopping(command);
+  AddOutput(command);
+}
+
+void RequestOptions::AddSampling(CLI::App& command) {
+  const std::string group = "Sampling (default: as the model's generation_config.json says)";
+  command.add_option("--temperature", temperature_, "0 = greedy")->group(group);
+  command.add_option("--top-k", top_k_, "Keep the k most probable tokens; 0 = all")->group(group);
+  command.add_option("--top-p", top_p_, "Keep the most probable tokens up to this sum")
+      ->group(group);
+  command.add_option("--min-p", min_p_, "Keep tokens this probable relative to the best")
+      ->group(group);
+  command.add_option("--typical-p", typical_p_, "Locally typical sampling; 1 = off")->group(group);
+  command.add_option("--repetition-penalty", repetition_penalty_, "1 = off")->group(group);
+  command.add_option("--presence-penalty", presence_penalty_, "0 = off")->group(group);
+  command.add_option("--frequency-penalty", frequency_penalty_, "0 = off")->group(group);
+  command.add_option("--seed", seed_, "The same seed gives the same answer")->group(group);
+}
+
+void RequestOptions::AddStopping(CLI::App& command) {
+  const std::string group = "Stopping";
+  command.add_option("-n,--max-new-tokens", max_new_tokens_, "At most this many tokens")
+      ->group(group);
+  command.add_option("--min-new-tokens", min_new_tokens_, "At least this many tokens")
+      ->group(group);
+  command.add_option("--stop", stop_strings_, "Stop before this text (may be given again)")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  command.add_option("--stop-token-id", stop_token_ids_, "Stop at this token (may be given again)")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  command.add_option("--time-limit-ms", time_limit_ms_, "Stop after this time")->group(group);
+  command
+      .add_flag("--include-stop-string", include_stop_string_, "Leave the stop text in the answer")
+      ->group(group);
+  command.add_flag("--ignore-eos", ignore_eos_, "Go on past the model's own end")->group(group);
+}
+
+void RequestOptions::AddOutput(CLI::App& command) {
+  const std::string group = "Output";
+  command.add_option("--logprobs", logprobs_, "Log probabilities, with this many alternatives")
+      ->group(group);
+  command
+      .add_flag("--token-details", token_details_, "The exact bytes of each token (with --json)")
+      ->group(group);
+  command
+      .add_flag("--keep-special-tokens", keep_special_tokens_, "Show special tokens in the text")
+      ->group(group);
+  command.add_flag("--echo", echo_, "Begin with the prompt")->group(group);
+}
+
+v1::GenerateRequest RequestOptions::MakeRequest() const {
+  v1::GenerateRequest request;
+  if (request_id_) request.set_request_id(*request_id_);
+  if (model_) request.set_model(*model_);
+  if (priority_) request.set_priority(*priority_);
+  if (num_sequences_) request.set_num_sequences(*num_sequences_);
+
+  v1::SamplingParameters& sampling = *request.mutable_sampling();
+  if (temperature_) sampling.set_temperature(*temperature_);
+  if (top_k_) sampling.set_top_k(*top_k_);
+  if (top_p_) sampling.set_top_p(*top_p_);
+  if (min_p_) sampling.set_min_p(*min_p_);
+  if (typical_p_) sampling.set_typical_p(*typical_p_);
+  if (repetition_penalty_) sampling.set_repetition_penalty(*repetition_penalty_);
+  if (presence_penalty_) sampling.set_presence_penalty(*presence_penalty_);
+  if (frequency_penalty_) sampling.set_frequency_penalty(*frequency_penalty_);
+  if (seed_) sampling.set_seed(*seed_);
+
+  v1::StoppingParameters& stopping = *request.mutable_stopping();
+  if (max_new_tokens_) stopping.set_max_new_tokens(*max_new_tokens_);
+  if (min_new_tokens_) stopping.set_min_new_tokens(*min_new_tokens_);
+  for (const std::string& text : stop_strings_) stopping.add_stop_strings(text);
+  for (const uint32_t id : stop_token_ids_) stopping.add_stop_token_ids(id);
+  if (time_limit_ms_) stopping.set_time_limit_ms(*time_limit_ms_);
+  if (include_stop_string_) stopping.set_include_stop_string(true);
+  if (ignore_eos_) stopping.set_ignore_eos(true);
+
+  v1::OutputOptions& output = *request.mutable_output();
+  if (logprobs_) output.set_logprobs(*logprobs_);
+  if (token_details_) output.set_token_details(true);
+  if (keep_special_tokens_) output.set_skip_special_tokens(false);
+  if (echo_) output.set_echo(true);
+  return request;
+}
+
+}  // namespace lockstep::client
