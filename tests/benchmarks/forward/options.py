@@ -1,0 +1,111 @@
+"""The command line of `scripts/bench forward`, parsed and checked once."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
+# Lockstep answers one Forward call with at most this many bytes of logits.
+MAX_LOGITS_BYTES = 1 << 30
+
+
+def _counts(text):
+    values = [int(part) for part in text.split(",")]
+    if not values or any(value < 1 for value in values) or len(set(values)) != len(values):
+        raise ValueError
+    return values
+
+
+_counts.__name__ = "list of different positive numbers, such as 1,2,4"
+
+
+def _count(text):
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+_count.__name__ = "positive number"
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench forward",
+        allow_abbrev=False,  # scripts/bench looks for whole names
+        description="Times a forward pass and decoding of Lockstep beside transformers' own tensor parallelism, same checkpoint, same cores.",
+    )
+    add = parser.add_argument
+    add("--model", type=pathlib.Path, default=REPOSITORY / "build/bench/llama-3.2-1b", metavar="DIR",
+        help="bfloat16 checkpoint (default: random weights in the shape of Llama-3.2-1B)")  # fmt: skip
+    add("--ranks", type=_counts, default=[1, 2], metavar="N,…", help="tensor-parallel sizes (default: 1,2)")
+    add("--cores", type=_count, default=len(os.sched_getaffinity(0)), metavar="N",
+        help="cores for each system; a rank gets its share of them as threads (default: all)")  # fmt: skip
+    add("--batch-sizes", type=_counts, default=[1, 2, 4], metavar="N,…", help="prompts of a forward pass (default: 1,2,4)")
+    add("--sequence-length", type=_count, default=512, metavar="TOKENS", help="length of each prompt (default: 512)")
+    add("--decode-batch-sizes", type=_counts, default=[1, 4], metavar="N,…", help="streams that decode together (default: 1,4)")
+    add("--decode-tokens", type=_count, default=24, metavar="TOKENS", help="length of each answer (default: 24)")
+    add("--streams", type=_count, default=32, metavar="N", help="streams for the frontend's overhead (default: 32)")
+    add("--repeats", type=_count, default=5, metavar="N", help="rounds over all measurements (default: 5)")
+    add("--max-minutes", type=float, default=8.0, metavar="M", help="no round begins that would not end by then (default: 8)")
+    add("--quick", action="store_true", help="a look: one round of batch size 1, results not in docs/")
+    add("--sides", type=lambda text: text.split(","), default=["lockstep", "transformers"], metavar="SIDE,…",
+        help="lockstep, transformers or both (default: both); what is left out is reported as unmeasured")  # fmt: skip
+    add("--bin", type=pathlib.Path, default=REPOSITORY / "build/release/bin", metavar="DIR", dest="bin_dir",
+        help="where lockstep-server is; scripts/bench builds only the default")  # fmt: skip
+    add("--reference-python", type=pathlib.Path, default=REPOSITORY / ".deps/reference/bin/python", metavar="FILE",
+        help="Python with torch and transformers (default: made by scripts/setup --reference)")  # fmt: skip
+    add("--output", type=pathlib.Path, metavar="DIR", help="where forward.md, .json and .svg go (default: docs/benchmarks)")
+    return parser
+
+
+def _read_config(parser, model):
+    try:
+        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"argument --model: {model} is no Hugging Face directory: {error}")
+    if (config.get("dtype") or config.get("torch_dtype")) != "bfloat16":
+        parser.error(f"argument --model: {model} is not stored in bfloat16; both sides would convert it, each in its own way")
+    return config
+
+
+def parse_syntax(arguments):
+    """What can be checked before anything is installed, built or made."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    for side in options.sides:
+        if side not in ("lockstep", "transformers"):
+            parser.error(f"argument --sides: '{side}' is neither lockstep nor transformers")
+    if options.decode_tokens < 8:
+        parser.error(f"argument --decode-tokens: {options.decode_tokens} is too few to time; at least 8")
+    for ranks in options.ranks:
+        if options.cores % ranks:
+            parser.error(f"argument --ranks: {ranks} ranks do not divide {options.cores} cores; see --cores")
+    if options.quick:
+        options.repeats, options.batch_sizes, options.decode_batch_sizes = 1, [1], [1]
+    return parser, options
+
+
+def parse(arguments):
+    parser, options = parse_syntax(arguments)
+    options.config = _read_config(parser, options.model)
+    logits_bytes = max(options.batch_sizes) * options.sequence_length * options.config["vocab_size"] * 4
+    if logits_bytes > MAX_LOGITS_BYTES:
+        parser.error(
+            f"argument --batch-sizes: {max(options.batch_sizes)} prompts of {options.sequence_length} tokens make {logits_bytes} bytes "
+            f"of logits, over the {MAX_LOGITS_BYTES} that one Forward call answers; take fewer or shorter prompts"
+        )
+    if "lockstep" in options.sides and not os.access(options.bin_dir / "lockstep-server", os.X_OK):
+        parser.error(f"argument --bin: no lockstep-server in {options.bin_dir}")
+    if "transformers" in options.sides and not os.access(options.reference_python, os.X_OK):
+        parser.error(f"argument --reference-python: {options.reference_python} cannot be run; scripts/setup --reference makes it")
+    options.output = options.output or (REPOSITORY / ("build/bench/quick" if options.quick else "docs/benchmarks"))
+    options.work_dir = REPOSITORY / "build/bench/logs"
+    options.start_seconds, options.call_seconds = 300, 300
+    return options
+
+
+if __name__ == "__main__":
+    parse_syntax(sys.argv[1:])

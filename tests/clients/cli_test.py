@@ -1,0 +1,189 @@
+"""The command-line client against a running server, as a person or a script uses it.
+
+    cli_test.py CLIENT_BINARY SERVER_BINARY MODEL_DIR
+"""
+
+import base64
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import unittest
+
+import running_server
+
+TIMEOUT = 60
+ARGUMENTS = {}
+
+
+def setUpModule():
+    ARGUMENTS["server"] = running_server.RunningServer(ARGUMENTS["server_binary"], ARGUMENTS["model"])
+
+
+def tearDownModule():
+    ARGUMENTS["server"].stop()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def lockstep(*arguments, target=None, text=None):
+    target = target or ARGUMENTS["server"].address
+    return subprocess.run([ARGUMENTS["client"], "--target", target, *arguments], input=text, capture_output=True,
+                          text=True, timeout=TIMEOUT)
+
+
+class Terminal:
+    """A process on a pseudo-terminal."""
+
+    def __init__(self, *command):
+        self.pid, self._fd = pty.fork()
+        if self.pid == 0:
+            os.execv(command[0], command)
+        self.output = ""
+
+    def expect(self, pattern):
+        """Reads until the pattern matches what has not matched before; returns the match."""
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            found = re.search(pattern, self.output)
+            if found:
+                self.output = self.output[found.end():]
+                return found
+            ready, _, _ = select.select([self._fd], [], [], max(0, deadline - time.monotonic()))
+            if not ready:
+                raise AssertionError(f"waited for {pattern!r}, have {self.output!r}")
+            try:
+                data = os.read(self._fd, 65536)
+            except OSError:  # the other end is closed
+                data = b""
+            if not data:
+                raise AssertionError(f"ended before {pattern!r} came, with {self.output!r}")
+            self.output += data.decode(errors="replace")
+
+    def type(self, text):
+        os.write(self._fd, text.encode())
+
+    def exit_code(self):
+        """Reads what is left, so that the process is not held up by a full terminal."""
+        watchdog = threading.Timer(TIMEOUT, os.kill, (self.pid, signal.SIGKILL))
+        watchdog.start()
+        try:
+            while os.read(self._fd, 65536):
+                pass
+        except OSError:
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        watchdog.cancel()
+        os.close(self._fd)
+        return os.waitstatus_to_exitcode(status)
+
+
+class CliTest(unittest.TestCase):
+    def test_generate_prints_the_answer_and_nothing_else(self):
+        done = lockstep("generate", "--chat", "What is 12 + 34?", "--temperature", "0")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        whole = lockstep("generate", "--chat", "--no-stream", "What is 12 + 34?", "--temperature", "0")
+        self.assertEqual(done.stdout, whole.stdout)
+        self.assertGreater(len(done.stdout), 5)
+
+    def test_generate_reads_the_prompt_from_standard_input(self):
+        given = lockstep("generate", "Once upon", "-n", "8", "--temperature", "0")
+        piped = lockstep("generate", "-", "-n", "8", "--temperature", "0", text="Once upon")
+        self.assertEqual(given.stdout, piped.stdout)
+
+    def test_json_events_concatenate_to_the_answer(self):
+        arguments = ["generate", "--chat", "What is 12 + 34?", "--temperature", "0"]
+        plain = lockstep(*arguments)
+        events = [json.loads(line) for line in lockstep("--json", *arguments).stdout.splitlines()]
+        self.assertIn("started", events[0])
+        self.assertEqual(events[-1]["finished"]["reason"], "EOS")
+        self.assertEqual("".join(event.get("delta", {}).get("text", "") for event in events), plain.stdout.rstrip("\n"))
+
+    def test_tokenize_gives_ids_that_generate_takes(self):
+        ids = json.loads(lockstep("--json", "tokenize", "Once upon a time").stdout)["token_ids"]
+        by_ids = lockstep("generate", "--token-ids", ",".join(map(str, ids)), "-n", "8", "--temperature", "0")
+        by_text = lockstep("generate", "Once upon a time", "-n", "8", "--temperature", "0")
+        self.assertEqual(by_ids.stdout, by_text.stdout)
+
+    def test_forward_gives_logits_whose_best_token_is_what_generate_chooses(self):
+        output = json.loads(lockstep("--json", "forward", "1,2,3").stdout)["outputs"][0]
+        data = base64.b64decode(output["logits"])
+        logits = struct.unpack(f"<{len(data) // 4}f", data)
+        self.assertEqual([int(size) for size in output["shape"]], [1, len(logits)])
+        done = lockstep("--json", "generate", "--token-ids", "1,2,3", "-n", "1", "--temperature", "0", "--ignore-eos")
+        deltas = [event["delta"] for event in map(json.loads, done.stdout.splitlines()) if "delta" in event]
+        self.assertEqual([id for delta in deltas for id in delta["token_ids"]], [logits.index(max(logits))])
+
+    def test_status_shows_model_and_every_rank(self):
+        text = lockstep("status").stdout
+        for word in ["LlamaForCausalLM", "rank 0", "rank 1", "kv cache", "ready"]:
+            self.assertIn(word, text)
+        self.assertEqual(json.loads(lockstep("--json", "status").stdout)["server"]["state"], "POOL_STATE_READY")
+
+    def test_an_error_names_the_field_and_the_exit_code_is_1(self):
+        done = lockstep("generate", "x", "--top-p", "1.5")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("INVALID_ARGUMENT", done.stderr)
+        self.assertIn("top_p", done.stderr)
+        self.assertIn("1.5", done.stderr)
+
+    def test_a_wrong_command_line_exits_with_2_and_names_what_is_wrong(self):
+        for arguments, word in [(["generate", "x", "--temprature", "1"], "temprature"), (["sing"], "sing"), ([], "generate"),
+                                (["generate"], "prompt"), (["forward", "1,x"], "1,x")]:
+            done = lockstep(*arguments)
+            self.assertEqual(done.returncode, 2, arguments)
+            self.assertIn(word, done.stdout + done.stderr)
+
+    def test_a_server_that_is_not_there_is_said_at_once_with_what_to_do(self):
+        done = lockstep("generate", "x", target=f"127.0.0.1:{free_port()}")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("lockstep-server --model", done.stderr)
+
+    def test_chat_remembers_the_conversation(self):
+        lines = "What is 12 + 34?\nWhat is the opposite of hot?\n"
+        done = lockstep("chat", "--temperature", "0", text=lines)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        answers = done.stdout.splitlines()
+        self.assertEqual(len(answers), 2)
+        log = ARGUMENTS["server"].log()
+        prompts = [json.loads(line[line.index("{"):])["prompt_tokens"] for line in log.splitlines() if '"event"' in line]
+        self.assertGreater(prompts[-1], prompts[-2], "the second turn's prompt holds the first turn")
+
+    def test_ctrl_c_ends_the_answer_and_not_the_session(self):
+        chat = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat", "--ignore-eos",
+                        "--temperature", "0")
+        chat.expect(r"\n> ")
+        chat.type("Tell me a short story about a fox.\n")
+        chat.expect(r"fox\.\r\n")  # the terminal's echo of what was typed
+        chat.expect(r"\w+ \w+ \w+ \w+")  # the answer is coming
+        chat.type("\x03")
+        chat.expect(r"\(stopped\)")
+        chat.expect(r"> ")
+        chat.type("/exit\n")
+        self.assertEqual(chat.exit_code(), 0)
+
+    def test_waiting_shows_progress_until_the_server_is_ready(self):
+        port = free_port()
+        client = Terminal(ARGUMENTS["client"], "--target", f"127.0.0.1:{port}", "--wait", "60", "generate", "--chat",
+                          "What is 12 + 34?", "--temperature", "0")
+        client.expect("waiting for a server")
+        listen = f"127.0.0.1:{port}"
+        with running_server.RunningServer(ARGUMENTS["server_binary"], ARGUMENTS["model"], listen=listen):
+            self.assertEqual(client.exit_code(), 0)
+
+
+if __name__ == "__main__":
+    ARGUMENTS.update(zip(["client", "server_binary", "model"], sys.argv[1:4], strict=True))
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)

@@ -1,0 +1,387 @@
+// The whole server with its workers: what clients and operators see, in good times and bad.
+#include <gmock/gmock.h>
+#include <grpcpp/create_channel.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "lockstep/v1/admin.grpc.pb.h"
+#include "lockstep/v1/inference.grpc.pb.h"
+#include "tests/testing/random_checkpoint.h"
+#include "tests/testing/server_process.h"
+#include "tests/testing/temporary_directory.h"
+
+namespace lockstep {
+namespace {
+
+using std::chrono::seconds;
+using ::testing::HasSubstr;
+using testing::ServerProcess;
+using testing::WaitUntilGone;
+
+// Long enough for a loaded machine; a test that passes waits for none of it.
+constexpr seconds kPatience(60);
+
+constexpr char kConfig[] = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
+  "vocab_size": 512, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
+  "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 32768,
+  "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "torch_dtype": "float32"})";
+
+std::filesystem::path DemoModel() {
+  return std::filesystem::path(LOCKSTEP_SOURCE_DIR) / "deploy/demo_model/model";
+}
+
+// A checkpoint without sense, with a context that no test reaches the end of.
+const std::filesystem::path& LongModel() {
+  static const testing::TemporaryDirectory directory;
+  static const bool written = [] {
+    testing::RandomCheckpointOptions options;
+    options.config_json = kConfig;
+    options.with_tokenizer = true;
+    const absl::Status status = testing::WriteRandomCheckpoint(directory.path(), options);
+    EXPECT_TRUE(status.ok()) << status;
+    return status.ok();
+  }();
+  EXPECT_TRUE(written);
+  return directory.path();
+}
+
+ServerProcess::Options ServerOptions(std::vector<std::string> arguments) {
+  ServerProcess::Options options;
+  options.binary = std::string(LOCKSTEP_BINARY_DIR) + "/lockstep-server";
+  options.arguments = std::move(arguments);
+  return options;
+}
+
+std::unique_ptr<ServerProcess> StartServer(const std::filesystem::path& model, int num_ranks,
+                                           std::vector<std::string> more = {}) {
+  more.insert(more.end(), {"--model", model.string(), "--tensor-parallel-size",
+                           absl::StrCat(num_ranks), "--threads-per-rank", "1"});
+  auto server = ServerProcess::Start(ServerOptions(std::move(more)), kPatience);
+  EXPECT_TRUE(server.ok()) << server.status();
+  return server.ok() ? *std::move(server) : nullptr;
+}
+
+std::unique_ptr<v1::Inference::Stub> Connect(const std::string& address) {
+  return v1::Inference::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
+}
+
+// One stream on the long model that ends when it has this many tokens.
+class LongStream {
+ public:
+  LongStream(const std::string& address, uint32_t num_tokens) : stub_(Connect(address)) {
+    v1::GenerateRequest request;
+    for (uint32_t id : {10, 20, 30}) request.mutable_token_ids()->add_ids(id);
+    request.mutable_sampling()->set_temperature(0);
+    request.mutable_stopping()->set_max_new_tokens(num_tokens);
+    request.mutable_stopping()->set_ignore_eos(true);
+    context_.set_deadline(std::chrono::system_clock::now() + kPatience);
+    reader_ = stub_->GenerateStream(&context_, request);
+  }
+
+  bool ReadUntilFirstToken() {
+    while (Read()) {
+      if (num_tokens_ > 0) return true;
+    }
+    return false;
+  }
+  grpc::Status ReadToEnd() {
+    while (Read()) continue;
+    return reader_->Finish();
+  }
+  uint32_t num_tokens() const { return num_tokens_; }
+  bool has_finished() const { return has_finished_; }
+
+ private:
+  bool Read() {
+    v1::GenerateStreamResponse event;
+    if (!reader_->Read(&event)) return false;
+    if (event.has_delta()) num_tokens_ += static_cast<uint32_t>(event.delta().token_ids_size());
+    if (event.has_finished()) has_finished_ = true;
+    return true;
+  }
+
+  std::unique_ptr<v1::Inference::Stub> stub_;
+  grpc::ClientContext context_;
+  std::unique_ptr<grpc::ClientReader<v1::GenerateStreamResponse>> reader_;
+  uint32_t num_tokens_ = 0;
+  bool has_finished_ = false;
+};
+
+constexpr uint32_t kEndless = 30'000;
+
+std::vector<uint32_t> GreedyTokens(const std::string& address, const std::string& question) {
+  v1::GenerateRequest request;
+  auto& message = *request.mutable_chat()->add_messages();
+  message.set_role("user");
+  message.set_content(question);
+  request.mutable_sampling()->set_temperature(0);
+  request.mutable_stopping()->set_max_new_tokens(64);
+  v1::GenerateResponse response;
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kPatience);
+  const grpc::Status status = Connect(address)->Generate(&context, request, &response);
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  if (response.sequences_size() != 1) return {};
+  return {response.sequences(0).token_ids().begin(), response.sequences(0).token_ids().end()};
+}
+
+TEST(ServerTest, OneTwoAndFourRanksGiveTheSameGreedyTokens) {
+  std::map<std::string, std::vector<uint32_t>> expected;
+  for (int num_ranks : {1, 2, 4}) {
+    auto server = StartServer(DemoModel(), num_ranks, {"--dtype", "float32"});
+    ASSERT_NE(server, nullptr);
+    EXPECT_EQ(server->Workers().size(), num_ranks);
+    for (const char* question : {"What is 12 + 30?", "Tell me a story about a fox."}) {
+      const auto tokens = GreedyTokens(server->address(), question);
+      EXPECT_GT(tokens.size(), 1);
+      EXPECT_EQ(expected.try_emplace(question, tokens).first->second, tokens) << num_ranks;
+    }
+  }
+}
+
+TEST(ServerTest, GetServerInfoReportsEveryRank) {
+  auto server = StartServer(DemoModel(), 2);
+  ASSERT_NE(server, nullptr);
+  auto admin = v1::Admin::NewStub(
+      grpc::CreateChannel(server->address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  v1::GetServerInfoResponse info;
+  const grpc::Status status = admin->GetServerInfo(&context, {}, &info);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(info.state(), v1::POOL_STATE_READY);
+  ASSERT_EQ(info.ranks_size(), 2);
+  const auto workers = server->Workers();
+  ASSERT_EQ(workers.size(), 2);
+  for (const v1::RankInfo& rank : info.ranks()) {
+    EXPECT_EQ(rank.pid(), workers[rank.rank()]);
+    EXPECT_GT(rank.weight_bytes(), 0);
+    EXPECT_GT(rank.kv_cache_bytes(), 0);
+    EXPECT_THAT(rank.device(), HasSubstr("cpu"));
+  }
+}
+
+TEST(ServerTest, AKilledWorkerEndsEveryStreamWithUnavailableAndTheServerWithStatus3) {
+  for (int victim : {0, 1}) {
+    auto server = StartServer(LongModel(), 2, {"--kv-cache-memory", "256MiB"});
+    ASSERT_NE(server, nullptr);
+    LongStream first(server->address(), kEndless);
+    LongStream second(server->address(), kEndless);
+    ASSERT_TRUE(first.ReadUntilFirstToken());
+    ASSERT_TRUE(second.ReadUntilFirstToken());
+    const auto workers = server->Workers();
+    ASSERT_EQ(workers.size(), 2);
+    const auto start = std::chrono::steady_clock::now();
+    kill(workers[victim], SIGKILL);
+    for (LongStream* stream : {&first, &second}) {
+      const grpc::Status status = stream->ReadToEnd();
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+    }
+    EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(2));
+    EXPECT_EQ(server->WaitForExit(seconds(10)), 3);
+    EXPECT_THAT(server->output(), HasSubstr(absl::StrCat("rank ", victim, " (pid ", workers[victim],
+                                                         ") was killed")));
+    for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, seconds(0)));
+  }
+}
+
+TEST(ServerTest, AStoppedWorkerIsFoundByTheStepDeadline) {
+  auto server =
+      StartServer(LongModel(), 2, {"--kv-cache-memory", "256MiB", "--step-timeout", "2s"});
+  ASSERT_NE(server, nullptr);
+  LongStream stream(server->address(), kEndless);
+  ASSERT_TRUE(stream.ReadUntilFirstToken());
+  const auto workers = server->Workers();
+  ASSERT_EQ(workers.size(), 2);
+  kill(workers[1], SIGSTOP);
+  EXPECT_EQ(stream.ReadToEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(server->WaitForExit(seconds(10)), 3);
+  EXPECT_THAT(server->output(), HasSubstr("did not answer step"));
+  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, seconds(0)));
+}
+
+TEST(ServerTest, NoWorkerOutlivesAKilledServer) {
+  auto server = StartServer(LongModel(), 2, {"--kv-cache-memory", "256MiB"});
+  ASSERT_NE(server, nullptr);
+  LongStream stream(server->address(), kEndless);
+  ASSERT_TRUE(stream.ReadUntilFirstToken());
+  const auto workers = server->Workers();
+  ASSERT_EQ(workers.size(), 2);
+  server->Signal(SIGKILL);
+  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, seconds(2)));
+}
+
+TEST(ServerTest, SigtermLetsAStreamFinishAndRefusesNewOnes) {
+  auto server = StartServer(LongModel(), 2, {"--kv-cache-memory", "256MiB"});
+  ASSERT_NE(server, nullptr);
+  constexpr uint32_t kNumTokens = 2000;
+  LongStream stream(server->address(), kNumTokens);
+  ASSERT_TRUE(stream.ReadUntilFirstToken());
+  const auto workers = server->Workers();
+  server->Signal(SIGTERM);
+  ASSERT_TRUE(server->WaitForOutput("running requests have", kPatience));
+  LongStream late(server->address(), 1);
+  EXPECT_EQ(late.ReadToEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
+  const grpc::Status status = stream.ReadToEnd();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(stream.num_tokens(), kNumTokens);
+  EXPECT_TRUE(stream.has_finished());
+  EXPECT_EQ(server->WaitForExit(seconds(15)), 0);
+  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, seconds(0)));
+}
+
+TEST(ServerTest, TheGracePeriodBoundsADrain) {
+  auto server =
+      StartServer(LongModel(), 1, {"--kv-cache-memory", "256MiB", "--grace-period", "200ms"});
+  ASSERT_NE(server, nullptr);
+  LongStream stream(server->address(), kEndless);
+  ASSERT_TRUE(stream.ReadUntilFirstToken());
+  server->Signal(SIGTERM);
+  EXPECT_FALSE(stream.ReadToEnd().ok());
+  EXPECT_FALSE(stream.has_finished());
+  EXPECT_EQ(server->WaitForExit(seconds(10)), 0);
+}
+
+TEST(ServerTest, ASecondSignalEndsADrain) {
+  auto server = StartServer(LongModel(), 1, {"--kv-cache-memory", "256MiB"});
+  ASSERT_NE(server, nullptr);
+  LongStream stream(server->address(), kEndless);
+  ASSERT_TRUE(stream.ReadUntilFirstToken());
+  server->Signal(SIGINT);
+  ASSERT_TRUE(server->WaitForOutput("running requests have", kPatience));
+  server->Signal(SIGINT);
+  EXPECT_TRUE(server->WaitForExit(seconds(10)).has_value());
+  EXPECT_FALSE(stream.ReadToEnd().ok());
+}
+
+TEST(ServerTest, ServesWithWorkersStartedByHand) {
+  const std::string link =
+      absl::StrCat("unix:", ::testing::TempDir(), "/lockstep-link-", getpid(), ".sock");
+  const std::map<std::string, std::string> token = {{"LOCKSTEP_POOL_TOKEN", "secret"}};
+  ServerProcess::Options options =
+      ServerOptions({"--model", DemoModel().string(), "--tensor-parallel-size", "2",
+                     "--external-workers", "--worker-listen", link});
+  options.variables = token;
+  auto server = ServerProcess::Spawn(options);
+  ASSERT_TRUE(server.ok());
+  std::vector<std::unique_ptr<ServerProcess>> workers;
+  for (int rank : {0, 1}) {
+    ServerProcess::Options worker;
+    worker.binary = std::string(LOCKSTEP_BINARY_DIR) + "/lockstep-worker";
+    worker.arguments = {"--frontend", link};
+    worker.takes_ports = false;
+    worker.variables = token;
+    worker.variables["RANK"] = absl::StrCat(rank);
+    worker.variables["WORLD_SIZE"] = "2";
+    auto process = ServerProcess::Spawn(worker);
+    ASSERT_TRUE(process.ok());
+    workers.push_back(*std::move(process));
+  }
+  ASSERT_TRUE((*server)->WaitUntilListening(kPatience)) << (*server)->output();
+  EXPECT_GT(GreedyTokens((*server)->address(), "What is 12 + 30?").size(), 1);
+  (*server)->Signal(SIGTERM);
+  EXPECT_EQ((*server)->WaitForExit(seconds(15)), 0);
+  for (auto& worker : workers) EXPECT_EQ(worker->WaitForExit(seconds(5)), 0) << worker->output();
+}
+
+// What is wrong at the door: status 2, quickly, and a message that names it.
+class BadStartTest : public ::testing::Test {
+ protected:
+  static void ExpectRefusal(std::vector<std::string> arguments, const std::string& text) {
+    auto server = ServerProcess::Spawn(ServerOptions(std::move(arguments)));
+    ASSERT_TRUE(server.ok());
+    const auto start = std::chrono::steady_clock::now();
+    EXPECT_EQ((*server)->WaitForExit(kPatience), 2) << (*server)->output();
+    EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(2));
+    EXPECT_THAT((*server)->output(), HasSubstr(text));
+    EXPECT_THAT((*server)->output(), Not(HasSubstr("listening on")));
+  }
+  // A copy of the demo model that the test then spoils.
+  std::filesystem::path CopyOfDemoModel() {
+    const std::filesystem::path copy = directory_.path() / "model";
+    std::filesystem::copy(DemoModel(), copy);
+    return copy;
+  }
+  static void EditConfig(const std::filesystem::path& model, const std::string& from,
+                         const std::string& to) {
+    std::ifstream in(model / "config.json");
+    const std::string text{std::istreambuf_iterator<char>(in), {}};
+    ASSERT_THAT(text, HasSubstr(from));
+    std::ofstream(model / "config.json") << absl::StrReplaceAll(text, {{from, to}});
+  }
+
+ private:
+  testing::TemporaryDirectory directory_;
+};
+
+TEST_F(BadStartTest, MissingDirectory) {
+  ExpectRefusal({"--model", "/no/such/model"}, "--model /no/such/model: no such directory");
+}
+
+TEST_F(BadStartTest, NotADirectory) {
+  ExpectRefusal({"--model", (DemoModel() / "config.json").string()}, "not a directory");
+}
+
+TEST_F(BadStartTest, DirectoryWithoutWeights) {
+  const auto model = CopyOfDemoModel();
+  std::filesystem::remove(model / "model.safetensors");
+  ExpectRefusal({"--model", model.string()}, "model.safetensors");
+}
+
+TEST_F(BadStartTest, HalfCopiedWeights) {
+  const auto model = CopyOfDemoModel();
+  const auto file = model / "model.safetensors";
+  std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
+  ExpectRefusal({"--model", model.string()}, "model.safetensors");
+}
+
+TEST_F(BadStartTest, DirectoryWithoutTokenizer) {
+  const auto model = CopyOfDemoModel();
+  std::filesystem::remove(model / "tokenizer.json");
+  ExpectRefusal({"--model", model.string()}, "tokenizer.json");
+}
+
+TEST_F(BadStartTest, AnotherArchitecture) {
+  const auto model = CopyOfDemoModel();
+  EditConfig(model, "LlamaForCausalLM", "MixtralForCausalLM");
+  ExpectRefusal({"--model", model.string()}, "MixtralForCausalLM");
+}
+
+TEST_F(BadStartTest, HeadsThatTheRanksDoNotDivide) {
+  ExpectRefusal({"--model", LongModel().string(), "--tensor-parallel-size", "8"},
+                "--tensor-parallel-size: ");
+}
+
+TEST_F(BadStartTest, ContextBeyondTheModels) {
+  ExpectRefusal({"--model", LongModel().string(), "--max-model-len", "32769"}, "32768");
+}
+
+TEST_F(BadStartTest, UnknownFlag) {
+  ExpectRefusal({"--model", DemoModel().string(), "--frobnicate", "1"},
+                "unknown option --frobnicate");
+}
+
+TEST_F(BadStartTest, PortInUse) {
+  auto server = StartServer(DemoModel(), 1);
+  ASSERT_NE(server, nullptr);
+  ExpectRefusal({"--model", DemoModel().string(), "--listen", server->address()},
+                server->address());
+  ExpectRefusal({"--model", DemoModel().string(), "--metrics-listen", server->metrics_address()},
+                server->metrics_address());
+}
+
+TEST_F(BadStartTest, WorkersPortInUse) {
+  auto server = StartServer(DemoModel(), 1);
+  ASSERT_NE(server, nullptr);
+  ExpectRefusal(
+      {"--model", DemoModel().string(), "--external-workers", "--worker-listen", server->address()},
+      server->address());
+}
+
+}  // namespace
+}  // namespace lockstep

@@ -1,0 +1,179 @@
+// Every configuration under reference/ against what transformers computed for it.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/parity/model/rank_threads.h"
+#include "tests/parity/model/sequence_runner.h"
+#include "tests/testing/parity_cases.h"
+#include "tests/testing/random_checkpoint.h"
+#include "worker/checkpoint/llama_config.h"
+#include "worker/checkpoint/tensor_parallel.h"
+
+namespace lockstep::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr float kFloat32Tolerance = 1e-4F;
+constexpr uint32_t kOddChunk = 7;
+// A case's mean error over a few prompts scatters by some percent about what its rounding explains;
+// over all cases ours is below 0.9 of the reference's.
+constexpr double kBfloat16Tolerance = 1.1;
+// Of float16, which has 3 more bits.
+constexpr double kFloat16Tolerance = 0.25;
+
+const std::vector<ParityCase>& Cases() {
+  static const auto& cases = *new std::vector<ParityCase>(
+      LoadParityCases(fs::path(LOCKSTEP_SOURCE_DIR) / "tests/parity/model/reference"));
+  return cases;
+}
+
+struct Difference {
+  float max = 0.0F;
+  size_t index = 0;  // of the largest
+  double mean = 0.0;
+};
+
+Difference Compare(const std::vector<float>& actual, const std::vector<float>& expected) {
+  Difference difference;
+  double sum = 0.0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    const float error = std::abs(actual[i] - expected[i]);
+    sum += error;
+    if (error > difference.max || std::isnan(error)) {
+      difference.max = error;
+      difference.index = i;
+    }
+  }
+  difference.mean = sum / static_cast<double>(expected.size());
+  return difference;
+}
+
+class ModelParityTest : public ::testing::TestWithParam<size_t> {
+ protected:
+  void SetUp() override {
+    directory_ =
+        fs::path(::testing::TempDir()) / absl::StrCat("parity-", getpid(), "-", GetParam());
+    const absl::Status status = WriteRandomCheckpoint(directory_, parity_case().checkpoint);
+    ASSERT_TRUE(status.ok()) << status;
+    for (const ParityPrompt& prompt : parity_case().prompts) prompts_.push_back(prompt.input_ids);
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+
+  static const ParityCase& parity_case() { return Cases()[GetParam()]; }
+
+  // All that the model's heads allow.
+  static std::vector<int> WorldSizes() {
+    const auto config = worker::ParseLlamaConfig(parity_case().checkpoint.config_json, "config");
+    EXPECT_TRUE(config.ok()) << config.status();
+    std::vector<int> sizes;
+    for (const int size : {1, 2, 4, 8}) {
+      if (worker::CheckTensorParallel(*config, size).ok()) sizes.push_back(size);
+    }
+    EXPECT_GE(sizes.size(), 3U);
+    return sizes;
+  }
+
+  std::unique_ptr<RankThreads> StartRanks(int world_size, const std::string& dtype) {
+    worker::WorkerConfig config = SmallWorkerConfig(directory_);
+    config.dtype = dtype;
+    config.max_num_batched_tokens = 1024;
+    auto ranks = RankThreads::Start(config, world_size);
+    EXPECT_TRUE(ranks.ok()) << ranks.status();
+    return ranks.ok() ? *std::move(ranks) : nullptr;
+  }
+
+  void ExpectReferenceLogits(const std::vector<std::vector<float>>& logits) {
+    for (size_t i = 0; i < logits.size(); ++i) {
+      const ParityPrompt& prompt = parity_case().prompts[i];
+      ASSERT_EQ(logits[i].size(), prompt.logits.size());
+      const Difference difference = Compare(logits[i], prompt.logits);
+      const auto vocab_size = static_cast<size_t>(parity_case().vocab_size);
+      EXPECT_LE(difference.max, kFloat32Tolerance)
+          << "prompt " << i << ", position " << difference.index / vocab_size << ", token "
+          << difference.index % vocab_size << ": " << logits[i][difference.index] << " against "
+          << prompt.logits[difference.index];
+    }
+  }
+
+  fs::path directory_;
+  std::vector<std::vector<int32_t>> prompts_;
+};
+
+TEST_P(ModelParityTest, Float32LogitsMatchAtEveryPositionAndDoNotDependOnChunks) {
+  for (const int world_size : WorldSizes()) {
+    SCOPED_TRACE(absl::StrCat(world_size, " ranks"));
+    auto ranks = StartRanks(world_size, "float32");
+    ASSERT_NE(ranks, nullptr);
+    const auto whole = AllLogits(*ranks, prompts_, RunnerOptions());
+    ASSERT_TRUE(whole.ok()) << whole.status();
+    ExpectReferenceLogits(*whole);
+    const auto chunked = AllLogits(*ranks, prompts_, {.chunk_size = kOddChunk});
+    ASSERT_TRUE(chunked.ok()) << chunked.status();
+    EXPECT_EQ(*chunked, *whole) << "not equal bit for bit";
+    const auto repeated = AllLogits(*ranks, prompts_, RunnerOptions());
+    ASSERT_TRUE(repeated.ok()) << repeated.status();
+    EXPECT_EQ(*repeated, *whole) << "not equal bit for bit";
+  }
+}
+
+TEST_P(ModelParityTest, GreedyTokensAreIdenticalThroughPagedDecode) {
+  worker::SamplingParameters greedy;
+  greedy.temperature = 0.0F;
+  for (const int world_size : WorldSizes()) {
+    SCOPED_TRACE(absl::StrCat(world_size, " ranks"));
+    auto ranks = StartRanks(world_size, "float32");
+    ASSERT_NE(ranks, nullptr);
+    for (const uint32_t chunk_size : {0U, kOddChunk}) {
+      const auto num_new = static_cast<uint32_t>(parity_case().prompts[0].greedy_ids.size());
+      const auto answers = Generate(*ranks, prompts_, num_new, greedy, {.chunk_size = chunk_size});
+      ASSERT_TRUE(answers.ok()) << answers.status();
+      for (size_t i = 0; i < prompts_.size(); ++i) {
+        EXPECT_EQ(answers->at(i), parity_case().prompts[i].greedy_ids)
+            << "prompt " << i << ", chunks of " << chunk_size;
+      }
+    }
+  }
+}
+
+TEST_P(ModelParityTest, HalfPrecisionLogitsErrNoMoreThanTheReferencesOwn) {
+  for (const int world_size : WorldSizes()) {
+    for (const auto& [dtype, tolerance] :
+         {std::pair("bfloat16", kBfloat16Tolerance), std::pair("float16", kFloat16Tolerance)}) {
+      SCOPED_TRACE(absl::StrCat(world_size, " ranks, ", dtype));
+      auto ranks = StartRanks(world_size, dtype);
+      ASSERT_NE(ranks, nullptr);
+      const auto logits = AllLogits(*ranks, prompts_, RunnerOptions());
+      ASSERT_TRUE(logits.ok()) << logits.status();
+      double sum = 0.0;  // of mean errors, times the number of tokens
+      double reference_sum = 0.0;
+      for (size_t i = 0; i < prompts_.size(); ++i) {
+        const ParityPrompt& prompt = parity_case().prompts[i];
+        const auto num_tokens = static_cast<double>(prompts_[i].size());
+        sum += Compare(logits->at(i), prompt.logits).mean * num_tokens;
+        reference_sum += prompt.bfloat16_mean_abs_error * num_tokens;
+      }
+      EXPECT_LE(sum, tolerance * reference_sum);
+    }
+  }
+}
+
+std::string CaseName(const ::testing::TestParamInfo<size_t>& info) {
+  return Cases()[info.param].name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, ModelParityTest, ::testing::Range<size_t>(0, Cases().size()),
+                         CaseName);
+
+}  // namespace
+}  // namespace lockstep::testing

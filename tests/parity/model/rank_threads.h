@@ -1,0 +1,47 @@
+// The ranks of a pool as threads of the test's process, over the real communicator.
+
+#ifndef LOCKSTEP_TESTS_PARITY_MODEL_RANK_THREADS_H_
+#define LOCKSTEP_TESTS_PARITY_MODEL_RANK_THREADS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/runtime/step_executor.h"
+#include "worker/runtime/step_plan.h"
+
+namespace lockstep::testing {
+
+// A configuration for small models: blocks of 8 tokens, float32, one thread per rank.
+worker::WorkerConfig SmallWorkerConfig(const std::string& model_dir);
+
+class RankThreads {
+ public:
+  // Loads and starts `world_size` executors. The communicator's id is chosen here.
+  static absl::StatusOr<std::unique_ptr<RankThreads>> Start(worker::WorkerConfig config,
+                                                            int world_size);
+
+  // Carries out the plan, numbered here, on all ranks. The first error of any rank; INTERNAL when
+  // the ranks' state hashes differ. The result is rank 0's.
+  absl::StatusOr<worker::StepResult> Execute(worker::StepPlan plan);
+
+  const worker::LoadedInfo& loaded(int rank) const { return loaded_[static_cast<size_t>(rank)]; }
+  worker::StepExecutor& executor(int rank) { return *executors_[static_cast<size_t>(rank)]; }
+  int world_size() const { return static_cast<int>(executors_.size()); }
+
+ private:
+  // Runs `body(rank)` on a thread per rank and returns the first error.
+  absl::Status OnAllRanks(const std::function<absl::Status(int)>& body);
+
+  std::vector<std::unique_ptr<worker::StepExecutor>> executors_;
+  std::vector<worker::LoadedInfo> loaded_;
+  uint64_t last_step_ = 0;
+};
+
+}  // namespace lockstep::testing
+
+#endif  // LOCKSTEP_TESTS_PARITY_MODEL_RANK_THREADS_H_

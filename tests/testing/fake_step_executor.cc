@@ -1,0 +1,104 @@
+#include "tests/testing/fake_step_executor.h"
+
+#include <unistd.h>
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::testing {
+namespace {
+
+uint64_t Mix(uint64_t hash, uint64_t value) { return (hash ^ value) * 0x100000001b3 + 1; }
+
+}  // namespace
+
+absl::StatusOr<worker::LoadedInfo> FakeStepExecutor::Load(const worker::WorkerConfig& config,
+                                                          int rank, int world_size,
+                                                          worker::LoadProgressCallback progress) {
+  rank_ = rank;
+  progress(1, 2);
+  if (Has(Fault::kFailLoad)) return absl::DataLossError("model.safetensors ends early");
+  if (Has(Fault::kCrashInLoad)) std::abort();
+  if (Has(Fault::kHangInLoad)) return WaitForAbort();
+  progress(2, 2);
+  return worker::LoadedInfo{
+      options_.num_kv_blocks - static_cast<uint64_t>(rank), 1000, 64,
+      absl::StrCat("fake rank ", rank, " of ", world_size, ", ", config.num_threads, " threads")};
+}
+
+absl::Status FakeStepExecutor::Start(uint64_t num_kv_blocks) {
+  return Has(Fault::kFailStart) ? absl::InternalError("the self-test gave NaN") : absl::OkStatus();
+}
+
+absl::StatusOr<worker::StepResult> FakeStepExecutor::Execute(const worker::StepPlan& plan) {
+  worker::StepResult result;
+  result.step = plan.step;
+  result.duration_ns = 1000;
+  for (uint32_t slot : plan.released_slots) slots_.erase(slot);
+  for (const worker::AdmittedSlot& admitted : plan.admitted) slots_[admitted.slot] = admitted;
+  for (const worker::ScheduledSlot& scheduled : plan.scheduled) Run(scheduled, result);
+  state_hash_ = Mix(state_hash_, plan.step);
+  result.state_hash = state_hash_;
+  if (plan.step == options_.faulty_step) {
+    if (absl::Status status = Misbehave(result); !status.ok()) return status;
+  }
+  if (rank_ != 0) {
+    result.sampled.clear();
+    result.logits.clear();
+  }
+  return result;
+}
+
+absl::Status FakeStepExecutor::Misbehave(worker::StepResult& result) {
+  if (Has(Fault::kCrashAtStep)) std::abort();
+  if (Has(Fault::kHangAtStep)) return WaitForAbort();
+  if (Has(Fault::kHangHardAtStep)) {
+    while (true) pause();
+  }
+  if (Has(Fault::kFailAtStep)) return absl::InternalError("a kernel failed");
+  if (Has(Fault::kThrowAtStep)) throw std::runtime_error("an exception from a tensor");
+  if (Has(Fault::kLeaveAtStep)) return absl::UnavailableError("another rank left the collective");
+  if (Has(Fault::kWrongHashAtStep)) ++result.state_hash;
+  return absl::OkStatus();
+}
+
+void FakeStepExecutor::Run(const worker::ScheduledSlot& scheduled, worker::StepResult& result) {
+  worker::AdmittedSlot& slot = slots_.at(scheduled.slot);
+  const uint32_t end = scheduled.position + scheduled.num_tokens;
+  for (uint32_t block : scheduled.new_blocks) state_hash_ = Mix(state_hash_, block);
+  if (slot.logits != worker::LogitsRequest::kNone) {
+    // Row i is filled with its position.
+    worker::SlotLogits logits{slot.slot, scheduled.position, scheduled.num_tokens, {}};
+    for (uint32_t position = scheduled.position; position < end; ++position) {
+      const std::vector<float> row(options_.vocab_size, static_cast<float>(position));
+      logits.logits.append(reinterpret_cast<const char*>(row.data()), row.size() * sizeof(float));
+    }
+    result.logits.push_back(std::move(logits));
+  } else if (end >= slot.token_ids.size()) {
+    const uint32_t token = NextToken(slot.token_ids, options_.vocab_size);
+    result.sampled.push_back({slot.slot, end, token, 0.0F, 1, {}});
+    slot.token_ids.push_back(token);
+  }
+}
+
+uint32_t FakeStepExecutor::NextToken(const std::vector<uint32_t>& tokens, uint32_t vocab_size) {
+  uint64_t hash = 0;
+  for (uint32_t token : tokens) hash = Mix(hash, token);
+  return static_cast<uint32_t>(hash % vocab_size);
+}
+
+absl::Status FakeStepExecutor::WaitForAbort() {
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [this] { return is_aborted_; });
+  return absl::CancelledError("aborted");
+}
+
+void FakeStepExecutor::Abort() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  is_aborted_ = true;
+  changed_.notify_all();
+}
+
+}  // namespace lockstep::testing

@@ -1,0 +1,72 @@
+// A rank without a model, for tests of the link: mirrors slots as plans say, chooses tokens by a
+// rule, and fails on demand.
+#ifndef LOCKSTEP_TESTS_TESTING_FAKE_STEP_EXECUTOR_H_
+#define LOCKSTEP_TESTS_TESTING_FAKE_STEP_EXECUTOR_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "worker/runtime/step_executor.h"
+
+namespace lockstep::testing {
+
+enum class Fault {
+  kNone,
+  kFailLoad,
+  kHangInLoad,
+  kCrashInLoad,
+  kFailStart,
+  kCrashAtStep,
+  kHangAtStep,      // until Abort
+  kHangHardAtStep,  // whatever happens
+  kFailAtStep,
+  kThrowAtStep,
+  kWrongHashAtStep,
+  kLeaveAtStep,  // fails as a rank does that misses another one
+};
+
+struct FakeExecutorOptions {
+  Fault fault = Fault::kNone;
+  int faulty_rank = 0;
+  uint64_t faulty_step = 1;
+  uint64_t num_kv_blocks = 100;  // rank r reports this less r
+  uint32_t vocab_size = 64;
+};
+
+class FakeStepExecutor final : public worker::StepExecutor {
+ public:
+  explicit FakeStepExecutor(const FakeExecutorOptions& options) : options_(options) {}
+
+  absl::StatusOr<worker::LoadedInfo> Load(const worker::WorkerConfig& config, int rank,
+                                          int world_size,
+                                          worker::LoadProgressCallback progress) override;
+  absl::Status Start(uint64_t num_kv_blocks) override;
+  absl::StatusOr<worker::StepResult> Execute(const worker::StepPlan& plan) override;
+  void Abort() override;
+
+  // The token after `tokens`.
+  static uint32_t NextToken(const std::vector<uint32_t>& tokens, uint32_t vocab_size);
+
+ private:
+  bool Has(Fault fault) const { return rank_ == options_.faulty_rank && options_.fault == fault; }
+  absl::Status WaitForAbort();
+  absl::Status Misbehave(worker::StepResult& result);
+  void Run(const worker::ScheduledSlot& scheduled, worker::StepResult& result);
+
+  const FakeExecutorOptions options_;
+  int rank_ = 0;
+  std::map<uint32_t, worker::AdmittedSlot> slots_;
+  uint64_t state_hash_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool is_aborted_ = false;  // under mutex_
+};
+
+}  // namespace lockstep::testing
+
+#endif  // LOCKSTEP_TESTS_TESTING_FAKE_STEP_EXECUTOR_H_

@@ -1,0 +1,252 @@
+#include "tests/testing/fake_worker.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "tests/testing/fake_model.h"
+
+namespace lockstep::testing {
+namespace {
+
+using worker::v1::AdmittedSlot;
+using worker::v1::ScheduledSlot;
+using worker::v1::StepPlan;
+using worker::v1::StepResult;
+
+template <typename... Parts>
+absl::Status Broken(const Parts&... parts) {
+  return absl::InternalError(absl::StrCat("broken promise: ", parts...));
+}
+
+}  // namespace
+
+FakeWorker::FakeWorker(FakeWorkerOptions options)
+    : options_(std::move(options)),
+      owner_(options_.num_kv_blocks),
+      last_use_(options_.num_kv_blocks, 0),
+      cache_(size_t{options_.num_kv_blocks} * options_.block_size) {}
+
+absl::Status FakeWorker::Accept(const StepPlan& plan) {
+  if (plan.step() != last_accepted_ + 1) {
+    return Broken("step ", plan.step(), " follows step ", last_accepted_);
+  }
+  last_accepted_ = plan.step();
+  if (accepted_.size() >= options_.max_steps_in_flight) {
+    return Broken("step ", plan.step(), " while ", accepted_.size(), " are in flight");
+  }
+  absl::Status status;
+  for (uint32_t slot : plan.released_slots()) status.Update(AcceptRelease(slot));
+  for (const AdmittedSlot& admitted : plan.admitted()) status.Update(AcceptAdmission(admitted));
+  status.Update(CheckBatch(plan));
+  for (const ScheduledSlot& row : plan.scheduled()) status.Update(AcceptRow(row, plan.step()));
+  accepted_.push_back(plan);
+  return status;
+}
+
+absl::Status FakeWorker::AcceptRelease(uint32_t slot) {
+  const auto it = promised_.find(slot);
+  if (it == promised_.end()) return Broken("slot ", slot, " is released, but not taken");
+  for (uint32_t block : it->second.blocks) owner_[block].reset();
+  promised_.erase(it);
+  return absl::OkStatus();
+}
+
+absl::Status FakeWorker::AcceptAdmission(const AdmittedSlot& admitted) {
+  const auto num_tokens = static_cast<uint32_t>(admitted.token_ids_size());
+  if (admitted.slot() >= options_.max_num_seqs) {
+    return Broken("slot ", admitted.slot(), " of ", options_.max_num_seqs);
+  }
+  if (num_tokens == 0 || num_tokens > options_.max_model_len) {
+    return Broken("slot ", admitted.slot(), " is admitted with ", num_tokens, " tokens");
+  }
+  for (uint32_t token : admitted.token_ids()) {
+    if (token >= static_cast<uint32_t>(options_.vocab_size)) return Broken("token ", token);
+  }
+  PromisedSlot slot;
+  slot.num_known_tokens = num_tokens;
+  slot.samples = admitted.logits() == worker::v1::LOGITS_NONE;
+  if (!promised_.try_emplace(admitted.slot(), std::move(slot)).second) {
+    return Broken("slot ", admitted.slot(), " is admitted twice");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeWorker::CheckBatch(const StepPlan& plan) const {
+  if (plan.scheduled().empty()) return Broken("step ", plan.step(), " runs nothing");
+  uint64_t num_tokens = 0;
+  bool prefills_began = false;
+  std::set<uint32_t> slots;
+  for (const ScheduledSlot& row : plan.scheduled()) {
+    num_tokens += row.num_tokens();
+    if (!slots.insert(row.slot()).second) return Broken("slot ", row.slot(), " has two rows");
+    const auto slot = promised_.find(row.slot());
+    const bool decode = row.num_tokens() == 1 && slot != promised_.end() &&
+                        row.position() + 1 == slot->second.num_known_tokens;
+    if (decode && prefills_began) return Broken("a decode after a prefill, slot ", row.slot());
+    prefills_began |= !decode;
+  }
+  if (num_tokens > options_.max_num_batched_tokens) {
+    return Broken("step ", plan.step(), " runs ", num_tokens, " tokens, more than ",
+                  options_.max_num_batched_tokens);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeWorker::AcceptRow(const ScheduledSlot& row, uint64_t step) {
+  const auto it = promised_.find(row.slot());
+  if (it == promised_.end()) return Broken("slot ", row.slot(), " runs, but is not taken");
+  PromisedSlot& slot = it->second;
+  const uint32_t end = row.position() + row.num_tokens();
+  if (row.position() != slot.num_run || row.num_tokens() == 0) {
+    return Broken("slot ", row.slot(), " runs ", row.num_tokens(), " tokens from position ",
+                  row.position(), ", and ", slot.num_run, " is next");
+  }
+  if (end > slot.num_known_tokens || end > options_.max_model_len) {
+    return Broken("slot ", row.slot(), " runs up to position ", end, ", knowing ",
+                  slot.num_known_tokens, " tokens");
+  }
+  absl::Status status = AcceptBlocks(row, step);
+  if (!status.ok()) return status;
+  slot.num_run = end;
+  if (end == slot.num_known_tokens && slot.samples) ++slot.num_known_tokens;
+  return absl::OkStatus();
+}
+
+absl::Status FakeWorker::AcceptBlocks(const ScheduledSlot& row, uint64_t step) {
+  PromisedSlot& slot = promised_.at(row.slot());
+  for (uint32_t block : row.new_blocks()) {
+    if (block >= options_.num_kv_blocks) return Broken("block ", block);
+    if (owner_[block].has_value()) {
+      return Broken("block ", block, " of slot ", *owner_[block], " goes to slot ", row.slot());
+    }
+    if (last_use_[block] > last_run_) {
+      return Broken("block ", block, " goes to slot ", row.slot(), " while step ", last_use_[block],
+                    " is in flight");
+    }
+    owner_[block] = row.slot();
+    slot.blocks.push_back(block);
+  }
+  const uint64_t num_places = uint64_t{slot.blocks.size()} * options_.block_size;
+  if (row.position() + row.num_tokens() > num_places) {
+    return Broken("slot ", row.slot(), " runs beyond its ", slot.blocks.size(), " blocks");
+  }
+  if (num_places >= uint64_t{slot.num_known_tokens} + options_.block_size) {
+    return Broken("slot ", row.slot(), " holds ", slot.blocks.size(), " blocks for ",
+                  slot.num_known_tokens, " tokens");
+  }
+  for (uint32_t block : slot.blocks) last_use_[block] = step;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> FakeWorker::Run() {
+  if (accepted_.empty()) return Broken("no step to run");
+  const StepPlan plan = std::move(accepted_.front());
+  accepted_.pop_front();
+  for (uint32_t slot : plan.released_slots()) slots_.erase(slot);
+  for (const AdmittedSlot& admitted : plan.admitted()) {
+    slots_[admitted.slot()] = Slot{{admitted.token_ids().begin(), admitted.token_ids().end()},
+                                   admitted.sampling(),
+                                   admitted.logits(),
+                                   {}};
+  }
+  StepResult result;
+  for (const ScheduledSlot& row : plan.scheduled()) {
+    absl::Status status = RunRow(row, result);
+    if (!status.ok()) return status;
+    state_hash_ = state_hash_ * 31 + row.slot() + row.position();
+  }
+  last_run_ = plan.step();
+  result.set_step(plan.step());
+  result.set_state_hash(state_hash_);
+  result.set_duration_ns(options_.step_duration_ns);
+  return result;
+}
+
+absl::Status FakeWorker::RunRow(const ScheduledSlot& row, StepResult& result) {
+  const auto it = slots_.find(row.slot());
+  if (it == slots_.end()) return Broken("slot ", row.slot(), " runs, but is not taken");
+  Slot& slot = it->second;
+  slot.blocks.insert(slot.blocks.end(), row.new_blocks().begin(), row.new_blocks().end());
+  const uint32_t end = row.position() + row.num_tokens();
+  if (end > slot.tokens.size()) return Broken("position ", end - 1, " has no token yet");
+  for (uint32_t position = row.position(); position < end; ++position) {
+    const uint32_t block = slot.blocks[position / options_.block_size];
+    cache_[size_t{block} * options_.block_size + position % options_.block_size] = {
+        slot.tokens[position], position};
+  }
+  absl::StatusOr<std::vector<int32_t>> tokens = ReadCache(slot, end);
+  if (!tokens.ok()) return tokens.status();
+  if (slot.logits != worker::v1::LOGITS_NONE) {
+    ReportLogits(row, slot, *tokens, result);
+  } else if (end == slot.tokens.size()) {
+    Sample(row.slot(), slot, *tokens, result);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<int32_t>> FakeWorker::ReadCache(const Slot& slot, uint32_t end) const {
+  std::vector<int32_t> tokens;
+  tokens.reserve(end);
+  for (uint32_t position = 0; position < end; ++position) {
+    const uint32_t block = slot.blocks[position / options_.block_size];
+    const Cell& cell = cache_[size_t{block} * options_.block_size + position % options_.block_size];
+    if (cell.position != position || cell.token != slot.tokens[position]) {
+      return Broken("block ", block, " holds another sequence's token at position ", position);
+    }
+    tokens.push_back(cell.token);
+  }
+  return tokens;
+}
+
+void FakeWorker::Sample(uint32_t slot_number, Slot& slot, absl::Span<const int32_t> tokens,
+                        StepResult& result) const {
+  const int32_t token = options_.next_token
+                            ? options_.next_token(tokens, slot.sampling)
+                            : FakeNextToken(tokens, slot.sampling, options_.vocab_size);
+  worker::v1::SampledToken& sampled = *result.add_sampled();
+  sampled.set_slot(slot_number);
+  sampled.set_position(static_cast<uint32_t>(slot.tokens.size()));
+  sampled.set_token_id(static_cast<uint32_t>(token));
+  if (slot.sampling.num_logprobs() >= 0) {
+    sampled.set_logprob(-0.5F);
+    sampled.set_rank(1);
+  }
+  for (int32_t i = 0; i < slot.sampling.num_logprobs() && i < options_.vocab_size; ++i) {
+    worker::v1::TokenLogprob& alternative = *sampled.add_top();
+    alternative.set_token_id(static_cast<uint32_t>((token + i) % options_.vocab_size));
+    alternative.set_logprob(-0.5F - static_cast<float>(i));
+  }
+  slot.tokens.push_back(token);
+}
+
+void FakeWorker::ReportLogits(const ScheduledSlot& row, const Slot& slot,
+                              absl::Span<const int32_t> tokens, StepResult& result) const {
+  const auto end = static_cast<uint32_t>(tokens.size());
+  uint32_t begin = row.position();
+  if (slot.logits == worker::v1::LOGITS_LAST) {
+    if (end != slot.tokens.size()) return;
+    begin = end - 1;
+  }
+  for (; begin < end; begin += options_.max_rows_per_part) {
+    ReportRows(row.slot(), begin, std::min(end, begin + options_.max_rows_per_part), tokens,
+               result);
+  }
+}
+
+void FakeWorker::ReportRows(uint32_t slot, uint32_t begin, uint32_t end,
+                            absl::Span<const int32_t> tokens, StepResult& result) const {
+  worker::v1::SlotLogits& logits = *result.add_logits();
+  logits.set_slot(slot);
+  logits.set_position(begin);
+  logits.set_num_rows(end - begin);
+  for (uint32_t position = begin; position < end; ++position) {
+    const std::vector<float> values =
+        FakeLogits(tokens.subspan(0, position + 1), options_.vocab_size);
+    logits.mutable_logits()->append(reinterpret_cast<const char*>(values.data()),
+                                    values.size() * sizeof(float));
+  }
+}
+
+}  // namespace lockstep::testing

@@ -1,0 +1,327 @@
+#include "server/admission/admission.h"
+
+#include <gmock/gmock.h>
+#include <google/protobuf/text_format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "google/rpc/error_details.pb.h"
+#include "server/admission/field_error.h"
+#include "server/admission/limits.h"
+#include "tests/unit/server/admission/byte_text_model.h"
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::string FieldOf(const absl::Status& status) {
+  const auto payload = status.GetPayload(kBadRequestUrl);
+  google::rpc::BadRequest details;
+  if (!payload.has_value() || !details.ParseFromString(std::string(*payload))) return "";
+  return details.field_violations_size() == 1 ? details.field_violations(0).field() : "";
+}
+
+template <typename Message>
+Message Parse(const std::string& text) {
+  Message message;
+  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
+  return message;
+}
+
+class AdmissionTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_NE(text_, nullptr); }
+
+  absl::StatusOr<AdmittedGeneration> Admit(const v1::GenerateRequest& request) {
+    return admission_.Admit(request, times_);
+  }
+  absl::StatusOr<AdmittedGeneration> Admit(const std::string& text_format) {
+    return Admit(Parse<v1::GenerateRequest>(text_format));
+  }
+  absl::StatusOr<AdmittedForward> AdmitForward(const std::string& text_format) {
+    return admission_.Admit(Parse<v1::ForwardRequest>(text_format), times_);
+  }
+  void ExpectRefused(const v1::GenerateRequest& request, absl::StatusCode code,
+                     const std::string& field) {
+    const absl::Status status = Admit(request).status();
+    EXPECT_EQ(status.code(), code) << request.ShortDebugString() << "\n" << status;
+    EXPECT_EQ(FieldOf(status), field) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(field));
+  }
+  void ExpectInvalid(const std::string& text_format, const std::string& field) {
+    ExpectRefused(Parse<v1::GenerateRequest>(text_format), absl::StatusCode::kInvalidArgument,
+                  field);
+  }
+  void ExpectUnsupported(const std::string& text_format, const std::string& field) {
+    ExpectRefused(Parse<v1::GenerateRequest>("text: 'a' " + text_format),
+                  absl::StatusCode::kUnimplemented, field);
+  }
+
+  const std::unique_ptr<TextModel> text_ = MakeByteTextModel();
+  ServedModel model_{"bytes", kByteVocabSize, /*max_model_len=*/64, {}};
+  Admission admission_{model_, *text_, /*max_alive=*/100};
+  const CallTimes times_{absl::FromUnixSeconds(1000), absl::FromUnixSeconds(1060)};
+};
+
+TEST_F(AdmissionTest, FillsTheEngineRequestWithDefaults) {
+  model_.defaults = {0.5F, 40, 0.9F, 0.1F, {kByteEos}, {}};
+  const auto admitted = Admit("text: 'hello'");
+  ASSERT_TRUE(admitted.ok()) << admitted.status();
+  const EngineRequest& request = *admitted->request;
+  EXPECT_EQ(request.id, admitted->lease.id());
+  EXPECT_EQ(request.prompt, BytesAsTokens(*text_, "hello"));
+  EXPECT_FLOAT_EQ(request.sampling.temperature(), 0.5);
+  EXPECT_EQ(request.sampling.top_k(), 40u);
+  EXPECT_FLOAT_EQ(request.sampling.top_p(), 0.9);
+  EXPECT_FLOAT_EQ(request.sampling.min_p(), 0.1);
+  EXPECT_EQ(request.sampling.num_prompt_tokens(), 5u);
+  EXPECT_EQ(request.sampling.num_logprobs(), -1);
+  EXPECT_THAT(request.sampling.end_token_ids(), ElementsAre(kByteEos));
+  EXPECT_THAT(request.eos_token_ids, ElementsAre(kByteEos));
+  EXPECT_EQ(request.max_new_tokens, 59);
+  EXPECT_EQ(request.deadline, times_.deadline);
+  EXPECT_EQ(request.arrival, times_.arrival);
+  EXPECT_TRUE(admitted->answer.skip_special_tokens);
+  EXPECT_EQ(admitted->time_limit, absl::InfiniteDuration());
+}
+
+TEST_F(AdmissionTest, WhatTheRequestSaysWinsOverDefaultsAlsoWhereItIsZero) {
+  model_.defaults = {0.5F, 40, 0.9F, 0.1F, {kByteEos}, {}};
+  const auto admitted = Admit(R"(token_ids { ids: [1, 2] } request_id: 'r' priority: -3
+      sampling { temperature: 0 top_k: 0 top_p: 1 min_p: 0 seed: 0 }
+      stopping { max_new_tokens: 9 min_new_tokens: 4 stop_token_ids: [7] stop_strings: 'x' ignore_eos: true
+                 include_stop_string: true time_limit_ms: 250 }
+      output { logprobs: 0 token_details: true skip_special_tokens: false echo: true })");
+  ASSERT_TRUE(admitted.ok()) << admitted.status();
+  const EngineRequest& request = *admitted->request;
+  EXPECT_EQ(request.id, "r");
+  EXPECT_EQ(request.priority, -3);
+  EXPECT_EQ(request.sampling.temperature(), 0);
+  EXPECT_EQ(request.sampling.top_k(), 0u);
+  EXPECT_EQ(request.sampling.top_p(), 1);
+  EXPECT_EQ(request.sampling.seed(), 0u);
+  EXPECT_EQ(request.sampling.num_logprobs(), 0);
+  EXPECT_EQ(request.max_new_tokens, 9);
+  EXPECT_EQ(request.min_new_tokens, 4);
+  EXPECT_EQ(request.sampling.min_new_tokens(), 4u);
+  EXPECT_THAT(request.eos_token_ids, IsEmpty());
+  EXPECT_THAT(request.stop_token_ids, ElementsAre(7));
+  EXPECT_THAT(admitted->answer.end_token_ids, ElementsAre(7));
+  EXPECT_THAT(admitted->answer.stop_strings, ElementsAre("x"));
+  EXPECT_TRUE(admitted->answer.include_stop_string && admitted->answer.token_details &&
+              admitted->answer.logprobs && admitted->answer.echo);
+  EXPECT_FALSE(admitted->answer.skip_special_tokens);
+  EXPECT_EQ(admitted->time_limit, absl::Milliseconds(250));
+}
+
+TEST_F(AdmissionTest, DrawsAnotherSeedForEachRequestWithoutOne) {
+  const auto first = Admit("text: 'a'");
+  const auto second = Admit("text: 'a'");
+  EXPECT_NE(first->request->sampling.seed(), second->request->sampling.seed());
+}
+
+TEST_F(AdmissionTest, CutsMaxNewTokensToWhatTheContextLeaves) {
+  EXPECT_EQ(Admit("text: 'abcd' stopping { max_new_tokens: 4294967295 }")->request->max_new_tokens,
+            60);
+}
+
+TEST_F(AdmissionTest, TakesTheServedNameAndNoOther) {
+  EXPECT_TRUE(Admit("text: 'a' model: 'bytes'").ok());
+  EXPECT_TRUE(Admit("text: 'a' model: ''").ok());
+  const absl::Status status = Admit("text: 'a' model: 'other'").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("\"bytes\""));
+}
+
+TEST_F(AdmissionTest, RefusesBadPrompts) {
+  ExpectInvalid("", "prompt");
+  ExpectInvalid("text: ''", "text");
+  ExpectInvalid("token_ids {}", "token_ids.ids");
+  ExpectInvalid("token_ids { ids: [1, 299, 300] }", "token_ids.ids[2]");
+  ExpectInvalid("token_ids { ids: [4294967295] }", "token_ids.ids[0]");
+  ExpectInvalid("text: '" + std::string(64, 'a') + "'", "text");
+  EXPECT_TRUE(Admit("text: '" + std::string(63, 'a') + "'").ok());
+}
+
+TEST_F(AdmissionTest, RefusesAHugeTextWithoutTokenizingIt) {
+  v1::GenerateRequest request;
+  request.set_text(std::string(60 << 20, 'a'));
+  const absl::Time start = absl::Now();
+  ExpectRefused(request, absl::StatusCode::kInvalidArgument, "text");
+  EXPECT_LT(absl::Now() - start, absl::Seconds(1));
+  EXPECT_THAT(std::string(Admit(request).status().message()), HasSubstr("bytes"));
+}
+
+TEST_F(AdmissionTest, RefusesBadChats) {
+  ExpectInvalid("chat {}", "chat.messages");
+  ExpectInvalid("chat { messages { content: 'a' } }", "chat.messages[0].role");
+  ExpectInvalid("chat { messages { role: 'user' content: 'a' } messages { role: 'user' } }",
+                "chat.messages[1].content");
+  v1::GenerateRequest many;
+  for (std::size_t i = 0; i <= limits::kChatMessages; ++i) {
+    auto& message = *many.mutable_chat()->add_messages();
+    message.set_role("user");
+    message.set_content("");
+  }
+  ExpectRefused(many, absl::StatusCode::kInvalidArgument, "chat.messages");
+  v1::GenerateRequest nan;
+  *nan.mutable_chat() = Parse<v1::Chat>("messages { role: 'user' content: 'a' }");
+  (*nan.mutable_chat()->mutable_template_variables()->mutable_fields())["x"].set_number_value(NAN);
+  ExpectRefused(nan, absl::StatusCode::kInvalidArgument, "chat.template_variables");
+}
+
+TEST_F(AdmissionTest, AppliesTheChatTemplate) {
+  const auto admitted = Admit("chat { messages { role: 'user' content: 'hi' } }");
+  ASSERT_TRUE(admitted.ok()) << admitted.status();
+  ASSERT_TRUE(admitted->prompt_text.has_value());
+  EXPECT_THAT(*admitted->prompt_text, HasSubstr("hi"));
+}
+
+TEST_F(AdmissionTest, RefusesAChatWhereTheCheckpointHasNoTemplate) {
+  const auto plain = MakeByteTextModel(/*with_chat_template=*/false);
+  ASSERT_NE(plain, nullptr);
+  Admission admission(model_, *plain, 10);
+  const auto status =
+      admission
+          .Admit(Parse<v1::GenerateRequest>("chat { messages { role: 'user' content: 'a' } }"),
+                 times_)
+          .status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("no chat template"));
+}
+
+TEST_F(AdmissionTest, RefusesSamplingParametersOutOfRange) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const double inf = std::numeric_limits<double>::infinity();
+  const std::pair<const char*, std::vector<double>> kBad[] = {
+      {"temperature", {-0.1, 100.5, nan, inf, -inf}},
+      {"top_p", {0, -1, 1.01, nan, inf}},
+      {"min_p", {-0.1, 1.01, nan, inf}},
+      {"typical_p", {0, 1.01, nan}},
+      {"repetition_penalty", {0, -1, nan, inf}},
+      {"presence_penalty", {-2.1, 2.1, nan}},
+      {"frequency_penalty", {-2.1, 2.1, nan}},
+  };
+  for (const auto& [field, values] : kBad) {
+    for (double value : values) {
+      v1::GenerateRequest request;
+      request.set_text("a");
+      auto& sampling = *request.mutable_sampling();
+      sampling.GetReflection()->SetFloat(
+          &sampling, sampling.GetDescriptor()->FindFieldByName(field), static_cast<float>(value));
+      ExpectRefused(request, absl::StatusCode::kInvalidArgument, std::string("sampling.") + field);
+    }
+  }
+}
+
+TEST_F(AdmissionTest, RefusesTokenIdsOutsideOfTheVocabulary) {
+  ExpectInvalid("text: 'a' sampling { logit_bias { key: 300 value: 1 } }",
+                "sampling.logit_bias[300]");
+  ExpectInvalid("text: 'a' sampling { logit_bias { key: 3 value: 101 } }",
+                "sampling.logit_bias[3]");
+  ExpectInvalid("text: 'a' sampling { allowed_token_ids: [1, 300] }",
+                "sampling.allowed_token_ids[1]");
+  ExpectInvalid("text: 'a' stopping { stop_token_ids: [1, 300] }", "stopping.stop_token_ids[1]");
+}
+
+TEST_F(AdmissionTest, RefusesBadStopping) {
+  ExpectInvalid("text: 'a' stopping { max_new_tokens: 0 }", "stopping.max_new_tokens");
+  ExpectInvalid("text: 'a' stopping { max_new_tokens: 2 min_new_tokens: 3 }",
+                "stopping.min_new_tokens");
+  ExpectInvalid("text: 'a' stopping { min_new_tokens: 64 }", "stopping.min_new_tokens");
+  ExpectInvalid("text: 'a' stopping { min_new_tokens: 4294967295 }", "stopping.min_new_tokens");
+  ExpectInvalid("text: 'a' stopping { time_limit_ms: 0 }", "stopping.time_limit_ms");
+  ExpectInvalid("text: 'a' stopping { stop_strings: ['x', ''] }", "stopping.stop_strings[1]");
+  ExpectInvalid("text: 'a' stopping { stop_strings: '" + std::string(1025, 'x') + "' }",
+                "stopping.stop_strings[0]");
+  v1::GenerateRequest many = Parse<v1::GenerateRequest>("text: 'a'");
+  for (std::size_t i = 0; i <= limits::kStopStrings; ++i)
+    many.mutable_stopping()->add_stop_strings("x");
+  ExpectRefused(many, absl::StatusCode::kInvalidArgument, "stopping.stop_strings");
+  many.mutable_stopping()->clear_stop_strings();
+  for (std::size_t i = 0; i <= limits::kStopTokenIds; ++i)
+    many.mutable_stopping()->add_stop_token_ids(1);
+  ExpectRefused(many, absl::StatusCode::kInvalidArgument, "stopping.stop_token_ids");
+}
+
+TEST_F(AdmissionTest, RefusesOtherBadFields) {
+  ExpectInvalid("text: 'a' request_id: 'a b'", "request_id");
+  ExpectInvalid("text: 'a' num_sequences: 0", "num_sequences");
+  ExpectInvalid("text: 'a' output { logprobs: 21 }", "output.logprobs");
+  ExpectInvalid("text: 'a' guide {}", "guide");
+  ExpectInvalid("text: 'a' cache { salt: '" + std::string(1025, 's') + "' }", "cache.salt");
+}
+
+TEST_F(AdmissionTest, NamesWhatItDoesNotCarryOut) {
+  ExpectUnsupported("sampling { typical_p: 0.9 }", "sampling.typical_p");
+  ExpectUnsupported("sampling { repetition_penalty: 1.1 }", "sampling.repetition_penalty");
+  ExpectUnsupported("sampling { presence_penalty: 0.1 }", "sampling.presence_penalty");
+  ExpectUnsupported("sampling { frequency_penalty: -0.1 }", "sampling.frequency_penalty");
+  ExpectUnsupported("sampling { logit_bias { key: 3 value: 1 } }", "sampling.logit_bias[3]");
+  ExpectUnsupported("sampling { allowed_token_ids: 3 }", "sampling.allowed_token_ids");
+  ExpectUnsupported("guide { json_schema: '{}' }", "guide.json_schema");
+  ExpectUnsupported("guide { json_object: true }", "guide.json_object");
+  ExpectUnsupported("guide { regex: 'a' }", "guide.regex");
+  ExpectUnsupported("guide { grammar: 'a' }", "guide.grammar");
+  ExpectUnsupported("guide { choice {} }", "guide.choice");
+  ExpectUnsupported("num_sequences: 2", "num_sequences");
+  ExpectUnsupported("output { prompt_logprobs: 0 }", "output.prompt_logprobs");
+}
+
+TEST_F(AdmissionTest, TakesOptionsThatChangeNothing) {
+  EXPECT_TRUE(Admit(R"(text: 'a' num_sequences: 1 cache { bypass: true salt: 's' }
+      sampling { typical_p: 1 repetition_penalty: 1 presence_penalty: 0 frequency_penalty: 0
+                 logit_bias { key: 3 value: 0 } })")
+                  .ok());
+}
+
+TEST_F(AdmissionTest, ARefusedRequestLeavesItsIdFree) {
+  ExpectInvalid("text: '' request_id: 'x'", "text");
+  EXPECT_TRUE(Admit("text: 'a' request_id: 'x'").ok());
+}
+
+TEST_F(AdmissionTest, ForwardMakesOneEngineRequestPerPrompt) {
+  const auto admitted =
+      AdmitForward("prompts { ids: [1, 2, 3] } prompts { ids: 4 } all_positions: true");
+  ASSERT_TRUE(admitted.ok()) << admitted.status();
+  ASSERT_EQ(admitted->requests.size(), 2u);
+  EXPECT_THAT(admitted->requests[0]->prompt, ElementsAre(1, 2, 3));
+  EXPECT_EQ(admitted->requests[0]->logits, worker::v1::LOGITS_ALL);
+  EXPECT_THAT(admitted->num_rows, ElementsAre(3, 1));
+  EXPECT_EQ(admitted->num_bytes, 4u * kByteVocabSize * 4);
+  EXPECT_EQ(AdmitForward("prompts { ids: [1, 2] }")->requests[0]->logits, worker::v1::LOGITS_LAST);
+}
+
+TEST_F(AdmissionTest, ForwardTakesAPromptAsLongAsTheContext) {
+  std::string ids = "1";
+  for (int i = 1; i < 64; ++i) ids += ", 1";
+  EXPECT_TRUE(AdmitForward("prompts { ids: [" + ids + "] }").ok());
+  EXPECT_EQ(FieldOf(AdmitForward("prompts { ids: [" + ids + ", 1] }").status()), "prompts[0].ids");
+}
+
+TEST_F(AdmissionTest, ForwardRefusesBadPrompts) {
+  EXPECT_EQ(FieldOf(AdmitForward("").status()), "prompts");
+  EXPECT_EQ(FieldOf(AdmitForward("prompts {}").status()), "prompts[0].ids");
+  EXPECT_EQ(FieldOf(AdmitForward("prompts { ids: 1 } prompts { ids: 300 }").status()),
+            "prompts[1].ids[0]");
+}
+
+TEST_F(AdmissionTest, ForwardRefusesAnAnswerBeyondTheLimitNamingTheNumbers) {
+  model_.vocab_size = 1 << 20;
+  model_.max_model_len = 1 << 20;
+  v1::ForwardRequest request;
+  request.set_all_positions(true);
+  for (int i = 0; i < 257; ++i) request.add_prompts()->add_ids(1);
+  const absl::Status status = admission_.Admit(request, times_).status();
+  EXPECT_EQ(FieldOf(status), "prompts");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("1077936128"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("1073741824"));
+}
+
+}  // namespace
+}  // namespace lockstep::server

@@ -1,0 +1,65 @@
+#include "server/app/pool_setup.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+class PoolSetupTest : public ::testing::Test {
+ protected:
+  PoolSetupTest() {
+    options_.model_dir = "/models/llama";
+    options_.tensor_parallel_size = 2;
+    model_.dtype = "bfloat16";
+    model_.max_model_len = 4096;
+  }
+  absl::StatusOr<PoolOptions> Make() const {
+    return MakePoolOptions(options_, model_, surroundings_);
+  }
+
+  ServerOptions options_;
+  CheckedModel model_;
+  PoolSurroundings surroundings_{"/bin/lockstep-worker", "secret", 8, 8};
+};
+
+TEST_F(PoolSetupTest, RanksShareTheCores) {
+  EXPECT_EQ(Make()->configure.num_threads(), 4);
+  options_.tensor_parallel_size = 4;
+  surroundings_.num_available_cores = 3;
+  EXPECT_EQ(Make()->configure.num_threads(), 1);
+  options_.threads_per_rank = 6;
+  EXPECT_EQ(Make()->configure.num_threads(), 6);
+}
+
+TEST_F(PoolSetupTest, WorkersGetTheResolvedModel) {
+  const auto pool = Make();
+  EXPECT_EQ(pool->world_size, 2);
+  EXPECT_EQ(pool->configure.model_dir(), "/models/llama");
+  EXPECT_EQ(pool->configure.dtype(), "bfloat16");
+  EXPECT_EQ(pool->configure.max_model_len(), 4096);
+}
+
+TEST_F(PoolSetupTest, AWaitingRankGivesUpBeforeTheFrontend) {
+  options_.step_timeout = absl::Seconds(100);
+  EXPECT_EQ(Make()->configure.collective_timeout_ms(), 80'000);
+}
+
+TEST_F(PoolSetupTest, OnlyExternalWorkersUseTheTokenAndTheirOwnCores) {
+  EXPECT_EQ(Make()->token, "");
+  options_.external_workers = true;
+  EXPECT_EQ(Make()->token, "secret");
+  EXPECT_EQ(Make()->configure.num_threads(), 0);
+}
+
+TEST_F(PoolSetupTest, PinningNeedsACoreForEachThread) {
+  options_.pin_cores = true;
+  EXPECT_TRUE(Make().ok());
+  options_.threads_per_rank = 5;
+  EXPECT_THAT(Make().status().message(), AllOf(HasSubstr("--pin-cores"), HasSubstr("8 cores")));
+}
+
+}  // namespace
+}  // namespace lockstep::server

@@ -1,0 +1,173 @@
+#include "server/config/parse_server_options.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+absl::StatusOr<ServerCommandLine> Parse(std::vector<const char*> arguments,
+                                        const Environment& environment = {}) {
+  arguments.insert(arguments.begin(), "lockstep-server");
+  return ParseServerOptions(static_cast<int>(arguments.size()), arguments.data(), environment);
+}
+
+ServerOptions ParseGood(std::vector<const char*> arguments, const Environment& environment = {}) {
+  auto result = Parse(std::move(arguments), environment);
+  EXPECT_TRUE(result.ok()) << result.status();
+  return result.ok() ? result->options : ServerOptions{};
+}
+
+// The error of a command line that has a model.
+std::string ErrorOf(std::vector<const char*> arguments, const Environment& environment = {}) {
+  arguments.insert(arguments.end(), {"--model", "llama"});
+  const auto result = Parse(std::move(arguments), environment);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(result.status().message());
+}
+
+std::string WriteFile(const std::string& content) {
+  const std::string path = ::testing::TempDir() + "/" +
+                           ::testing::UnitTest::GetInstance()->current_test_info()->name() +
+                           ".toml";
+  std::ofstream(path) << content;
+  return path;
+}
+
+TEST(ParseServerOptions, ReadsEveryKindOfValue) {
+  const ServerOptions options =
+      ParseGood({"--model", "/models/llama/", "--tensor-parallel-size=4", "--dtype", "bfloat16",
+                 "--listen", "[::]:0", "--kv-cache-memory", "2GiB", "--grace-period", "5s",
+                 "--block-size", "32", "--metrics-listen", "off", "--pin-cores"});
+  EXPECT_EQ(options.model_dir, "/models/llama/");
+  EXPECT_EQ(options.served_model_name, "llama");
+  EXPECT_EQ(options.tensor_parallel_size, 4);
+  EXPECT_EQ(options.dtype, "bfloat16");
+  EXPECT_EQ(options.listen, "[::]:0");
+  EXPECT_EQ(options.kv_cache_memory, uint64_t{2} << 30);
+  EXPECT_EQ(options.grace_period, absl::Seconds(5));
+  EXPECT_EQ(options.block_size, 32);
+  EXPECT_EQ(options.metrics_listen, "");
+  EXPECT_TRUE(options.pin_cores);
+}
+
+TEST(ParseServerOptions, PrefersFlagThenEnvironmentThenFile) {
+  const std::string file = WriteFile(
+      "# comment\nmax-num-seqs = 1\nblock_size = 8\nlisten = \"127.0.0.1:1\"\nmodel = \"a b\"\n");
+  const Environment environment = {
+      {"LOCKSTEP_CONFIG", file}, {"LOCKSTEP_MAX_NUM_SEQS", "2"}, {"LOCKSTEP_BLOCK_SIZE", "16"}};
+  const ServerOptions options = ParseGood({"--max-num-seqs", "3"}, environment);
+  EXPECT_EQ(options.max_num_seqs, 3);
+  EXPECT_EQ(options.block_size, 16);
+  EXPECT_EQ(options.listen, "127.0.0.1:1");
+  EXPECT_EQ(options.model_dir, "a b");
+  EXPECT_EQ(options.max_num_batched_tokens, ServerOptions{}.max_num_batched_tokens);
+}
+
+TEST(ParseServerOptions, NamesTheSourceTheValueAndTheLimitOfABadValue) {
+  EXPECT_THAT(ErrorOf({"--max-num-seqs", "0"}),
+              AllOf(HasSubstr("--max-num-seqs is '0'"), HasSubstr("from 1 to 4096")));
+  EXPECT_THAT(ErrorOf({}, {{"LOCKSTEP_DTYPE", "int8"}}),
+              AllOf(HasSubstr("LOCKSTEP_DTYPE is 'int8'"), HasSubstr("bfloat16")));
+  const std::string file = WriteFile("block_size = 17\n");
+  EXPECT_THAT(
+      ErrorOf({"--config", file.c_str()}),
+      AllOf(HasSubstr("block_size in " + file), HasSubstr("'17'"), HasSubstr("power of two")));
+  EXPECT_THAT(ErrorOf({"--listen", "50051"}), HasSubstr("host:port"));
+  EXPECT_THAT(ErrorOf({"--tensor-parallel-size", "two"}), HasSubstr("whole number"));
+}
+
+TEST(ParseServerOptions, RefusesUnknownOptionsAndSuggestsTheNearest) {
+  EXPECT_THAT(ErrorOf({"--tensor-paralel-size", "2"}),
+              AllOf(HasSubstr("unknown option --tensor-paralel-size"),
+                    HasSubstr("did you mean --tensor-parallel-size?")));
+  EXPECT_THAT(ErrorOf({"--frobnicate=1"}),
+              AllOf(HasSubstr("unknown option --frobnicate;"), HasSubstr("--help")));
+  EXPECT_THAT(ErrorOf({"llama-7b"}), HasSubstr("unexpected argument 'llama-7b'"));
+}
+
+TEST(ParseServerOptions, RefusesUnknownKeysAndSectionsOfTheFile) {
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("max-num-seq = 4\n").c_str()}),
+              AllOf(HasSubstr("'max-num-seq'"), HasSubstr("--max-num-seqs?")));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("[server]\nlisten = 'a:1'\n").c_str()}),
+              HasSubstr("[server]"));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("model: llama\n").c_str()}),
+              HasSubstr("model: llama"));
+  EXPECT_THAT(ErrorOf({"--config", "/no/such/file"}), HasSubstr("/no/such/file"));
+}
+
+TEST(ParseServerOptions, RefusesAnOptionGivenTwice) {
+  EXPECT_THAT(ErrorOf({"--dtype", "float16", "--dtype", "float32"}),
+              AllOf(HasSubstr("--dtype"), HasSubstr("2 times"), HasSubstr("float16, float32")));
+}
+
+TEST(ParseServerOptions, RefusesAnOptionWithoutItsValue) {
+  const auto result = Parse({"--model"});
+  EXPECT_THAT(result.status().message(), HasSubstr("--model"));
+}
+
+TEST(ParseServerOptions, RefusesContradictions) {
+  EXPECT_THAT(ErrorOf({"--worker-listen", "0.0.0.0:7000"}),
+              AllOf(HasSubstr("--worker-listen"), HasSubstr("--external-workers")));
+  EXPECT_THAT(ErrorOf({"--external-workers", "--pin-cores"}), HasSubstr("--pin-cores"));
+  EXPECT_THAT(
+      ErrorOf({"--max-num-batched-tokens", "16", "--max-num-seqs", "17"}),
+      AllOf(HasSubstr("--max-num-batched-tokens is 16"), HasSubstr("--max-num-seqs of 17")));
+  EXPECT_THAT(
+      ErrorOf({"--listen", "0.0.0.0:9400"}),
+      AllOf(HasSubstr("--listen"), HasSubstr("--metrics-listen (default)"), HasSubstr("9400")));
+}
+
+TEST(ParseServerOptions, RefusesCudaInABuildWithoutIt) {
+#ifndef LOCKSTEP_WITH_CUDA
+  EXPECT_THAT(ErrorOf({"--device", "cuda"}), HasSubstr("no CUDA kernels"));
+#endif
+}
+
+TEST(ParseServerOptions, ExternalWorkersHaveADefaultAddress) {
+  EXPECT_EQ(ParseGood({"--model", "m", "--external-workers"}).worker_listen, kDefaultWorkerListen);
+  EXPECT_EQ(ParseGood({"--model", "m", "--external-workers", "--worker-listen", "unix:/run/l.sock"})
+                .worker_listen,
+            "unix:/run/l.sock");
+}
+
+TEST(ParseServerOptions, StepBudgetAndRunningSequencesFollowEachOther) {
+  EXPECT_EQ(ParseGood({"--model", "m", "--max-num-batched-tokens", "16"}).max_num_seqs, 16);
+  EXPECT_EQ(ParseGood({"--model", "m", "--max-num-seqs", "4096"}).max_num_batched_tokens, 4096);
+}
+
+TEST(ParseServerOptions, NeedsAModel) {
+  EXPECT_THAT(Parse({}).status().message(), HasSubstr("--model is missing"));
+}
+
+TEST(ParseServerOptions, HelpNamesEveryOptionAndItsDefault) {
+  const auto result = Parse({"--help"});
+  ASSERT_TRUE(result.ok());
+  for (const char* text :
+       {"--model DIR", "--tensor-parallel-size N", "--device", "--dtype", "--listen HOST:PORT",
+        "--metrics-listen", "--max-model-len", "--max-num-seqs", "[default: 256]",
+        "--max-num-batched-tokens", "--kv-cache-memory", "--block-size", "--max-queued-requests",
+        "--external-workers", "--worker-listen", "--config FILE", "LOCKSTEP_"}) {
+    EXPECT_THAT(result->text_to_print, HasSubstr(text));
+  }
+}
+
+TEST(ParseServerOptions, VersionIsPrinted) {
+  EXPECT_THAT(Parse({"--version"})->text_to_print, HasSubstr("lockstep-server "));
+}
+
+TEST(ParseServerOptions, ReportsVariablesThatNobodyKnows) {
+  const auto result =
+      Parse({"--model", "m"},
+            {{"LOCKSTEP_MAX_SEQS", "4"}, {"LOCKSTEP_POOL_TOKEN", "secret"}, {"HOME", "/"}});
+  ASSERT_TRUE(result.ok());
+  EXPECT_THAT(result->unknown_variables, ElementsAre("LOCKSTEP_MAX_SEQS"));
+}
+
+}  // namespace
+}  // namespace lockstep::server

@@ -1,0 +1,142 @@
+// Requests from beginning to end.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/unit/server/engine/engine_loop_fixture.h"
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST_F(EngineLoopTest, ManyRequestsGetTheAnswersThatEachGetsAlone) {
+  StartEngine(FakeWorkerPool::Mode::kThreaded);
+  pool_->Ready();
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  std::vector<std::vector<int32_t>> expected;
+  for (int i = 0; i < 12; ++i) {
+    auto request = MakeRequest(absl::StrCat("r", i), 3 + i, 10);
+    expected.push_back(AnswerAlone(*request));
+    sinks.push_back(Submit(std::move(request)));
+  }
+  for (size_t i = 0; i < sinks.size(); ++i) {
+    ASSERT_EQ(Code(sinks[i]), absl::StatusCode::kOk);
+    EXPECT_EQ(sinks[i]->tokens(), expected[i]);
+    EXPECT_EQ(sinks[i]->num_scheduled(), 1);
+    EXPECT_EQ(sinks[i]->num_completions(), 1);
+  }
+  const EngineSnapshot snapshot = engine_->Snapshot();
+  EXPECT_EQ(snapshot.generated_tokens, 120);
+  EXPECT_EQ(snapshot.num_running, 0);
+  MutexLock lock(seen_.mutex);
+  EXPECT_EQ(seen_.num_first_tokens, 12);
+  EXPECT_EQ(seen_.num_later_tokens, 108);
+  EXPECT_EQ(seen_.done.size(), 12);
+  EXPECT_GT(seen_.num_steps, 0);
+}
+
+TEST_F(EngineLoopTest, PreemptionsAreReportedAndAnswersStayWhole) {
+  StartEngine(FakeWorkerPool::Mode::kThreaded, 12);
+  pool_->Ready();
+  auto first_request = MakeRequest("a", 8, 30);
+  auto second_request = MakeRequest("b", 8, 30);
+  const std::vector<int32_t> first_answer = AnswerAlone(*first_request);
+  const std::vector<int32_t> second_answer = AnswerAlone(*second_request);
+  const auto first = Submit(std::move(first_request));
+  const auto second = Submit(std::move(second_request));
+  EXPECT_EQ(Code(first), absl::StatusCode::kOk);
+  EXPECT_EQ(Code(second), absl::StatusCode::kOk);
+  EXPECT_EQ(first->tokens(), first_answer);
+  EXPECT_EQ(second->tokens(), second_answer);
+  EXPECT_GE(engine_->Snapshot().preemptions, 1);
+  MutexLock lock(seen_.mutex);
+  EXPECT_THAT(seen_.preempted, ::testing::Contains("b"));
+}
+
+TEST_F(EngineLoopTest, RequestsSubmittedBeforeThePoolIsReadyWaitForIt) {
+  StartEngine(FakeWorkerPool::Mode::kThreaded);
+  const auto sink = Submit(MakeRequest("early"));
+  EXPECT_EQ(sink->num_completions(), 0);
+  pool_->Ready();
+  EXPECT_EQ(Code(sink), absl::StatusCode::kOk);
+  EXPECT_EQ(sink->tokens().size(), 6);
+}
+
+TEST_F(EngineLoopTest, APoolThatIsReadyBeforeTheEngineStartsIsUsed) {
+  EngineOptions options;
+  EngineLoop engine(options);
+  FakeWorkerPool pool(engine, {}, FakeWorkerPool::Mode::kThreaded);
+  pool.Ready();
+  auto sink = std::make_shared<RecordingSink>();
+  engine.Submit(MakeRequest("a"), sink);
+  engine.Start(pool);
+  EXPECT_EQ(Code(sink), absl::StatusCode::kOk);
+  engine.Stop();
+}
+
+TEST_F(EngineLoopTest, ABatchRunsInOneStep) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  pool_->Ready();
+  std::vector<Submission> batch;
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 4; ++i) {
+    auto request = MakeRequest("forward", 8);
+    request->logits = worker::v1::LOGITS_ALL;
+    sinks.push_back(std::make_shared<RecordingSink>());
+    batch.push_back({std::move(request), sinks.back()});
+  }
+  EXPECT_EQ(engine_->SubmitBatch(std::move(batch)).size(), 4);
+  ASSERT_TRUE(pool_->WaitAndRunStep());
+  for (const auto& sink : sinks) {
+    EXPECT_EQ(Code(sink), absl::StatusCode::kOk);
+    ASSERT_EQ(sink->logits().size(), 1);
+    EXPECT_EQ(sink->logits()[0].num_rows(), 8);
+  }
+  EXPECT_EQ(pool_->plans().size(), 1);
+}
+
+TEST_F(EngineLoopTest, AFullQueueRefusesWithResourceExhausted) {
+  StartEngine(FakeWorkerPool::Mode::kThreaded);
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 13; ++i) sinks.push_back(Submit(MakeRequest(absl::StrCat("r", i))));
+  EXPECT_EQ(Code(sinks.back()), absl::StatusCode::kResourceExhausted);
+  pool_->Ready();
+  for (int i = 0; i < 12; ++i) EXPECT_EQ(Code(sinks[i]), absl::StatusCode::kOk);
+}
+
+TEST_F(EngineLoopTest, AnIdThatIsAliveIsRefusedAndFreeAgainAfterwards) {
+  StartEngine(FakeWorkerPool::Mode::kThreaded);
+  const auto first = Submit(MakeRequest("same"));
+  const auto second = Submit(MakeRequest("same"));
+  EXPECT_EQ(Code(second), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(second->WaitForCompletion()->status.message(), HasSubstr("request_id \"same\""));
+  pool_->Ready();
+  EXPECT_EQ(Code(first), absl::StatusCode::kOk);
+  EXPECT_EQ(Code(Submit(MakeRequest("same"))), absl::StatusCode::kOk);
+}
+
+TEST_F(EngineLoopTest, AbortEndsEveryRequestWithTheId) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  pool_->Ready();
+  std::vector<Submission> batch;
+  auto first = std::make_shared<RecordingSink>();
+  auto second = std::make_shared<RecordingSink>();
+  batch.push_back({MakeRequest("twins"), first});
+  batch.push_back({MakeRequest("twins"), second});
+  engine_->SubmitBatch(std::move(batch));
+  EXPECT_TRUE(engine_->Abort("twins"));
+  EXPECT_EQ(first->WaitForCompletion()->reason, v1::ABORTED);
+  EXPECT_EQ(second->WaitForCompletion()->reason, v1::ABORTED);
+  EXPECT_FALSE(engine_->Abort("twins"));
+  EXPECT_FALSE(engine_->Abort("never seen"));
+}
+
+}  // namespace
+}  // namespace lockstep::server

@@ -1,0 +1,75 @@
+#include "server/metrics/engine_metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/text_serializer.h>
+
+#include <string>
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+class EngineMetricsTest : public ::testing::Test {
+ protected:
+  std::string Text() { return prometheus::TextSerializer().Serialize(registry_.Collect()); }
+
+  void EndRequest(v1::FinishReason reason, absl::Status status = absl::OkStatus()) {
+    EngineRequest request;
+    request.prompt = {1, 2, 3};
+    request.arrival = start_;
+    Completion completion;
+    completion.status = std::move(status);
+    completion.reason = reason;
+    completion.num_completion_tokens = 4;
+    completion.first_scheduled = start_ + absl::Milliseconds(1);
+    completion.first_token = start_ + absl::Milliseconds(4);
+    completion.last_token = start_ + absl::Milliseconds(40);
+    metrics_.OnRequestDone(request, completion, start_ + absl::Milliseconds(41));
+  }
+
+  const absl::Time start_ = absl::FromUnixSeconds(100);
+  prometheus::Registry registry_;
+  EngineMetrics metrics_{registry_};
+};
+
+TEST_F(EngineMetricsTest, SplitsTokenLatenciesIntoFirstAndFollowing) {
+  metrics_.OnToken(true, absl::Milliseconds(20));
+  metrics_.OnToken(false, absl::Microseconds(400));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_time_to_first_token_seconds_count 1\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_time_to_first_token_seconds_sum 0.02"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_inter_token_latency_seconds_bucket{le=\"0.0005\"} 1\n"));
+}
+
+TEST_F(EngineMetricsTest, CountsSuccessesByReasonAndFailuresByCode) {
+  EndRequest(v1::EOS);
+  EndRequest(v1::EOS);
+  EndRequest(v1::FINISH_REASON_UNSPECIFIED, absl::CancelledError(""));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_request_success_total{reason=\"eos\"} 2\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_request_success_total{reason=\"length\"} 0\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_request_failures_total{code=\"CANCELLED\"} 1\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_e2e_request_latency_seconds_count 2\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_request_queue_time_seconds_count 3\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_request_prompt_tokens_sum 6\n"));
+}
+
+TEST_F(EngineMetricsTest, TellsPhasesOfStepsApart) {
+  metrics_.OnStepDone({1, absl::Milliseconds(3), 10, 0});
+  metrics_.OnStepDone({2, absl::Milliseconds(3), 0, 4});
+  metrics_.OnStepDone({3, absl::Milliseconds(3), 10, 4});
+  metrics_.OnStepDone({4, absl::Milliseconds(3), 0, 4});
+  EXPECT_THAT(Text(), HasSubstr("lockstep_step_duration_seconds_count{phase=\"prefill\"} 1\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_step_duration_seconds_count{phase=\"decode\"} 2\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_step_duration_seconds_count{phase=\"mixed\"} 1\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_step_tokens_sum 32\n"));
+}
+
+TEST_F(EngineMetricsTest, CountsPreemptionsAndWhatTheyCost) {
+  metrics_.OnPreempted("r", 17);
+  EXPECT_THAT(Text(), HasSubstr("lockstep_preemptions_total 1\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_recomputed_tokens_total 17\n"));
+}
+
+}  // namespace
+}  // namespace lockstep::server

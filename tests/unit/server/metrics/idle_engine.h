@@ -1,0 +1,39 @@
+// An engine and a pool that only have a state.
+#ifndef LOCKSTEP_TESTS_UNIT_SERVER_METRICS_IDLE_ENGINE_H_
+#define LOCKSTEP_TESTS_UNIT_SERVER_METRICS_IDLE_ENGINE_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/engine/engine.h"
+#include "server/worker_pool/worker_pool.h"
+
+namespace lockstep::server {
+
+class IdleEngine : public Engine {
+ public:
+  RequestHandle Submit(std::unique_ptr<const EngineRequest>, std::shared_ptr<OutputSink>) override {
+    return 0;
+  }
+  void Finish(RequestHandle, v1::FinishReason, absl::Status) override {}
+  bool Abort(const std::string&) override { return false; }
+  void Drain() override {}
+  EngineSnapshot Snapshot() const override { return snapshot; }
+
+  EngineSnapshot snapshot;
+};
+
+class IdlePool : public WorkerPool {
+ public:
+  void Submit(const worker::v1::StepPlan&) override {}
+  std::vector<v1::RankInfo> Ranks() const override { return ranks; }
+  v1::PoolState State() const override { return state; }
+
+  std::vector<v1::RankInfo> ranks;
+  v1::PoolState state = v1::POOL_STATE_READY;
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_TESTS_UNIT_SERVER_METRICS_IDLE_ENGINE_H_

@@ -1,0 +1,48 @@
+#include "server/metrics/state_collector.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <prometheus/text_serializer.h>
+
+#include "tests/unit/server/metrics/idle_engine.h"
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(StateCollector, ReadsEngineAndPoolWhenAsked) {
+  IdleEngine engine;
+  IdlePool pool;
+  const StateCollector collector(engine, pool, "1.2.3");
+  engine.snapshot.num_running = 3;
+  engine.snapshot.num_waiting = 2;
+  engine.snapshot.kv_blocks_total = 100;
+  engine.snapshot.kv_blocks_used = 25;
+  engine.snapshot.prompt_tokens = 1234567;
+  pool.ranks.resize(2);
+  pool.ranks[1].set_rank(1);
+  pool.ranks[1].mutable_step_age()->set_seconds(1);
+  pool.ranks[1].mutable_step_age()->set_nanos(500'000'000);
+  const std::string text = prometheus::TextSerializer().Serialize(collector.Collect());
+  EXPECT_THAT(text, HasSubstr("lockstep_requests_running 3\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_requests_waiting 2\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_kv_cache_usage_ratio 0.25\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_prompt_tokens_total 1234567\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_rank_step_age_seconds{rank=\"1\"} 1.5\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_pool_ready 1\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_build_info{version=\"1.2.3\"} 1\n"));
+}
+
+TEST(StateCollector, AnEmptyPoolIsNotFull) {
+  IdleEngine engine;
+  IdlePool pool;
+  pool.state = v1::POOL_STATE_LOADING;
+  const std::string text =
+      prometheus::TextSerializer().Serialize(StateCollector(engine, pool, "1").Collect());
+  EXPECT_THAT(text, HasSubstr("lockstep_kv_cache_usage_ratio 0\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_pool_ready 0\n"));
+}
+
+}  // namespace
+}  // namespace lockstep::server

@@ -1,0 +1,68 @@
+#include "server/scheduler/block_pool.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace lockstep::server {
+namespace {
+
+TEST(BlockPool, HandsOutEveryBlockOnce) {
+  BlockPool pool(3);
+  const BlockTable table = [&pool] {
+    BlockTable blocks;
+    for (int i = 0; i < 3; ++i) blocks.push_back(pool.Allocate());
+    return blocks;
+  }();
+  std::set<uint32_t> numbers;
+  for (const BlockRef& block : table) numbers.insert(block.block());
+  EXPECT_EQ(numbers, (std::set<uint32_t>{0, 1, 2}));
+  EXPECT_EQ(pool.num_free(), 0);
+  EXPECT_EQ(pool.num_used(), 3);
+}
+
+TEST(BlockPool, ABlockIsFreeWhenItsLastReferenceIsGone) {
+  BlockPool pool(1);
+  {
+    const BlockRef first = pool.Allocate();
+    {
+      const BlockRef second = first.Share();
+      EXPECT_EQ(second.block(), first.block());
+      EXPECT_EQ(pool.num_references(first.block()), 2);
+    }
+    EXPECT_EQ(pool.num_free(), 0);
+  }
+  EXPECT_EQ(pool.num_free(), 1);
+}
+
+TEST(BlockPool, AMovedReferenceCountsOnce) {
+  BlockPool pool(2);
+  {
+    BlockRef first = pool.Allocate();
+    BlockRef second = std::move(first);
+    EXPECT_EQ(pool.num_references(second.block()), 1);
+    second = pool.Allocate();
+    EXPECT_EQ(pool.num_used(), 1);
+  }
+  EXPECT_EQ(pool.num_free(), 2);
+}
+
+TEST(BlockPool, TheBlockFreedLastIsReusedFirst) {
+  BlockPool pool(4);
+  const BlockRef kept = pool.Allocate();
+  uint32_t freed = 0;
+  {
+    const BlockRef block = pool.Allocate();
+    freed = block.block();
+  }
+  EXPECT_EQ(pool.Allocate().block(), freed);
+}
+
+TEST(BlockPoolDeathTest, TakingFromAnEmptyPoolAborts) {
+  BlockPool pool(1);
+  const BlockRef block = pool.Allocate();
+  EXPECT_DEATH(pool.Allocate(), "none free");
+}
+
+}  // namespace
+}  // namespace lockstep::server

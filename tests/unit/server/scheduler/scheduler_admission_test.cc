@@ -1,0 +1,162 @@
+// Which requests the scheduler takes, and in which order it admits them.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/unit/server/scheduler/scheduler_harness.h"
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+SchedulerOptions SmallOptions() {
+  SchedulerOptions options;
+  options.max_model_len = 32;
+  options.max_num_seqs = 2;
+  options.max_num_batched_tokens = 16;
+  options.block_size = 4;
+  options.max_steps_in_flight = 1;
+  options.max_queued_requests = 1;
+  return options;
+}
+
+TEST(SchedulerAdmission, TheQueueHoldsItsLimitBesideTheFreeSlots) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  harness.Start();
+  for (int i = 0; i < 3; ++i) {
+    harness.Add(harness.MakeRequest(4, 4));
+    EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
+  }
+  harness.Add(harness.MakeRequest(4, 4));
+  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(harness.last_add.message(), HasSubstr("3 requests wait"));
+}
+
+TEST(SchedulerAdmission, ThereIsRoomInTheQueueAgainWhenARequestEnds) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  harness.Start();
+  for (int i = 0; i < 3; ++i) harness.Add(harness.MakeRequest(4, 4));
+  harness.Schedule();
+  harness.Add(harness.MakeRequest(4, 4));
+  EXPECT_FALSE(harness.last_add.ok());
+  harness.scheduler.Finish(1, v1::ABORTED, {});
+  harness.Add(harness.MakeRequest(4, 4));
+  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
+}
+
+TEST(SchedulerAdmission, WaitingTokensAreLimitedTogether) {
+  SchedulerOptions options = SmallOptions();
+  options.max_queued_requests = 100;
+  options.max_queued_tokens = 20;
+  SchedulerHarness harness(options, 16);
+  harness.Add(harness.MakeRequest(12, 4));
+  EXPECT_TRUE(harness.last_add.ok());
+  harness.Add(harness.MakeRequest(9, 4));
+  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(harness.last_add.message(), HasSubstr("21 tokens would wait (limit 20)"));
+  harness.Add(harness.MakeRequest(8, 4));
+  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
+}
+
+TEST(SchedulerAdmission, ARequestAloneIsTakenHoweverManyTokensItHas) {
+  SchedulerOptions options = SmallOptions();
+  options.max_queued_tokens = 5;
+  SchedulerHarness harness(options, 16);
+  harness.Add(harness.MakeRequest(12, 4));
+  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
+}
+
+TEST(SchedulerAdmission, APromptWithoutRoomForAnAnswerIsRefused) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  harness.Add(harness.MakeRequest(32, 4));
+  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(harness.last_add.message(), HasSubstr("32 tokens; at most 31"));
+  harness.Add(harness.MakeRequest(31, 4));
+  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
+}
+
+TEST(SchedulerAdmission, APromptForLogitsMayFillTheContext) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  EngineRequest request = harness.MakeRequest(32, 0);
+  request.logits = worker::v1::LOGITS_LAST;
+  harness.Add(std::move(request));
+  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
+}
+
+TEST(SchedulerAdmission, AnEmptyPromptIsRefused) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  harness.Add(harness.MakeRequest(0, 4));
+  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kInvalidArgument);
+}
+
+TEST(SchedulerAdmission, APromptLargerThanTheKvCacheIsRefusedAtOnce) {
+  SchedulerHarness harness(SmallOptions(), 3);
+  harness.Start();
+  harness.Add(harness.MakeRequest(13, 1));
+  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(harness.last_add.message(), HasSubstr("13 tokens; the whole KV cache holds 12"));
+  harness.Add(harness.MakeRequest(12, 1));
+  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
+}
+
+TEST(SchedulerAdmission, RequestsWaitUntilTheWorkersAreReady) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  const RequestHandle handle = harness.Add(harness.MakeRequest(4, 3));
+  EXPECT_FALSE(harness.Schedule().has_value());
+  harness.Start();
+  harness.RunAll();
+  EXPECT_EQ(harness.outcome(handle).answer.size(), 3);
+}
+
+TEST(SchedulerAdmission, WaitingRequestsThatCannotFitEndWhenTheWorkersAreReady) {
+  SchedulerHarness harness(SmallOptions(), 3);
+  const RequestHandle large = harness.Add(harness.MakeRequest(13, 1));
+  const RequestHandle small = harness.Add(harness.MakeRequest(4, 1));
+  harness.Start();
+  harness.RunAll();
+  EXPECT_EQ(harness.outcome(large).completion->status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_TRUE(harness.outcome(small).completion->status.ok());
+}
+
+TEST(SchedulerAdmission, PriorityComesBeforeArrivalAndArrivalBeforeSubmission) {
+  SchedulerOptions options = SmallOptions();
+  options.max_queued_requests = 10;
+  options.max_num_seqs = 1;
+  SchedulerHarness harness(options, 16);
+  EngineRequest late = harness.MakeRequest(4, 1);
+  late.arrival = harness.now + absl::Seconds(1);
+  const RequestHandle third = harness.Add(late);
+  EngineRequest early = harness.MakeRequest(4, 1);
+  const RequestHandle second = harness.Add(early);
+  EngineRequest urgent = late;
+  urgent.priority = 1;
+  const RequestHandle first = harness.Add(urgent);
+  harness.Start();
+  std::vector<RequestHandle> order;
+  while (harness.Schedule().has_value()) {
+    for (RequestHandle handle : {first, second, third}) {
+      Outcome& outcome = harness.outcome(handle);
+      if (outcome.num_scheduled == 1 && !outcome.completion) order.push_back(handle);
+    }
+    harness.Apply();
+  }
+  EXPECT_EQ(order, (std::vector<RequestHandle>{first, second, third}));
+}
+
+TEST(SchedulerAdmission, AShortRequestDoesNotOvertakeALongOne) {
+  SchedulerOptions options = SmallOptions();
+  options.max_num_seqs = 3;
+  SchedulerHarness harness(options, 8);
+  harness.Start();
+  harness.Add(harness.MakeRequest(16, 8));
+  harness.Schedule();
+  harness.Apply();
+  const RequestHandle too_long_for_now = harness.Add(harness.MakeRequest(24, 1));
+  const RequestHandle small = harness.Add(harness.MakeRequest(1, 1));
+  harness.Schedule();
+  EXPECT_EQ(harness.outcome(too_long_for_now).num_scheduled, 0);
+  EXPECT_EQ(harness.outcome(small).num_scheduled, 0);
+}
+
+}  // namespace
+}  // namespace lockstep::server

@@ -1,0 +1,89 @@
+// Requests that want logits instead of an answer.
+#include <gtest/gtest.h>
+
+#include "tests/testing/fake_model.h"
+#include "tests/unit/server/scheduler/scheduler_harness.h"
+
+namespace lockstep::server {
+namespace {
+
+SchedulerOptions SmallOptions() {
+  SchedulerOptions options;
+  options.max_model_len = 64;
+  options.max_num_seqs = 4;
+  options.max_num_batched_tokens = 16;
+  options.block_size = 4;
+  return options;
+}
+
+EngineRequest MakeLogitsRequest(SchedulerHarness& harness, int32_t num_prompt_tokens,
+                                worker::v1::LogitsRequest logits) {
+  EngineRequest request = harness.MakeRequest(num_prompt_tokens, 0);
+  request.logits = logits;
+  return request;
+}
+
+void ExpectRows(const Outcome& outcome, size_t first_row) {
+  const std::vector<int32_t>& prompt = outcome.request->prompt;
+  std::vector<float> expected;
+  for (size_t row = first_row; row < prompt.size(); ++row) {
+    const std::vector<float> logits = testing::FakeLogits(
+        absl::MakeConstSpan(prompt).subspan(0, row + 1), SchedulerHarness::kVocabSize);
+    expected.insert(expected.end(), logits.begin(), logits.end());
+  }
+  EXPECT_EQ(outcome.logits, expected);
+  EXPECT_TRUE(outcome.answer.empty());
+  ASSERT_TRUE(outcome.completion.has_value());
+  EXPECT_TRUE(outcome.completion->status.ok()) << outcome.completion->status;
+}
+
+TEST(SchedulerLogits, LogitsOfEveryPositionComeInOrderAcrossChunks) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  harness.Start();
+  const RequestHandle handle = harness.Add(MakeLogitsRequest(harness, 40, worker::v1::LOGITS_ALL));
+  harness.RunAll();
+  EXPECT_EQ(harness.outcome(handle).num_logit_rows, 40);
+  ExpectRows(harness.outcome(handle), 0);
+  EXPECT_EQ(harness.scheduler.num_used_blocks(), 0);
+}
+
+TEST(SchedulerLogits, LogitsOfTheLastPositionComeOnceAfterTheLastChunk) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  harness.Start();
+  const RequestHandle handle = harness.Add(MakeLogitsRequest(harness, 40, worker::v1::LOGITS_LAST));
+  harness.RunAll();
+  EXPECT_EQ(harness.outcome(handle).num_logit_rows, 1);
+  ExpectRows(harness.outcome(handle), 39);
+}
+
+TEST(SchedulerLogits, ABatchThatFitsTheBudgetRunsInOneStep) {
+  SchedulerHarness harness(SmallOptions(), 4);
+  harness.Start();
+  for (int i = 0; i < 4; ++i) {
+    harness.Add(MakeLogitsRequest(harness, 4, worker::v1::LOGITS_LAST));
+  }
+  const std::optional<worker::v1::StepPlan> plan = harness.Schedule();
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->scheduled_size(), 4);
+  harness.Apply();
+  for (const auto& [handle, outcome] : harness.outcomes) ExpectRows(outcome, 3);
+}
+
+TEST(SchedulerLogits, APromptThatIsPreemptedDeliversNoRowTwice) {
+  SchedulerOptions options = SmallOptions();
+  options.max_num_batched_tokens = 4;
+  SchedulerHarness harness(options, 12);
+  harness.Start();
+  harness.Add(harness.MakeRequest(3, 30));
+  harness.now += absl::Seconds(1);
+  harness.Schedule();
+  harness.Apply();
+  const RequestHandle handle = harness.Add(MakeLogitsRequest(harness, 40, worker::v1::LOGITS_ALL));
+  harness.RunAll();
+  EXPECT_GE(harness.outcome(handle).num_preemptions, 1);
+  EXPECT_EQ(harness.outcome(handle).num_logit_rows, 40);
+  ExpectRows(harness.outcome(handle), 0);
+}
+
+}  // namespace
+}  // namespace lockstep::server

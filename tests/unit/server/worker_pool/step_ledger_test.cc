@@ -1,0 +1,98 @@
+#include "server/worker_pool/step_ledger.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using worker::v1::StepResult;
+
+StepResult Result(uint64_t step, uint64_t hash) {
+  StepResult result;
+  result.set_step(step);
+  result.set_state_hash(hash);
+  return result;
+}
+
+TEST(StepLedger, CompletesStepsInOrderOnceEveryRankHasAnswered) {
+  StepLedger ledger(2);
+  std::vector<StepResult> complete;
+  const absl::Time now = absl::UnixEpoch();
+  ASSERT_TRUE(ledger.Submit(1, now).ok());
+  ASSERT_TRUE(ledger.Submit(2, now).ok());
+  ASSERT_TRUE(ledger.Answer(1, Result(1, 7), now, complete).ok());
+  ASSERT_TRUE(ledger.Answer(1, Result(2, 8), now, complete).ok());
+  EXPECT_TRUE(complete.empty());
+  EXPECT_THAT(ledger.RanksWithoutAnswer(), ElementsAre(0));
+  StepResult from_rank_0 = Result(1, 7);
+  from_rank_0.add_sampled()->set_token_id(42);
+  ASSERT_TRUE(ledger.Answer(0, from_rank_0, now, complete).ok());
+  ASSERT_EQ(complete.size(), 1);
+  EXPECT_EQ(complete[0].sampled(0).token_id(), 42);
+  ASSERT_TRUE(ledger.Answer(0, Result(2, 8), now, complete).ok());
+  ASSERT_EQ(complete.size(), 2);
+  EXPECT_EQ(complete[1].step(), 2);
+  EXPECT_TRUE(ledger.is_idle());
+}
+
+TEST(StepLedger, NamesTheRankWhoseHashDiffers) {
+  StepLedger ledger(3);
+  std::vector<StepResult> complete;
+  ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
+  ASSERT_TRUE(ledger.Answer(0, Result(1, 7), absl::UnixEpoch(), complete).ok());
+  ASSERT_TRUE(ledger.Answer(1, Result(1, 9), absl::UnixEpoch(), complete).ok());
+  const absl::Status status = ledger.Answer(2, Result(1, 7), absl::UnixEpoch(), complete);
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("after step 1"), HasSubstr("0000000000000009 on rank 1"),
+                    HasSubstr("0000000000000007 on rank 0, 2")));
+  EXPECT_TRUE(complete.empty());
+}
+
+TEST(StepLedger, RefusesAnswersOutOfOrder) {
+  StepLedger ledger(1);
+  std::vector<StepResult> complete;
+  EXPECT_FALSE(ledger.Answer(0, Result(1, 0), absl::UnixEpoch(), complete).ok());
+  ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
+  EXPECT_FALSE(ledger.Answer(0, Result(2, 0), absl::UnixEpoch(), complete).ok());
+}
+
+TEST(StepLedger, RefusesAGapBetweenSteps) {
+  StepLedger ledger(1);
+  EXPECT_FALSE(ledger.Submit(2, absl::UnixEpoch()).ok());
+}
+
+TEST(StepLedger, JoinsTheLogitsOfAResultThatComesInParts) {
+  StepLedger ledger(1);
+  std::vector<StepResult> complete;
+  ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
+  for (int row = 0; row < 3; ++row) {
+    StepResult part = Result(1, row == 2 ? 5 : 0);
+    part.set_more(row < 2);
+    part.add_logits()->set_position(row);
+    if (row == 2) part.add_sampled()->set_token_id(9);
+    ASSERT_TRUE(ledger.Answer(0, part, absl::UnixEpoch(), complete).ok());
+    EXPECT_EQ(complete.size(), row == 2 ? 1 : 0);
+  }
+  EXPECT_FALSE(complete[0].more());
+  EXPECT_EQ(complete[0].sampled(0).token_id(), 9);
+  ASSERT_EQ(complete[0].logits_size(), 3);
+  for (int row = 0; row < 3; ++row) EXPECT_EQ(complete[0].logits(row).position(), row);
+}
+
+TEST(StepLedger, TheOldestStepsClockStartsWhenItBecomesTheOldest) {
+  StepLedger ledger(1);
+  std::vector<StepResult> complete;
+  const absl::Time start = absl::UnixEpoch();
+  ASSERT_TRUE(ledger.Submit(1, start).ok());
+  ASSERT_TRUE(ledger.Submit(2, start).ok());
+  EXPECT_EQ(ledger.oldest_since(), start);
+  ASSERT_TRUE(ledger.Answer(0, Result(1, 0), start + absl::Seconds(5), complete).ok());
+  EXPECT_EQ(ledger.oldest_since(), start + absl::Seconds(5));
+  EXPECT_EQ(ledger.oldest_step(), 2);
+}
+
+}  // namespace
+}  // namespace lockstep::server

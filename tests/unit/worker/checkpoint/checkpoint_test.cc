@@ -1,0 +1,170 @@
+#include "worker/checkpoint/checkpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "tests/testing/random_checkpoint.h"
+
+namespace lockstep::worker {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr char kConfig[] = R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 16,
+  "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2,
+  "vocab_size": 32, "torch_dtype": "float32"})";
+
+class CheckpointTest : public ::testing::Test {
+ protected:
+  void SetUp() override { fs::remove_all(directory_); }
+  void TearDown() override { fs::remove_all(directory_); }
+
+  // Writes a checkpoint of kConfig with `changes`.
+  void Write(int num_shards = 1, const nlohmann::json& changes = nlohmann::json::object()) {
+    nlohmann::json json = nlohmann::json::parse(kConfig);
+    json.update(changes);
+    testing::RandomCheckpointOptions options;
+    options.config_json = json.dump();
+    options.num_shards = num_shards;
+    ASSERT_TRUE(testing::WriteRandomCheckpoint(directory_, options).ok());
+  }
+
+  absl::Status Open(const nlohmann::json& changes = nlohmann::json::object()) {
+    nlohmann::json json = nlohmann::json::parse(kConfig);
+    json.update(changes);
+    const auto config = ParseLlamaConfig(json.dump(), "config.json");
+    EXPECT_TRUE(config.ok()) << config.status();
+    return Checkpoint::Open(directory_, *config).status();
+  }
+
+  std::string Error(const nlohmann::json& changes = nlohmann::json::object()) {
+    const absl::Status status = Open(changes);
+    EXPECT_FALSE(status.ok());
+    return std::string(status.message());
+  }
+
+  // Replaces text in a file by text of the same length.
+  void Edit(const std::string& name, const std::string& from, const std::string& to) {
+    std::ifstream in(directory_ / name, std::ios::binary);
+    std::string bytes((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+    const size_t at = bytes.find(from);
+    ASSERT_NE(at, std::string::npos);
+    bytes.replace(at, from.size(), to);
+    std::ofstream(directory_ / name, std::ios::binary) << bytes;
+  }
+
+  const fs::path directory_ = fs::path(::testing::TempDir()) /
+                              (std::string("checkpoint-") +
+                               ::testing::UnitTest::GetInstance()->current_test_info()->name());
+};
+
+constexpr char kSingle[] = "model.safetensors";
+constexpr char kIndex[] = "model.safetensors.index.json";
+constexpr char kSecondShard[] = "model-00002-of-00003.safetensors";
+
+TEST_F(CheckpointTest, OpensASingleFileAndShards) {
+  Write();
+  EXPECT_TRUE(Open().ok());
+  fs::remove_all(directory_);
+  Write(3);
+  EXPECT_TRUE(Open().ok());
+}
+
+TEST_F(CheckpointTest, NamesATensorThatIsMissing) {
+  Write();
+  EXPECT_THAT(Error({{"num_hidden_layers", 3}}),
+              AllOf(HasSubstr(kSingle), HasSubstr("model.layers.2."), HasSubstr("missing")));
+  EXPECT_THAT(Error({{"attention_bias", true}}), HasSubstr("q_proj.bias"));
+}
+
+TEST_F(CheckpointTest, SaysWhenAnUntiedHeadIsMissing) {
+  Write(1, {{"tie_word_embeddings", true}});
+  EXPECT_TRUE(Open({{"tie_word_embeddings", true}}).ok());
+  EXPECT_THAT(Error(), AllOf(HasSubstr("lm_head.weight"), HasSubstr("tie_word_embeddings")));
+}
+
+TEST_F(CheckpointTest, NamesATensorThatIsSuperfluous) {
+  Write();
+  EXPECT_THAT(Error({{"num_hidden_layers", 1}}),
+              AllOf(HasSubstr(kSingle), HasSubstr("model.layers.1."), HasSubstr("not belong")));
+  Write(1, {{"mlp_bias", true}});
+  EXPECT_THAT(Error(), HasSubstr("mlp.down_proj.bias"));
+}
+
+TEST_F(CheckpointTest, IgnoresRotaryBuffersAndTheHeadOfATiedModel) {
+  Write(1, {{"attention_bias", true}});
+  EXPECT_TRUE(Open({{"attention_bias", true}, {"tie_word_embeddings", true}}).ok());
+  for (const char* layer : {"0", "1"}) {
+    for (const char* projection : {"q", "k", "v", "o"}) {
+      const std::string name =
+          std::string("model.layers.") + layer + ".self_attn." + projection + "_proj.bias";
+      std::string buffer = "rotary_emb.inv_freq";
+      buffer.insert(0, std::string(layer) + projection);
+      buffer.insert(0, name.size() - buffer.size(), 'x');
+      Edit(kSingle, name, buffer);
+    }
+  }
+  EXPECT_TRUE(Open().ok()) << Open();
+}
+
+TEST_F(CheckpointTest, NamesATensorOfAnotherShape) {
+  Write();
+  EXPECT_THAT(Error({{"vocab_size", 31}}),
+              AllOf(HasSubstr("embed_tokens"), HasSubstr("[32, 16]"), HasSubstr("[31, 16]")));
+}
+
+TEST_F(CheckpointTest, NamesATensorOfAnotherType) {
+  Write();
+  Edit(kSingle, "F32", "I32");
+  EXPECT_THAT(Error(), AllOf(HasSubstr("stored as I32"), HasSubstr(kSingle)));
+}
+
+TEST_F(CheckpointTest, NamesAFileThatIsCutShort) {
+  Write(3);
+  fs::resize_file(directory_ / kSecondShard, fs::file_size(directory_ / kSecondShard) - 1);
+  EXPECT_THAT(Error(), AllOf(HasSubstr(kSecondShard), HasSubstr("truncated")));
+}
+
+TEST_F(CheckpointTest, NamesAShardThatIsMissing) {
+  Write(3);
+  fs::remove(directory_ / kSecondShard);
+  EXPECT_THAT(Error(), AllOf(HasSubstr(kSecondShard), HasSubstr("missing")));
+}
+
+TEST_F(CheckpointTest, NamesAnIndexEntryThatIsNotInItsShard) {
+  Write(3);
+  Edit(kIndex, "\"lm_head.weight\": \"model-00003", "\"lm_head.weight\": \"model-00001");
+  EXPECT_THAT(Error(), AllOf(HasSubstr(kIndex), HasSubstr("lm_head.weight")));
+}
+
+TEST_F(CheckpointTest, RefusesABrokenIndexAndPathsOutOfTheDirectory) {
+  Write(3);
+  for (const char* text :
+       {"", "{", "[]", "{}", R"({"weight_map": []})", R"({"weight_map": {}})",
+        R"({"weight_map": {"a": 3}})", R"({"weight_map": {"a": "../model.safetensors"}})",
+        R"({"weight_map": {"a": "/etc/passwd"}})", R"({"weight_map": {"a": ""}})"}) {
+    std::ofstream(directory_ / kIndex) << text;
+    EXPECT_EQ(Open().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+}
+
+TEST_F(CheckpointTest, SaysWhatIsThereWhenThereAreNoWeights) {
+  Write(3);
+  fs::remove(directory_ / kIndex);
+  EXPECT_THAT(Error(), HasSubstr("index"));
+  for (const auto& entry : fs::directory_iterator(directory_)) fs::remove(entry);
+  EXPECT_THAT(Error(), HasSubstr("neither"));
+  std::ofstream(directory_ / "pytorch_model.bin") << "x";
+  EXPECT_THAT(Error(), HasSubstr("pytorch_model.bin"));
+}
+
+}  // namespace
+}  // namespace lockstep::worker

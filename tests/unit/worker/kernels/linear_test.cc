@@ -1,0 +1,136 @@
+#include "worker/kernels/linear.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+
+#include "tests/unit/worker/kernels/kernel_testing.h"
+
+namespace lockstep::worker {
+namespace {
+
+class LinearTest : public KernelTest {
+ protected:
+  at::Tensor Run(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+                 const std::optional<at::Tensor>& bias, at::ScalarType out_dtype,
+                 int64_t num_decode_rows) {
+    at::Tensor out = at::empty({x.size(0), weight.out_features()}, at::TensorOptions(out_dtype));
+    Linear(context, x, weight, bias, out, num_decode_rows);
+    return out;
+  }
+};
+
+TEST_P(LinearTest, MatchesFloat64ForOddShapes) {
+  auto context = Context();
+  const int64_t shapes[][3] = {{1, 1, 1},      {1, 33, 7},    {2, 64, 64},   {3, 95, 86},
+                               {5, 32, 172},   {13, 100, 65}, {17, 31, 256}, {40, 257, 33},
+                               {64, 96, 1100}, {530, 70, 96}};
+  for (const auto& [num_tokens, out_features, in_features] : shapes) {
+    const at::Tensor x = RandomTensor({num_tokens, in_features}, dtype(), 1);
+    const at::Tensor matrix = RandomTensor({out_features, in_features}, dtype(), 2);
+    const at::Tensor bias = RandomTensor({out_features}, dtype(), 3);
+    const LinearWeight weight = PackWeight(matrix);
+    const at::Tensor expected = at::matmul(ToDouble(x), ToDouble(matrix).t()) + ToDouble(bias);
+    const double error = 2e-6 * static_cast<double>(in_features) + 1e-6;
+    const std::string what = std::to_string(num_tokens) + " x " + std::to_string(out_features) +
+                             " x " + std::to_string(in_features);
+    ExpectClose(Run(*context, x, weight, bias, at::kFloat, num_tokens / 2), expected, error, 0,
+                what);
+    ExpectClose(Run(*context, x, weight, bias, dtype(), 0), expected, error, RoundingError(dtype()),
+                what);
+  }
+}
+
+TEST_P(LinearTest, RowsKeepTheirBitsWhateverIsBesideThem) {
+  auto context = Context();
+  const int64_t num_tokens = 600, num_decode = 20;
+  const at::Tensor x = RandomTensor({num_tokens, 1056}, dtype(), 4);
+  const LinearWeight weight = PackWeight(RandomTensor({70, 1056}, dtype(), 5));
+  const at::Tensor together = Run(*context, x, weight, std::nullopt, at::kFloat, num_decode);
+  for (const int64_t row : {0, 1, 11, 13, 19, 20, 21, 35, 531, 599}) {
+    const at::Tensor alone =
+        Run(*context, x.narrow(0, row, 1), weight, std::nullopt, at::kFloat, row < num_decode);
+    ExpectSameBits(alone, together.narrow(0, row, 1), "row " + std::to_string(row));
+  }
+  for (const int64_t count : {2, 5, 12, 14, 16, 31, 33}) {
+    const at::Tensor some =
+        Run(*context, x.narrow(0, 20, count), weight, std::nullopt, at::kFloat, 0);
+    ExpectSameBits(some, together.narrow(0, 20, count), std::to_string(count) + " rows");
+  }
+}
+
+TEST_P(LinearTest, ThreadsDoNotChangeBits) {
+  auto one = Context(1), three = Context(3);
+  const at::Tensor x = RandomTensor({45, 128}, dtype(), 6);
+  const LinearWeight weight = PackWeight(RandomTensor({330, 128}, dtype(), 7));
+  ExpectSameBits(Run(*three, x, weight, std::nullopt, at::kFloat, 3),
+                 Run(*one, x, weight, std::nullopt, at::kFloat, 3), "3 threads");
+}
+
+TEST_P(LinearTest, TakesStridedRowsAndLeavesTheGapsAlone) {
+  auto context = Context();
+  const at::Tensor wide = RandomTensor({6, 100}, dtype(), 8);
+  const LinearWeight weight = PackWeight(RandomTensor({40, 48}, dtype(), 9));
+  at::Tensor target = at::empty({6, 64}, at::TensorOptions(dtype())).fill_(7);
+  at::Tensor out = target.narrow(1, 8, 40);
+  Linear(*context, wide.narrow(1, 20, 48), weight, std::nullopt, out, 0);
+  ExpectSameBits(
+      out, Run(*context, wide.narrow(1, 20, 48).contiguous(), weight, std::nullopt, dtype(), 0),
+      "strided");
+  EXPECT_TRUE(target.narrow(1, 0, 8).eq(7).all().item<bool>());
+  EXPECT_TRUE(target.narrow(1, 48, 16).eq(7).all().item<bool>());
+}
+
+TEST_P(LinearTest, PropagatesNotANumber) {
+  auto context = Context();
+  at::Tensor x = RandomTensor({3, 64}, dtype(), 10);
+  x[1][5] = std::numeric_limits<float>::quiet_NaN();
+  const at::Tensor out =
+      Run(*context, x, PackWeight(RandomTensor({8, 64}, dtype(), 11)), std::nullopt, dtype(), 0);
+  EXPECT_TRUE(out[1].isnan().all().item<bool>());
+  EXPECT_FALSE(out[0].isnan().any().item<bool>());
+  EXPECT_FALSE(out[2].isnan().any().item<bool>());
+}
+
+INSTANTIATE_TEST_SUITE_P(Kernels, LinearTest, ::testing::ValuesIn(AllKernelCases()),
+                         KernelCaseName);
+
+TEST(LinearFloat32Test, FusedMultiplyAddLevelsAgreeToTheBit) {
+  const at::Tensor x = RandomTensor({20, 300}, at::kFloat, 12);
+  const LinearWeight weight = PackWeight(RandomTensor({50, 300}, at::kFloat, 13));
+  std::optional<at::Tensor> first;
+  for (const IsaLevel level : AvailableIsaLevels()) {
+    if (level == IsaLevel::kGeneric) continue;
+    at::Tensor out = at::empty({20, 50}, at::TensorOptions(at::kFloat));
+    auto context = MakeContext(level);
+    Linear(*context, x, weight, std::nullopt, out, 0);
+    if (first.has_value()) ExpectSameBits(out, *first, std::string(IsaLevelName(level)));
+    first = out;
+  }
+}
+
+TEST(LinearArgumentsTest, WrongShapesAndTypesThrow) {
+  auto context = MakeContext();
+  const LinearWeight weight = PackWeight(RandomTensor({8, 16}, at::kFloat, 1));
+  at::Tensor out = at::empty({2, 8}, at::TensorOptions(at::kFloat));
+  const auto run = [&](const at::Tensor& x, int64_t num_decode_rows) {
+    Linear(*context, x, weight, std::nullopt, out, num_decode_rows);
+  };
+  EXPECT_NO_THROW(run(RandomTensor({2, 16}, at::kFloat, 1), 2));
+  EXPECT_THROW(run(RandomTensor({2, 15}, at::kFloat, 1), 0), c10::Error);
+  EXPECT_THROW(run(RandomTensor({3, 16}, at::kFloat, 1), 0), c10::Error);
+  EXPECT_THROW(run(RandomTensor({2, 16}, at::kBFloat16, 1), 0), c10::Error);
+  EXPECT_THROW(run(RandomTensor({2, 16}, at::kFloat, 1), 3), c10::Error);
+  EXPECT_THROW(run(RandomTensor({16, 2}, at::kFloat, 1).t(), 0), c10::Error);
+}
+
+TEST(LinearArgumentsTest, NoRowsAreNoWork) {
+  auto context = MakeContext();
+  const LinearWeight weight = PackWeight(RandomTensor({8, 16}, at::kFloat, 1));
+  at::Tensor out = at::empty({0, 8}, at::TensorOptions(at::kFloat));
+  EXPECT_NO_THROW(Linear(*context, at::empty({0, 16}, at::TensorOptions(at::kFloat)), weight,
+                         std::nullopt, out, 0));
+}
+
+}  // namespace
+}  // namespace lockstep::worker

@@ -1,0 +1,123 @@
+#include "worker/link/messages.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <utility>
+
+namespace lockstep::worker {
+namespace {
+
+using ::testing::ElementsAre;
+
+TEST(Messages, APlanKeepsEveryField) {
+  v1::StepPlan plan;
+  plan.set_step(7);
+  plan.add_released_slots(3);
+  v1::AdmittedSlot& admitted = *plan.add_admitted();
+  admitted.set_slot(4);
+  admitted.add_token_ids(10);
+  admitted.add_token_ids(11);
+  admitted.set_logits(v1::LOGITS_ALL);
+  v1::Sampling& sampling = *admitted.mutable_sampling();
+  sampling.set_temperature(0.5F);
+  sampling.set_top_k(40);
+  sampling.set_top_p(0.9F);
+  sampling.set_min_p(0.1F);
+  sampling.set_typical_p(0.8F);
+  sampling.set_repetition_penalty(1.1F);
+  sampling.set_presence_penalty(0.2F);
+  sampling.set_frequency_penalty(0.3F);
+  (*sampling.mutable_logit_bias())[5] = -1.0F;
+  sampling.add_allowed_token_ids(6);
+  sampling.set_seed(123);
+  sampling.set_num_prompt_tokens(2);
+  sampling.set_min_new_tokens(9);
+  sampling.add_end_token_ids(8);
+  sampling.set_num_logprobs(-1);
+  v1::ScheduledSlot& scheduled = *plan.add_scheduled();
+  scheduled.set_slot(4);
+  scheduled.set_position(1);
+  scheduled.set_num_tokens(2);
+  scheduled.add_new_blocks(99);
+
+  const StepPlan result = FromProto(plan);
+  EXPECT_EQ(result.step, 7);
+  EXPECT_THAT(result.released_slots, ElementsAre(3));
+  ASSERT_EQ(result.admitted.size(), 1);
+  EXPECT_EQ(result.admitted[0].slot, 4);
+  EXPECT_THAT(result.admitted[0].token_ids, ElementsAre(10, 11));
+  EXPECT_EQ(result.admitted[0].logits, LogitsRequest::kAll);
+  const SamplingParameters& parameters = result.admitted[0].sampling;
+  EXPECT_EQ(parameters.temperature, 0.5F);
+  EXPECT_EQ(parameters.top_k, 40);
+  EXPECT_EQ(parameters.top_p, 0.9F);
+  EXPECT_EQ(parameters.min_p, 0.1F);
+  EXPECT_EQ(parameters.typical_p, 0.8F);
+  EXPECT_EQ(parameters.repetition_penalty, 1.1F);
+  EXPECT_EQ(parameters.presence_penalty, 0.2F);
+  EXPECT_EQ(parameters.frequency_penalty, 0.3F);
+  EXPECT_THAT(parameters.logit_bias, ElementsAre(std::pair(5U, -1.0F)));
+  EXPECT_THAT(parameters.allowed_token_ids, ElementsAre(6));
+  EXPECT_EQ(parameters.seed, 123);
+  EXPECT_EQ(parameters.num_prompt_tokens, 2);
+  EXPECT_EQ(parameters.min_new_tokens, 9);
+  EXPECT_THAT(parameters.end_token_ids, ElementsAre(8));
+  EXPECT_EQ(parameters.num_logprobs, -1);
+  ASSERT_EQ(result.scheduled.size(), 1);
+  EXPECT_EQ(result.scheduled[0].position, 1);
+  EXPECT_EQ(result.scheduled[0].num_tokens, 2);
+  EXPECT_THAT(result.scheduled[0].new_blocks, ElementsAre(99));
+}
+
+TEST(Messages, AResultIsOneMessage) {
+  StepResult result;
+  result.step = 3;
+  result.state_hash = 44;
+  result.duration_ns = 55;
+  result.sampled.push_back({1, 2, 3, -0.5F, 1, {{3, -0.5F}, {4, -1.5F}}});
+  const auto messages = ToProto(result, 1000);
+  ASSERT_EQ(messages.size(), 1);
+  const v1::StepResult& message = messages[0].step_result();
+  EXPECT_EQ(message.step(), 3);
+  EXPECT_EQ(message.state_hash(), 44);
+  EXPECT_EQ(message.duration_ns(), 55);
+  EXPECT_FALSE(message.more());
+  ASSERT_EQ(message.sampled_size(), 1);
+  EXPECT_EQ(message.sampled(0).position(), 2);
+  EXPECT_EQ(message.sampled(0).top(1).token_id(), 4);
+}
+
+TEST(Messages, LogitsBeyondAPartsSizeAreSplitByRows) {
+  StepResult result;
+  result.step = 3;
+  result.state_hash = 44;
+  // Rows of 8 bytes, each filled with its position's letter.
+  std::string rows;
+  for (char letter : {'a', 'b', 'c', 'd', 'e'}) rows += std::string(8, letter);
+  result.logits.push_back({0, 10, 5, rows});
+  result.logits.push_back({1, 0, 1, std::string(8, 'z')});
+  const auto messages = ToProto(result, 16);
+
+  std::string joined;
+  uint32_t position = 10;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const v1::StepResult& part = messages[i].step_result();
+    EXPECT_EQ(part.step(), 3);
+    EXPECT_EQ(part.more(), i + 1 < messages.size());
+    EXPECT_EQ(part.state_hash(), part.more() ? 0 : 44);
+    EXPECT_LE(part.ByteSizeLong(), 16 + 40);
+    for (const v1::SlotLogits& logits : part.logits()) {
+      if (logits.slot() == 0) {
+        EXPECT_EQ(logits.position(), position);
+        position += logits.num_rows();
+      }
+      joined += logits.logits();
+    }
+  }
+  EXPECT_EQ(messages.size(), 3);
+  EXPECT_EQ(joined, rows + std::string(8, 'z'));
+}
+
+}  // namespace
+}  // namespace lockstep::worker

@@ -1,0 +1,175 @@
+#include "worker/runtime/model_executor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <limits>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/parity/model/rank_threads.h"
+#include "tests/unit/worker/runtime/small_model.h"
+#include "worker/checkpoint/llama_config.h"
+
+namespace lockstep::worker {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::RankThreads;
+using testing::SmallWorkerConfig;
+
+StepPlan PromptPlan(LogitsRequest logits) {
+  StepPlan plan;
+  AdmittedSlot& admitted = plan.admitted.emplace_back();
+  admitted.token_ids = {1, 2, 3, 4, 5};
+  admitted.sampling.num_prompt_tokens = 5;
+  admitted.sampling.temperature = 0.0F;
+  admitted.logits = logits;
+  plan.scheduled.push_back({.slot = 0, .position = 0, .num_tokens = 5, .new_blocks = {0}});
+  return plan;
+}
+
+absl::Status LoadError(const WorkerConfig& config, int world_size = 1) {
+  return MakeStepExecutor()->Load(config, 0, world_size, nullptr).status();
+}
+
+TEST(ModelExecutorTest, ReportsTheRanksShareOfTheWeightsAndProgressToTheEnd) {
+  const SmallModel model;
+  for (const int world_size : {1, 2}) {
+    uint64_t last_done = 0;
+    uint64_t last_total = 1;
+    const auto loaded = MakeStepExecutor()->Load(SmallWorkerConfig(model.directory()), 0,
+                                                 world_size, [&](uint64_t done, uint64_t total) {
+                                                   EXPECT_GE(done, last_done);
+                                                   last_done = done;
+                                                   last_total = total;
+                                                 });
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_EQ(last_done, last_total);
+    // 2 layers x (keys + values) x KV heads of the rank x head size x block size x float32
+    EXPECT_EQ(loaded->kv_block_bytes, 2U * 2U * (2U / world_size) * 8U * 8U * 4U);
+    EXPECT_EQ(loaded->num_kv_blocks, 8U * 512U / 8U);
+    EXPECT_THAT(loaded->device_description, HasSubstr("1 thread"));
+  }
+}
+
+TEST(ModelExecutorTest, RefusesAConfigurationThatItCannotCarryOut) {
+  const SmallModel model;
+  const auto expect = [&](auto change, const char* what) {
+    WorkerConfig config = SmallWorkerConfig(model.directory());
+    change(config);
+    const absl::Status status = LoadError(config);
+    EXPECT_FALSE(status.ok()) << what;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(what));
+  };
+  expect([](auto& config) { config.dtype = "int8"; }, "int8");
+  expect([](auto& config) { config.device = "cuda"; }, "cuda");
+  expect([](auto& config) { config.block_size = 12; }, "12");
+  expect([](auto& config) { config.model_dir = "/nonexistent"; }, "/nonexistent");
+  expect([](auto& config) { config.max_num_seqs = 0; }, "max_num_seqs");
+  expect([](auto& config) { config.kv_cache_bytes = 100; }, "kv_cache_bytes");
+  EXPECT_THAT(std::string(LoadError(SmallWorkerConfig(model.directory()), 3).message()),
+              HasSubstr("3"));
+}
+
+TEST(ModelExecutorTest, LogitsOfTheLastPositionAreTheLastRowOfAll) {
+  const SmallModel model;
+  auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 2);
+  ASSERT_TRUE(ranks.ok()) << ranks.status();
+  const auto all = (*ranks)->Execute(PromptPlan(LogitsRequest::kAll));
+  ASSERT_TRUE(all.ok()) << all.status();
+  StepPlan again = PromptPlan(LogitsRequest::kLast);
+  again.released_slots = {0};
+  const auto last = (*ranks)->Execute(again);
+  ASSERT_TRUE(last.ok()) << last.status();
+  ASSERT_EQ(all->logits.size(), 1U);
+  ASSERT_EQ(last->logits.size(), 1U);
+  EXPECT_TRUE(all->sampled.empty());
+  EXPECT_EQ(all->logits[0].num_rows, 5U);
+  EXPECT_EQ(last->logits[0].num_rows, 1U);
+  EXPECT_EQ(last->logits[0].position, 4U);
+  EXPECT_EQ(last->logits[0].logits.size(), 96 * sizeof(float));
+  EXPECT_EQ(all->logits[0].logits.substr(4 * 96 * sizeof(float)), last->logits[0].logits);
+}
+
+TEST(ModelExecutorTest, AStepWithoutTokensIsAnswered) {
+  const SmallModel model;
+  auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 2);
+  ASSERT_TRUE(ranks.ok()) << ranks.status();
+  const auto result = (*ranks)->Execute(StepPlan());
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->step, 1U);
+}
+
+TEST(ModelExecutorTest, AMalformedPlanFailsAllRanksWithTheReason) {
+  const SmallModel model;
+  auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 2);
+  ASSERT_TRUE(ranks.ok()) << ranks.status();
+  StepPlan plan = PromptPlan(LogitsRequest::kNone);
+  plan.scheduled[0].new_blocks = {4'000'000'000};
+  const auto result = (*ranks)->Execute(plan);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("4000000000"));
+}
+
+TEST(ModelExecutorTest, AnOptionThatIsNotCarriedOutIsRefusedAndNamed) {
+  const SmallModel model;
+  auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 1);
+  ASSERT_TRUE(ranks.ok()) << ranks.status();
+  StepPlan plan = PromptPlan(LogitsRequest::kNone);
+  plan.admitted[0].sampling.repetition_penalty = 1.3F;
+  const auto result = (*ranks)->Execute(plan);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kUnimplemented);
+}
+
+TEST(ModelExecutorTest, ARankThatWaitsForAPeerIsWokenByAbort) {
+  const SmallModel model;
+  auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 2);
+  ASSERT_TRUE(ranks.ok()) << ranks.status();
+  StepPlan plan = PromptPlan(LogitsRequest::kNone);
+  plan.step = 1;
+  absl::Status status;
+  std::thread waiting([&] { status = (*ranks)->executor(0).Execute(plan).status(); });
+  (*ranks)->executor(1).Abort();  // instead of its part
+  waiting.join();
+  EXPECT_EQ(status.code(), absl::StatusCode::kCancelled) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("rank 1"));
+}
+
+TEST(ModelExecutorTest, WeightsThatGiveNoFiniteLogitsFailAtTheStart) {
+  const SmallModel model;
+  // The last tensor of the file is the head: one NaN in its first row.
+  std::fstream file(model.directory() / "model.safetensors",
+                    std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(-static_cast<std::streamoff>(96 * 32 * sizeof(float)), std::ios::end);
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  file.write(reinterpret_cast<const char*>(&nan), sizeof(nan));
+  file.close();
+  const auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 2);
+  EXPECT_EQ(ranks.status().code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(ranks.status().message()), HasSubstr("not finite"));
+}
+
+TEST(ModelExecutorTest, AHeadSizeThatIsNoMultipleOfEightGivesFiniteLogitsOnAllRanks) {
+  const SmallModel model(R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 40,
+    "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 10,
+    "num_key_value_heads": 2, "vocab_size": 96, "max_position_embeddings": 256,
+    "attention_bias": true})");
+  std::vector<std::vector<float>> logits;
+  for (const int world_size : {1, 2, 4}) {
+    auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), world_size);
+    ASSERT_TRUE(ranks.ok()) << ranks.status();
+    const auto result = (*ranks)->Execute(PromptPlan(LogitsRequest::kAll));
+    ASSERT_TRUE(result.ok()) << result.status();
+    std::vector<float>& row = logits.emplace_back(5 * 96);
+    std::memcpy(row.data(), result->logits[0].logits.data(), row.size() * sizeof(float));
+    for (size_t i = 0; i < row.size(); ++i) ASSERT_NEAR(row[i], logits[0][i], 1e-4) << i;
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::worker
