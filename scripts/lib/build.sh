@@ -1,0 +1,26 @@
+# Sourced by the scripts: brings a preset's binaries up to date, quietly where nothing is to do.
+
+# A log file gets a line now and then, a terminal ninja's own display.
+show_every_25th_step() {
+  awk -F'[][/]' '/^\[[0-9]+\// { if ($2 >= due) { print "    " $2 " of " $3; fflush(); due = $2 + 25 } }' >&2
+}
+
+# build PRESET [TARGET...]
+build() {
+  local preset=$1; shift
+  local log=build/$preset/build.log
+  mkdir -p "build/$preset"
+  if [ ! -f "build/$preset/build.ninja" ]; then
+    say "configuring the $preset build"
+    cmake --preset "$preset" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "cmake failed; the whole output is in $log"; }
+  fi
+  # ninja -n lists what is to do without doing it.
+  if ninja -C "build/$preset" -n "$@" 2>/dev/null | grep -q 'no work to do'; then return 0; fi
+  say "building ($preset; the first time takes several minutes)"
+  if [ -t 2 ]; then
+    ninja -C "build/$preset" "$@" >&2 || fail "the build failed"
+  else
+    ninja -C "build/$preset" "$@" 2>&1 | tee "$log" | show_every_25th_step ||
+      { grep -A 15 -m 5 'FAILED:' "$log" >&2; fail "the build failed; the whole output is in $log"; }
+  fi
+}
