@@ -37,6 +37,14 @@ struct EngineRequest {
   // End the answer with reason STOP_TOKEN.
   std::vector<int32_t> stop_token_ids;
 
+  // Neither read nor fill the prefix cache.
+  bool cache_bypass = false;
+  // Only requests with the same salt share cached blocks.
+  std::string cache_salt;
+  // Other than 0: requests of one group have the same prompt, and share its blocks even when the
+  // cache is bypassed. Unique to the call that makes them.
+  uint64_t prompt_group = 0;
+
   int32_t priority = 0;  // higher first
   absl::Time arrival;
   // The client's gRPC deadline; InfiniteFuture if none.
