@@ -135,6 +135,7 @@ int Run(int argc, char** argv) {
   MeasureAttention(**context, 1, 4096, 512, dtype);
   MeasureAttention(**context, 1, 1024, 1, dtype);
   MeasureAttention(**context, 8, 2048, 1, dtype);
+  MeasureAttention(**context, 16, 8192, 1, dtype);
   return 0;
 }
 

@@ -1,177 +1,7 @@
 // Attention over the paged cache, one AttentionTask at a time. Included inside the unnamed
-// namespace of each kernels_*.cc, after gemm.inl and row_ops.inl.
+// namespace of each kernels_*.cc, after attention_tile.inl and attention_few_rows.inl.
 //
-// Keys are visited in tiles of kKeyTile positions from position 0 (online softmax, Dao 2023). Per
-// tile: scores = q · kᵀ, probabilities, accumulators += probabilities · v, all float32 through the
-// matrix kernels of gemm.inl.
-
-// The working set of one task, in the scratch memory of its thread.
-struct AttentionState {
-  int rows_per_head;    // query rows · group size; row r of a head is query row r / group_size
-  int num_rows;         // of all heads, head after head
-  int padded_head_dim;  // head_dim rounded up to whole register tiles
-  float* queries;       // [num_rows, head_dim]
-  float* keys;          // [head_dim, kKeyTile]
-  float* values;        // [kKeyTile, padded_head_dim]
-  float* scores;        // [rows_per_head, kKeyTile], later the probabilities
-  float* accumulators;  // [num_rows, padded_head_dim]
-  float* maxima;        // [num_rows], of the scaled scores
-  float* sums;          // [num_rows], of the probabilities
-};
-
-inline AttentionState MakeAttentionState(const AttentionTask& task, float* scratch) {
-  AttentionState state;
-  state.rows_per_head = task.num_query_rows * task.group_size;
-  state.num_rows = state.rows_per_head * task.num_kv_heads;
-  state.padded_head_dim = (task.head_dim + kPanelWidth - 1) / kPanelWidth * kPanelWidth;
-  state.keys = scratch;
-  state.values = state.keys + kKeyTile * kMaxHeadDim;
-  state.queries = state.values + kKeyTile * kMaxHeadDim;
-  state.accumulators = state.queries + kMaxAttentionRows * kMaxHeadDim;
-  state.scores = state.accumulators + kMaxAttentionRows * kMaxHeadDim;
-  state.maxima = state.scores + kMaxAttentionRows * kKeyTile;
-  state.sums = state.maxima + kMaxAttentionRows;
-  return state;
-}
-
-// Offset of state row `row` in q (or out) with rows `stride` apart.
-inline int64_t RowOffset(const AttentionTask& task, const AttentionState& state, int row,
-                         int64_t stride) {
-  const int head = row / state.rows_per_head, row_of_head = row % state.rows_per_head;
-  return row_of_head / task.group_size * stride +
-         int64_t{head * task.group_size + row_of_head % task.group_size} * task.head_dim;
-}
-
-template <typename T>
-void StartRows(const AttentionTask& task, const AttentionState& state) {
-  for (int row = 0; row < state.num_rows; ++row) {
-    const T* in = static_cast<const T*>(task.q) + RowOffset(task, state, row, task.q_stride);
-    float* query = state.queries + row * task.head_dim;
-    ForEachVec(task.head_dim,
-               [&](int64_t i, int width) { StoreUpTo(query + i, LoadUpTo(in + i, width), width); });
-    float* accumulator = state.accumulators + row * state.padded_head_dim;
-    for (int i = 0; i < state.padded_head_dim; ++i) accumulator[i] = 0.0f;
-    state.maxima[row] = -__builtin_inff();
-    state.sums[row] = 0.0f;
-  }
-}
-
-// in [num_rows, num_columns] of T, or zeros where null, to float32 rows.
-template <typename T>
-inline void ConvertRows(const T* in, int64_t in_stride, int num_rows, int num_columns, float* out,
-                        int64_t out_stride) {
-  for (int row = 0; row < num_rows; ++row, out += out_stride) {
-    ForEachVec(num_columns, [&](int64_t i, int width) {
-      StoreUpTo(out + i, in == nullptr ? Set(0.0f) : LoadUpTo(in + row * in_stride + i, width),
-                width);
-    });
-  }
-}
-
-// Converts one head's keys and values of positions [first, first + kKeyTile) to float32. Values of
-// positions that are not in the context become zeros, because the cache may hold anything there;
-// their scores are masked.
-template <typename T>
-void LoadKeysAndValues(const AttentionTask& task, const AttentionState& state, int head,
-                       int64_t first) {
-  const int run =
-      task.block_size < kKeyTile ? task.block_size : kKeyTile;  // positions that lie in one block
-  const int block_shift = __builtin_ctz(static_cast<unsigned>(task.block_size));
-  const int64_t head_offset = int64_t{head} * task.head_dim * task.block_size;
-  for (int begin = 0; begin < kKeyTile; begin += run) {
-    const int64_t position = first + begin;
-    const int64_t left = task.context_length - position;
-    const int num_valid = left <= 0 ? 0 : left < run ? static_cast<int>(left) : run;
-    const T* key = nullptr;
-    const T* value = nullptr;
-    if (num_valid > 0) {
-      const int64_t block =
-          head_offset + task.block_table[position >> block_shift] * task.block_stride;
-      const int64_t offset = position & (task.block_size - 1);
-      key = static_cast<const T*>(task.key_cache) + block + offset;
-      value = static_cast<const T*>(task.value_cache) + block + offset * task.head_dim;
-    }
-    ConvertRows(key, task.block_size, task.head_dim, run, state.keys + begin, kKeyTile);
-    float* values = state.values + begin * state.padded_head_dim;
-    ConvertRows(value, task.head_dim, num_valid, task.head_dim, values, state.padded_head_dim);
-    ConvertRows<T>(nullptr, 0, run - num_valid, task.head_dim,
-                   values + num_valid * state.padded_head_dim, state.padded_head_dim);
-  }
-}
-
-// c [num_rows, num_columns] (+)= a [num_rows, depth] · b [depth, num_columns], all dense but b.
-void MultiplyDense(int num_rows, int num_columns, const float* a, int depth, const float* b,
-                   int b_stride, float* c, bool accumulate) {
-  for (int row = 0; row < num_rows; row += kTileRows) {
-    const int rows = num_rows - row < kTileRows ? num_rows - row : kTileRows;
-    MultiplyRows<kTileRows>(rows, num_columns, a + row * depth, depth, 1, depth, b, b_stride,
-                            c + row * num_columns, num_columns, accumulate);
-  }
-}
-
-// Turns one row's scores into probabilities relative to the new maximum; the accumulator follows
-// the maximum.
-inline void SoftmaxRow(float* scores, int num_visible, float scale, float& maximum, float& sum,
-                       float* accumulator, int padded_head_dim) {
-  if (num_visible <= 0) {
-    for (int i = 0; i < kKeyTile; ++i) scores[i] = 0.0f;
-    return;
-  }
-  for (int i = num_visible; i < kKeyTile; ++i) scores[i] = -__builtin_inff();
-  Vec tile_maximum = Set(-__builtin_inff());
-  for (int i = 0; i < kKeyTile; i += Vec::kWidth) {
-    const Vec scaled = Mul(Load(scores + i), Set(scale));
-    Store(scores + i, scaled);
-    tile_maximum = Max(tile_maximum, scaled);
-  }
-  const float highest = Maximum(tile_maximum);
-  if (highest > maximum) {
-    const Vec correction = Exp(Set(maximum - highest));
-    maximum = highest;
-    sum *= Maximum(correction);  // any lane
-    for (int i = 0; i < padded_head_dim; i += Vec::kWidth) {
-      Store(accumulator + i, Mul(Load(accumulator + i), correction));
-    }
-  }
-  Vec tile_sum = Set(0.0f);
-  for (int i = 0; i < kKeyTile; i += Vec::kWidth) {
-    const Vec probability = Exp(Sub(Load(scores + i), Set(maximum)));
-    Store(scores + i, probability);
-    tile_sum = Add(tile_sum, probability);
-  }
-  sum += Sum(tile_sum);
-}
-
-template <typename T>
-void FinishRows(const AttentionTask& task, const AttentionState& state) {
-  for (int row = 0; row < state.num_rows; ++row) {
-    T* out = static_cast<T*>(task.out) + RowOffset(task, state, row, task.out_stride);
-    const float* accumulator = state.accumulators + row * state.padded_head_dim;
-    const Vec scale = Set(1.0f / state.sums[row]);
-    ForEachVec(task.head_dim, [&](int64_t i, int width) {
-      StoreUpTo(out + i, Mul(LoadUpTo(accumulator + i, width), scale), width);
-    });
-  }
-}
-
-// One tile of keys for the rows of one head.
-template <typename T>
-void AttendTile(const AttentionTask& task, const AttentionState& state, int head, int64_t first) {
-  LoadKeysAndValues<T>(task, state, head, first);
-  const int first_row = head * state.rows_per_head;
-  float* accumulators = state.accumulators + first_row * state.padded_head_dim;
-  MultiplyDense(state.rows_per_head, kKeyTile, state.queries + first_row * task.head_dim,
-                task.head_dim, state.keys, kKeyTile, state.scores, false);
-  for (int row = 0; row < state.rows_per_head; ++row) {
-    const int64_t visible = task.first_position + row / task.group_size - first + 1;
-    SoftmaxRow(state.scores + row * kKeyTile,
-               visible < kKeyTile ? static_cast<int>(visible) : kKeyTile, task.scale,
-               state.maxima[first_row + row], state.sums[first_row + row],
-               accumulators + row * state.padded_head_dim, state.padded_head_dim);
-  }
-  MultiplyDense(state.rows_per_head, state.padded_head_dim, state.scores, kKeyTile, state.values,
-                state.padded_head_dim, accumulators, true);
-}
+// Keys are visited in tiles of kKeyTile positions from position 0 (online softmax, Dao 2023).
 
 // The heads of a tile are visited together, because they lie together in the blocks: a decode step
 // reads the cache in long runs.
@@ -181,8 +11,16 @@ void AttentionAs(const AttentionTask& task, float* scratch) {
   StartRows<T>(task, state);
   for (int i = 0; i < kKeyTile * state.padded_head_dim; ++i) state.values[i] = 0.0f;
   const int64_t end = task.first_position + task.num_query_rows;
+  // Every row sees the positions before this one.
+  const int64_t seen_by_all = HasFewRows(task, state) ? task.first_position + 1 : 0;
   for (int64_t first = 0; first < end; first += kKeyTile) {
-    for (int head = 0; head < task.num_kv_heads; ++head) AttendTile<T>(task, state, head, first);
+    for (int head = 0; head < task.num_kv_heads; ++head) {
+      if (first + kKeyTile <= seen_by_all) {
+        AttendFewRows<kMaxFewRows, T>(task, state, head, first);
+      } else {
+        AttendTile<T>(task, state, head, first);
+      }
+    }
   }
   FinishRows<T>(task, state);
 }

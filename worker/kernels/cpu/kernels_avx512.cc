@@ -16,6 +16,10 @@ namespace {
 //
 #include "worker/kernels/cpu/row_ops.inl"
 //
+#include "worker/kernels/cpu/attention_tile.inl"
+//
+#include "worker/kernels/cpu/attention_few_rows.inl"
+//
 #include "worker/kernels/cpu/attention.inl"
 //
 #include "worker/kernels/cpu/table.inl"
