@@ -42,7 +42,7 @@ class PoolProtocol {
  public:
   // Whichever of a worker's exit, its broken link and its last message is seen first, the others
   // are waited for this long, so that the failure names the cause.
-  static constexpr absl::Duration kCauseWindow = absl::Milliseconds(200);
+  static constexpr absl::Duration kCauseWindow = absl::Milliseconds(600);
   // A link that has not said hello after this long is no worker's.
   static constexpr absl::Duration kHelloTimeout = absl::Seconds(10);
 
