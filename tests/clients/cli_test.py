@@ -4,16 +4,19 @@
 """
 
 import base64
+import contextlib
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -24,24 +27,47 @@ TIMEOUT = 60
 ARGUMENTS = {}
 
 
+# Privileged, and nobody's: what dials it is refused.
+NOBODY = "127.0.0.1:1"
+
+
 def setUpModule():
-    ARGUMENTS["server"] = running_server.RunningServer(ARGUMENTS["server_binary"], ARGUMENTS["model"])
+    ARGUMENTS["dir"] = tempfile.mkdtemp()
+    ARGUMENTS["model"] = running_server.with_long_context(ARGUMENTS["model"], ARGUMENTS["dir"])
+    ARGUMENTS["server"] = start_server()
 
 
 def tearDownModule():
     ARGUMENTS["server"].stop()
+    shutil.rmtree(ARGUMENTS["dir"])
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def start_server(**options):
+    return running_server.RunningServer(ARGUMENTS["server_binary"], ARGUMENTS["model"], "--kv-cache-memory", "512MiB",
+                                        **options)
+
+
+@contextlib.contextmanager
+def reserved_port():
+    """A port that refuses connections until a server of ours listens on it, and that nobody else is given meanwhile."""
+    with socket.socket() as holder:
+        # Bound and not listening: with this option a listener may join, and the system gives the port to no one.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def lockstep(*arguments, target=None, text=None):
     target = target or ARGUMENTS["server"].address
     return subprocess.run([ARGUMENTS["client"], "--target", target, *arguments], input=text, capture_output=True,
                           text=True, timeout=TIMEOUT)
+
+
+def request_records(count=0):
+    """What the server has logged about requests: of the first `count`, waiting for them; without it, of all so far."""
+    text = '"event"'
+    lines = ARGUMENTS["server"].wait_for_log(text, count) if count else ARGUMENTS["server"].log().splitlines()
+    return [json.loads(line[line.index("{"):]) for line in lines if text in line]
 
 
 class Terminal:
@@ -147,19 +173,19 @@ class CliTest(unittest.TestCase):
             self.assertIn(word, done.stdout + done.stderr)
 
     def test_a_server_that_is_not_there_is_said_at_once_with_what_to_do(self):
-        done = lockstep("generate", "x", target=f"127.0.0.1:{free_port()}")
+        done = lockstep("generate", "x", target=NOBODY)
         self.assertEqual(done.returncode, 1)
         self.assertIn("lockstep-server --model", done.stderr)
 
     def test_chat_remembers_the_conversation(self):
         lines = "What is 12 + 34?\nWhat is the opposite of hot?\n"
+        num_before = len(request_records())
         done = lockstep("chat", "--temperature", "0", text=lines)
         self.assertEqual(done.returncode, 0, done.stderr)
         answers = done.stdout.splitlines()
         self.assertEqual(len(answers), 2)
-        log = ARGUMENTS["server"].log()
-        prompts = [json.loads(line[line.index("{"):])["prompt_tokens"] for line in log.splitlines() if '"event"' in line]
-        self.assertGreater(prompts[-1], prompts[-2], "the second turn's prompt holds the first turn")
+        first, second = request_records(num_before + 2)[-2:]
+        self.assertGreater(second["prompt_tokens"], first["prompt_tokens"], "the second turn's prompt holds the first turn")
 
     def test_ctrl_c_ends_the_answer_and_not_the_session(self):
         chat = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat", "--ignore-eos",
@@ -175,13 +201,13 @@ class CliTest(unittest.TestCase):
         self.assertEqual(chat.exit_code(), 0)
 
     def test_waiting_shows_progress_until_the_server_is_ready(self):
-        port = free_port()
-        client = Terminal(ARGUMENTS["client"], "--target", f"127.0.0.1:{port}", "--wait", "60", "generate", "--chat",
-                          "What is 12 + 34?", "--temperature", "0")
-        client.expect("waiting for a server")
-        listen = f"127.0.0.1:{port}"
-        with running_server.RunningServer(ARGUMENTS["server_binary"], ARGUMENTS["model"], listen=listen):
-            self.assertEqual(client.exit_code(), 0)
+        with reserved_port() as port:
+            listen = f"127.0.0.1:{port}"
+            client = Terminal(ARGUMENTS["client"], "--target", listen, "--wait", "600", "generate", "--chat",
+                              "What is 12 + 34?", "--temperature", "0")
+            client.expect("waiting for a server")
+            with start_server(listen=listen):
+                self.assertEqual(client.exit_code(), 0)
 
 
 if __name__ == "__main__":

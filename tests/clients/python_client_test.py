@@ -24,7 +24,8 @@ def setUpModule():
     ARGUMENTS["dir"] = tempfile.mkdtemp()
     ARGUMENTS.update(running_server.generated_modules(ARGUMENTS["protos"], ARGUMENTS["google_protos"],
                                                       ARGUMENTS["dir"]))
-    ARGUMENTS["server"] = running_server.RunningServer(ARGUMENTS["binary"], ARGUMENTS["model"])
+    model = running_server.with_long_context(ARGUMENTS["model"], ARGUMENTS["dir"])
+    ARGUMENTS["server"] = running_server.RunningServer(ARGUMENTS["binary"], model, "--kv-cache-memory", "512MiB")
 
 
 def tearDownModule():
@@ -214,10 +215,12 @@ class PythonClientTest(unittest.TestCase):
             self.assertEqual(answer.status, 200)
 
     def test_the_log_has_one_json_line_per_request_and_no_prompt(self):
-        self.inference.Generate(self.request(request_id="logged-once", text="a secret prompt"), timeout=TIMEOUT)
-        lines = [line for line in self.server.log().splitlines() if "logged-once" in line]
-        self.assertEqual(len(lines), 1)
-        record = json.loads(lines[0][lines[0].index("{"):])
+        for request_id in ["logged-once", "logged-after"]:
+            self.inference.Generate(self.request(request_id=request_id, text="a secret prompt"), timeout=TIMEOUT)
+        self.server.wait_for_log("logged-after")
+        (line,) = self.server.wait_for_log("logged-once")
+        self.assertEqual(self.server.log().count("logged-once"), 1)
+        record = json.loads(line[line.index("{"):])
         self.assertEqual(record["status"], "OK")
         self.assertGreater(record["prompt_tokens"], 0)
         self.assertNotIn("secret", self.server.log())

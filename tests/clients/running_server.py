@@ -1,11 +1,14 @@
 """A lockstep-server process with its workers, and a channel to it whose messages come from the server itself."""
 
 import importlib
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
+import time
 
 import google
 import grpc
@@ -16,6 +19,24 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from grpc_tools import protoc
 
 START_SECONDS = 120
+LOG_SECONDS = 60
+LONG_CONTEXT = 32768
+
+
+def with_long_context(model_dir, directory):
+    """A copy of a checkpoint whose answers go on for longer than any test looks at them, unless they end by themselves.
+
+    Its path, inside `directory`. For tests that do something to an answer before it is complete.
+    """
+    copy = os.path.join(directory, os.path.basename(os.path.normpath(model_dir)))
+    shutil.copytree(model_dir, copy)
+    path = os.path.join(copy, "config.json")
+    with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+    config["max_position_embeddings"] = LONG_CONTEXT
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(config, file)
+    return copy
 
 
 class RunningServer:
@@ -26,6 +47,7 @@ class RunningServer:
                    "--tensor-parallel-size", "2", "--threads-per-rank", "1", *arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._log = []
+        self._log_grew = threading.Condition()
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)
         self._log_reader.start()
         watchdog = threading.Timer(START_SECONDS, self._process.kill)
@@ -41,10 +63,25 @@ class RunningServer:
 
     def _read_log(self):
         for line in self._process.stderr:
-            self._log.append(line)
+            with self._log_grew:
+                self._log.append(line)
+                self._log_grew.notify_all()
 
     def log(self):
-        return "".join(self._log)
+        """What has been read of its log. A line may come later than what it tells of: see wait_for_log."""
+        with self._log_grew:
+            return "".join(self._log)
+
+    def wait_for_log(self, text, count=1):
+        """The first `count` lines with the text, as soon as there are so many."""
+        deadline = time.monotonic() + LOG_SECONDS
+        with self._log_grew:
+            while True:
+                lines = [line for line in self._log if text in line]
+                if len(lines) >= count:
+                    return lines[:count]
+                if not self._log_grew.wait(deadline - time.monotonic()):
+                    raise AssertionError(f"{len(lines)} of {count} lines with {text!r} in:\n" + "".join(self._log))
 
     def stop(self):
         """SIGTERM; the exit status."""

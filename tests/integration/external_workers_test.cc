@@ -5,12 +5,16 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "server/worker_pool/grpc_worker_pool.h"
 #include "server/worker_pool/worker_process.h"
 #include "tests/integration/fake_pool.h"
+#include "tests/testing/temporary_directory.h"
 
 namespace lockstep::server {
 namespace {
@@ -49,14 +53,16 @@ class ExternalWorkersTest : public ::testing::Test {
     return absl::StrCat(process.Reap().value_or("still running"), ": ", text);
   }
 
+  const lockstep::testing::TemporaryDirectory directory_;
+  // Where nobody listens until the test does.
+  const std::string socket_ = absl::StrCat("unix:", directory_.path().string(), "/link.sock");
   PoolOptions options_;
   Recorder recorder_;
   std::vector<std::unique_ptr<WorkerProcess>> workers_;
 };
 
 TEST_F(ExternalWorkersTest, DialOverTcpOrAUnixSocketAndServe) {
-  const std::string socket = absl::StrCat("unix:/tmp/lockstep-test-", getpid(), ".sock");
-  for (const std::string& address : {std::string("127.0.0.1:0"), socket}) {
+  for (const std::string& address : {std::string("127.0.0.1:0"), socket_}) {
     options_.listen_address = address;
     Recorder recorder;
     GrpcWorkerPool pool(options_);
@@ -67,7 +73,7 @@ TEST_F(ExternalWorkersTest, DialOverTcpOrAUnixSocketAndServe) {
     ASSERT_EQ(recorder.WaitUntilReady(), 99);
     pool.Submit(Plan(1, 4));
     EXPECT_EQ(recorder.WaitForResults(1).size(), 1);
-    pool.Shutdown(absl::Seconds(5));
+    pool.Shutdown(kShutdownPatience);
     EXPECT_THAT(WaitForEnd(0), HasSubstr("exited with status 0"));
     EXPECT_THAT(WaitForEnd(1), HasSubstr("exited with status 0"));
   }
@@ -100,17 +106,16 @@ TEST_F(ExternalWorkersTest, OneThatIsKilledFailsThePoolAndEndsTheOthers) {
 }
 
 TEST_F(ExternalWorkersTest, WaitForAFrontendThatComesLater) {
-  const std::string address = absl::StrCat("unix:/tmp/lockstep-test-", getpid(), ".sock");
-  StartWorker(address, 0, 2, "secret");
-  StartWorker(address, 1, 2, "secret");
-  options_.listen_address = address;
+  StartWorker(socket_, 0, 2, "secret");
+  StartWorker(socket_, 1, 2, "secret");
+  options_.listen_address = socket_;
   GrpcWorkerPool pool(options_);
   ASSERT_TRUE(pool.Start(recorder_).ok());
   EXPECT_NE(recorder_.WaitUntilReady(), 0);
 }
 
 TEST_F(ExternalWorkersTest, SigtermEndsAWorkerThatDials) {
-  StartWorker("unix:/tmp/lockstep-test-nobody.sock", 0, 1, "");
+  StartWorker(socket_, 0, 1, "");
   // The signal is for a process that runs: before it blocks signals it would simply die of it.
   workers_[0]->Signal(SIGTERM);
   EXPECT_THAT(WaitForEnd(0), Not(HasSubstr("still running")));

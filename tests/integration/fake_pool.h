@@ -21,7 +21,15 @@
 
 namespace lockstep::server {
 
-inline constexpr auto kPatience = std::chrono::seconds(20);
+// Long enough for a loaded machine; a test that passes waits for none of it.
+inline constexpr auto kPatience = std::chrono::seconds(60);
+// Of the pool, where a test does not want it to pass. Longer than kPatience: what is found within
+// that was not found by waiting for this.
+inline constexpr absl::Duration kDistantTimeout = absl::Minutes(10);
+// For a test that wants a deadline to pass, and that everything else of it keeps the deadline all
+// the same.
+inline constexpr absl::Duration kShortTimeout = absl::Seconds(4);
+inline constexpr absl::Duration kShutdownPatience = absl::Seconds(30);
 
 // Collects what the pool says; each wait has a deadline.
 class Recorder final : public WorkerPoolListener {
@@ -81,8 +89,8 @@ inline PoolOptions FakePool(uint32_t world_size, testing::Fault fault = testing:
   options.worker_binary =
       std::filesystem::path(LOCKSTEP_BINARY_DIR).parent_path() / "tests/fake-worker";
   options.worker_arguments = {absl::StrCat(static_cast<int>(fault), ",", rank, ",", step)};
-  options.start_timeout = absl::Seconds(20);
-  options.step_timeout = absl::Seconds(20);
+  options.start_timeout = kDistantTimeout;
+  options.step_timeout = kDistantTimeout;
   return options;
 }
 

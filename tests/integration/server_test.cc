@@ -5,8 +5,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -26,6 +32,9 @@ using testing::WaitUntilGone;
 
 // Long enough for a loaded machine; a test that passes waits for none of it.
 constexpr seconds kPatience(60);
+// Of the server, longer than kPatience: what is found within that was not found by waiting for
+// this.
+constexpr char kDistantTimeout[] = "10m";
 
 constexpr char kConfig[] = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
   "vocab_size": 512, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
@@ -168,7 +177,8 @@ TEST(ServerTest, GetServerInfoReportsEveryRank) {
 
 TEST(ServerTest, AKilledWorkerEndsEveryStreamWithUnavailableAndTheServerWithStatus3) {
   for (int victim : {0, 1}) {
-    auto server = StartServer(LongModel(), 2, {"--kv-cache-memory", "256MiB"});
+    auto server = StartServer(LongModel(), 2,
+                              {"--kv-cache-memory", "256MiB", "--step-timeout", kDistantTimeout});
     ASSERT_NE(server, nullptr);
     LongStream first(server->address(), kEndless);
     LongStream second(server->address(), kEndless);
@@ -176,23 +186,21 @@ TEST(ServerTest, AKilledWorkerEndsEveryStreamWithUnavailableAndTheServerWithStat
     ASSERT_TRUE(second.ReadUntilFirstToken());
     const auto workers = server->Workers();
     ASSERT_EQ(workers.size(), 2);
-    const auto start = std::chrono::steady_clock::now();
     kill(workers[victim], SIGKILL);
     for (LongStream* stream : {&first, &second}) {
       const grpc::Status status = stream->ReadToEnd();
       EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
     }
-    EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(2));
-    EXPECT_EQ(server->WaitForExit(seconds(10)), 3);
+    EXPECT_EQ(server->WaitForExit(kPatience), 3);
     EXPECT_THAT(server->output(), HasSubstr(absl::StrCat("rank ", victim, " (pid ", workers[victim],
                                                          ") was killed")));
-    for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, seconds(0)));
+    for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, kPatience));
   }
 }
 
 TEST(ServerTest, AStoppedWorkerIsFoundByTheStepDeadline) {
   auto server =
-      StartServer(LongModel(), 2, {"--kv-cache-memory", "256MiB", "--step-timeout", "2s"});
+      StartServer(LongModel(), 2, {"--kv-cache-memory", "256MiB", "--step-timeout", "3s"});
   ASSERT_NE(server, nullptr);
   LongStream stream(server->address(), kEndless);
   ASSERT_TRUE(stream.ReadUntilFirstToken());
@@ -200,9 +208,9 @@ TEST(ServerTest, AStoppedWorkerIsFoundByTheStepDeadline) {
   ASSERT_EQ(workers.size(), 2);
   kill(workers[1], SIGSTOP);
   EXPECT_EQ(stream.ReadToEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
-  EXPECT_EQ(server->WaitForExit(seconds(10)), 3);
+  EXPECT_EQ(server->WaitForExit(kPatience), 3);
   EXPECT_THAT(server->output(), HasSubstr("did not answer step"));
-  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, seconds(0)));
+  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, kPatience));
 }
 
 TEST(ServerTest, NoWorkerOutlivesAKilledServer) {
@@ -213,7 +221,7 @@ TEST(ServerTest, NoWorkerOutlivesAKilledServer) {
   const auto workers = server->Workers();
   ASSERT_EQ(workers.size(), 2);
   server->Signal(SIGKILL);
-  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, seconds(2)));
+  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, kPatience));
 }
 
 TEST(ServerTest, SigtermLetsAStreamFinishAndRefusesNewOnes) {
@@ -223,16 +231,18 @@ TEST(ServerTest, SigtermLetsAStreamFinishAndRefusesNewOnes) {
   LongStream stream(server->address(), kNumTokens);
   ASSERT_TRUE(stream.ReadUntilFirstToken());
   const auto workers = server->Workers();
+  // Reads all the time, as a client does: a drained server waits for the last bytes for a second.
+  auto reading = std::async(std::launch::async, [&stream] { return stream.ReadToEnd(); });
   server->Signal(SIGTERM);
   ASSERT_TRUE(server->WaitForOutput("running requests have", kPatience));
   LongStream late(server->address(), 1);
   EXPECT_EQ(late.ReadToEnd().error_code(), grpc::StatusCode::UNAVAILABLE);
-  const grpc::Status status = stream.ReadToEnd();
+  const grpc::Status status = reading.get();
   EXPECT_TRUE(status.ok()) << status.error_message();
   EXPECT_EQ(stream.num_tokens(), kNumTokens);
   EXPECT_TRUE(stream.has_finished());
-  EXPECT_EQ(server->WaitForExit(seconds(15)), 0);
-  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, seconds(0)));
+  EXPECT_EQ(server->WaitForExit(kPatience), 0);
+  for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, kPatience));
 }
 
 TEST(ServerTest, TheGracePeriodBoundsADrain) {
@@ -244,24 +254,25 @@ TEST(ServerTest, TheGracePeriodBoundsADrain) {
   server->Signal(SIGTERM);
   EXPECT_FALSE(stream.ReadToEnd().ok());
   EXPECT_FALSE(stream.has_finished());
-  EXPECT_EQ(server->WaitForExit(seconds(10)), 0);
+  EXPECT_EQ(server->WaitForExit(kPatience), 0);
 }
 
 TEST(ServerTest, ASecondSignalEndsADrain) {
-  auto server = StartServer(LongModel(), 1, {"--kv-cache-memory", "256MiB"});
+  auto server = StartServer(LongModel(), 1,
+                            {"--kv-cache-memory", "256MiB", "--grace-period", kDistantTimeout});
   ASSERT_NE(server, nullptr);
   LongStream stream(server->address(), kEndless);
   ASSERT_TRUE(stream.ReadUntilFirstToken());
   server->Signal(SIGINT);
   ASSERT_TRUE(server->WaitForOutput("running requests have", kPatience));
   server->Signal(SIGINT);
-  EXPECT_TRUE(server->WaitForExit(seconds(10)).has_value());
+  EXPECT_TRUE(server->WaitForExit(kPatience).has_value());
   EXPECT_FALSE(stream.ReadToEnd().ok());
 }
 
 TEST(ServerTest, ServesWithWorkersStartedByHand) {
-  const std::string link =
-      absl::StrCat("unix:", ::testing::TempDir(), "/lockstep-link-", getpid(), ".sock");
+  const testing::TemporaryDirectory directory;
+  const std::string link = absl::StrCat("unix:", directory.path().string(), "/link.sock");
   const std::map<std::string, std::string> token = {{"LOCKSTEP_POOL_TOKEN", "secret"}};
   ServerProcess::Options options =
       ServerOptions({"--model", DemoModel().string(), "--tensor-parallel-size", "2",
@@ -285,19 +296,17 @@ TEST(ServerTest, ServesWithWorkersStartedByHand) {
   ASSERT_TRUE((*server)->WaitUntilListening(kPatience)) << (*server)->output();
   EXPECT_GT(GreedyTokens((*server)->address(), "What is 12 + 30?").size(), 1);
   (*server)->Signal(SIGTERM);
-  EXPECT_EQ((*server)->WaitForExit(seconds(15)), 0);
-  for (auto& worker : workers) EXPECT_EQ(worker->WaitForExit(seconds(5)), 0) << worker->output();
+  EXPECT_EQ((*server)->WaitForExit(kPatience), 0);
+  for (auto& worker : workers) EXPECT_EQ(worker->WaitForExit(kPatience), 0) << worker->output();
 }
 
-// What is wrong at the door: status 2, quickly, and a message that names it.
+// What is wrong at the door: status 2, before any port opens, and a message that names it.
 class BadStartTest : public ::testing::Test {
  protected:
   static void ExpectRefusal(std::vector<std::string> arguments, const std::string& text) {
     auto server = ServerProcess::Spawn(ServerOptions(std::move(arguments)));
     ASSERT_TRUE(server.ok());
-    const auto start = std::chrono::steady_clock::now();
     EXPECT_EQ((*server)->WaitForExit(kPatience), 2) << (*server)->output();
-    EXPECT_LT(std::chrono::steady_clock::now() - start, seconds(2));
     EXPECT_THAT((*server)->output(), HasSubstr(text));
     EXPECT_THAT((*server)->output(), Not(HasSubstr("listening on")));
   }

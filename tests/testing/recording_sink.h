@@ -39,14 +39,14 @@ class RecordingSink : public server::OutputSink {
   }
 
   // Waits for the end. Nothing if it does not come within `timeout`.
-  std::optional<server::Completion> WaitForCompletion(absl::Duration timeout = absl::Seconds(10)) {
+  std::optional<server::Completion> WaitForCompletion(absl::Duration timeout = absl::Seconds(60)) {
     const absl::Time end = absl::Now() + timeout;
     server::MutexLock lock(mutex_);
     while (num_completions_ == 0 && absl::Now() < end) changed_.WaitFor(mutex_, end - absl::Now());
     return completion_;
   }
   // Waits for `num_tokens` tokens. False if they do not come within `timeout`.
-  bool WaitForTokens(size_t num_tokens, absl::Duration timeout = absl::Seconds(10)) {
+  bool WaitForTokens(size_t num_tokens, absl::Duration timeout = absl::Seconds(60)) {
     const absl::Time end = absl::Now() + timeout;
     server::MutexLock lock(mutex_);
     while (tokens_.size() < num_tokens && absl::Now() < end) {

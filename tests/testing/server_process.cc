@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <map>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -74,6 +76,17 @@ pid_t ParentOf(pid_t pid) {
   const std::vector<std::string> fields = absl::StrSplit(line.substr(after_name + 2), ' ');
   int parent = -1;
   return fields.size() > 1 && absl::SimpleAtoi(fields[1], &parent) ? parent : -1;
+}
+
+// What a worker's command line says; -1 where it says nothing.
+int RankOf(pid_t pid) {
+  std::ifstream file(absl::StrCat("/proc/", pid, "/cmdline"));
+  const std::string line{std::istreambuf_iterator<char>(file), {}};
+  const std::vector<std::string> arguments = absl::StrSplit(line, '\0');
+  const auto option = std::find(arguments.begin(), arguments.end(), "--rank");
+  int rank = -1;
+  if (option == arguments.end() || option + 1 == arguments.end()) return rank;
+  return absl::SimpleAtoi(*(option + 1), &rank) ? rank : -1;
 }
 
 std::string Between(const std::string& text, const std::string& begin, const std::string& ends) {
@@ -193,17 +206,17 @@ bool ServerProcess::ReadAvailable() {
 }
 
 std::vector<pid_t> ServerProcess::Workers() const {
-  std::vector<pid_t> workers;
+  std::map<int, pid_t> workers;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
     pid_t pid = 0;
     if (absl::SimpleAtoi(entry.path().filename().string(), &pid) && ParentOf(pid) == pid_) {
-      workers.push_back(pid);
+      workers.emplace(RankOf(pid), pid);
     }
   }
-  // Started in the order of ranks.
-  std::sort(workers.begin(), workers.end());
-  return workers;
+  std::vector<pid_t> pids;
+  for (const auto& [rank, pid] : workers) pids.push_back(pid);
+  return pids;
 }
 
 bool WaitUntilGone(pid_t pid, std::chrono::milliseconds patience) {

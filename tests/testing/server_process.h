@@ -53,7 +53,7 @@ class ServerProcess {
   // All that it has printed so far.
   const std::string& output();
 
-  // The pids of its workers, by rank, as far as they have started.
+  // The pids of its workers, by their --rank, as far as they have started.
   std::vector<pid_t> Workers() const;
 
  private:

@@ -5,6 +5,8 @@
 
 #include <fstream>
 
+#include "tests/testing/temporary_directory.h"
+
 namespace lockstep::server {
 namespace {
 
@@ -32,9 +34,8 @@ std::string ErrorOf(std::vector<const char*> arguments, const Environment& envir
 }
 
 std::string WriteFile(const std::string& content) {
-  const std::string path = ::testing::TempDir() + "/" +
-                           ::testing::UnitTest::GetInstance()->current_test_info()->name() +
-                           ".toml";
+  static const testing::TemporaryDirectory directory;
+  const std::string path = (directory.path() / "server.toml").string();
   std::ofstream(path) << content;
   return path;
 }

@@ -44,13 +44,14 @@ TEST_F(EngineLoopTest, ManyRequestsGetTheAnswersThatEachGetsAlone) {
 
 TEST_F(EngineLoopTest, PreemptionsAreReportedAndAnswersStayWhole) {
   StartEngine(FakeWorkerPool::Mode::kThreaded, 12);
-  pool_->Ready();
   auto first_request = MakeRequest("a", 8, 30);
   auto second_request = MakeRequest("b", 8, 30);
   const std::vector<int32_t> first_answer = AnswerAlone(*first_request);
   const std::vector<int32_t> second_answer = AnswerAlone(*second_request);
   const auto first = Submit(std::move(first_request));
   const auto second = Submit(std::move(second_request));
+  // Only now, so that both run at the same time.
+  pool_->Ready();
   EXPECT_EQ(Code(first), absl::StatusCode::kOk);
   EXPECT_EQ(Code(second), absl::StatusCode::kOk);
   EXPECT_EQ(first->tokens(), first_answer);

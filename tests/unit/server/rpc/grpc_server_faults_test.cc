@@ -15,7 +15,7 @@ constexpr auto kManual = testing::FakeWorkerPool::Mode::kManual;
 
 // Runs steps until the engine has no more, on the test's thread.
 void RunStepsUntilIdle(Frontend& frontend) {
-  const absl::Time give_up = absl::Now() + absl::Seconds(20);
+  const absl::Time give_up = absl::Now() + absl::Seconds(60);
   while (absl::Now() < give_up) {
     if (frontend.pool().WaitAndRunStep(absl::Milliseconds(5))) continue;
     const EngineSnapshot now = frontend.engine().Snapshot();
@@ -142,11 +142,16 @@ TEST(GrpcServerFaults, TheClientsDeadlineFreesItsSlot) {
 
 TEST(GrpcServerFaults, TheTimeLimitEndsAnAnswerWithWhatItHas) {
   Frontend frontend({.answer = "", .mode = kManual});
-  OpenStream stream(frontend, ParseRequest("text: 'x' stopping { time_limit_ms: 300 }"));
-  const auto rest = stream.Rest();
-  EXPECT_TRUE(rest.status.ok()) << rest.status.error_message();
-  EXPECT_EQ(rest.finished.reason(), v1::TIME_LIMIT);
-  EXPECT_EQ(rest.finished.usage().completion_tokens(), 1u);
+  grpc::ClientContext context;
+  const auto reader = frontend.inference().GenerateStream(
+      &context, ParseRequest("text: 'x' stopping { time_limit_ms: 300 }"));
+  // On a busy machine the time is over before this step: then the answer has nothing.
+  EXPECT_TRUE(frontend.pool().WaitAndRunStep());
+  const auto answer = ReadStream(*reader);
+  EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_EQ(answer.finished.reason(), v1::TIME_LIMIT);
+  EXPECT_LE(answer.token_ids.size(), 1u);
+  EXPECT_EQ(answer.finished.usage().completion_tokens(), answer.token_ids.size());
 }
 
 TEST(GrpcServerFaults, AbortEndsAStreamWithItsReason) {

@@ -13,7 +13,7 @@
 namespace lockstep::server {
 namespace {
 
-constexpr absl::Duration kPatience = absl::Seconds(20);
+constexpr absl::Duration kPatience = absl::Seconds(60);
 
 worker::LlamaConfig SmallConfig(int max_model_len) {
   worker::LlamaConfig config;

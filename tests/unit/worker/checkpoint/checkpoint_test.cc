@@ -10,6 +10,7 @@
 #include <string>
 
 #include "tests/testing/random_checkpoint.h"
+#include "tests/testing/temporary_directory.h"
 
 namespace lockstep::worker {
 namespace {
@@ -24,9 +25,6 @@ constexpr char kConfig[] = R"({"architectures": ["LlamaForCausalLM"], "hidden_si
 
 class CheckpointTest : public ::testing::Test {
  protected:
-  void SetUp() override { fs::remove_all(directory_); }
-  void TearDown() override { fs::remove_all(directory_); }
-
   // Writes a checkpoint of kConfig with `changes`.
   void Write(int num_shards = 1, const nlohmann::json& changes = nlohmann::json::object()) {
     nlohmann::json json = nlohmann::json::parse(kConfig);
@@ -61,9 +59,8 @@ class CheckpointTest : public ::testing::Test {
     std::ofstream(directory_ / name, std::ios::binary) << bytes;
   }
 
-  const fs::path directory_ = fs::path(::testing::TempDir()) /
-                              (std::string("checkpoint-") +
-                               ::testing::UnitTest::GetInstance()->current_test_info()->name());
+  const testing::TemporaryDirectory temporary_;
+  const fs::path directory_ = temporary_.path() / "model";
 };
 
 constexpr char kSingle[] = "model.safetensors";

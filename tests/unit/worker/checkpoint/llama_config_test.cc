@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "tests/testing/temporary_directory.h"
+
 namespace lockstep::worker {
 namespace {
 
@@ -187,10 +189,8 @@ TEST(LlamaConfigTest, SaysWhichDirectoryOrFileIsMissing) {
   const auto missing = LoadLlamaConfig("/nonexistent/model");
   EXPECT_EQ(missing.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(missing.status().message()), HasSubstr("/nonexistent/model"));
-  const std::filesystem::path empty =
-      std::filesystem::path(::testing::TempDir()) / "empty_model_dir";
-  std::filesystem::create_directories(empty);
-  const auto no_config = LoadLlamaConfig(empty);
+  const testing::TemporaryDirectory empty;
+  const auto no_config = LoadLlamaConfig(empty.path());
   EXPECT_EQ(no_config.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(no_config.status().message()), HasSubstr("config.json"));
 }

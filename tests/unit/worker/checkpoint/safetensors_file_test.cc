@@ -8,6 +8,8 @@
 #include <fstream>
 #include <string>
 
+#include "tests/testing/temporary_directory.h"
+
 namespace lockstep::worker {
 namespace {
 
@@ -38,10 +40,8 @@ class SafetensorsFileTest : public ::testing::Test {
     return Error();
   }
 
-  const std::filesystem::path path_ =
-      std::filesystem::path(::testing::TempDir()) /
-      (std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()) +
-       ".safetensors");
+  const testing::TemporaryDirectory directory_;
+  const std::filesystem::path path_ = directory_.path() / "model.safetensors";
 };
 
 TEST_F(SafetensorsFileTest, GivesShapesTypesAndData) {
@@ -128,7 +128,7 @@ TEST_F(SafetensorsFileTest, RecognizesAGitLfsPointerAndOtherFiles) {
   EXPECT_THAT(Error(), HasSubstr("not a safetensors file"));
   EXPECT_EQ(SafetensorsFile::Open("/nonexistent.safetensors").status().code(),
             absl::StatusCode::kNotFound);
-  EXPECT_FALSE(SafetensorsFile::Open(::testing::TempDir()).ok());
+  EXPECT_FALSE(SafetensorsFile::Open(directory_.path()).ok());
 }
 
 }  // namespace
