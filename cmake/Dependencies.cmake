@@ -26,7 +26,7 @@ set(LOCKSTEP_DEPS_DIR ${CMAKE_SOURCE_DIR}/.deps CACHE PATH "Where scripts/setup 
 # LibTorch from the PyPI wheel. Its own CMake package demands a CUDA toolkit, so the targets are declared here. The
 # headers come last on the include path (-idirafter), because they carry an old copy of protobuf's.
 set(LOCKSTEP_LIBTORCH_DIR ${LOCKSTEP_DEPS_DIR}/libtorch CACHE PATH "LibTorch: include/ and lib/")
-if(NOT EXISTS ${LOCKSTEP_LIBTORCH_DIR}/lib/libtorch_cpu.so)
+if(NOT LOCKSTEP_SANITIZER AND NOT EXISTS ${LOCKSTEP_LIBTORCH_DIR}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "LibTorch is not in ${LOCKSTEP_LIBTORCH_DIR}: run scripts/setup first")
 endif()
 add_library(lockstep_libtorch INTERFACE)
