@@ -18,6 +18,9 @@ struct Delivery {
   void operator()(ScheduledEvent& event) const { sink.OnScheduled(event.num_cached_tokens); }
   void operator()(worker::v1::SampledToken& token) const { sink.OnToken(token); }
   void operator()(worker::v1::SlotLogits& logits) const { sink.OnLogits(std::move(logits)); }
+  void operator()(PromptTokensEvent& prompt) const {
+    sink.OnPromptTokens(std::move(prompt.tokens));
+  }
   void operator()(PreemptedEvent&) const {}
   void operator()(Completion&) const {}
 };

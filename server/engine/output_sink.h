@@ -3,6 +3,7 @@
 #define LOCKSTEP_SERVER_ENGINE_OUTPUT_SINK_H_
 
 #include <cstdint>
+#include <vector>
 
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "server/scheduler/completion.h"  // IWYU pragma: export
@@ -18,6 +19,10 @@ class OutputSink {
 
   // Once, when the request is first part of a step.
   virtual void OnScheduled(int32_t num_cached_tokens) = 0;
+
+  // Tokens of the prompt with their log probabilities, for a request with num_prompt_logprobs: from
+  // the second on, in order of position, all of them before the first OnToken.
+  virtual void OnPromptTokens(std::vector<worker::v1::SampledToken>) {}
 
   // One token of the answer. The token that ends the answer (EOS, stop token) is reported too.
   virtual void OnToken(const worker::v1::SampledToken& token) = 0;

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <variant>
+#include <vector>
 
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "server/scheduler/completion.h"
@@ -22,12 +23,17 @@ struct PreemptedEvent {
   int32_t num_tokens_lost = 0;
 };
 
-// For one request, in this order: ScheduledEvent once; tokens or logits, with preemptions anywhere
-// between; Completion once, last.
+// Tokens of the prompt with their log probabilities, in order of position; none twice.
+struct PromptTokensEvent {
+  std::vector<worker::v1::SampledToken> tokens;
+};
+
+// For one request, in this order: ScheduledEvent once; prompt tokens; tokens or logits, with
+// preemptions anywhere between; Completion once, last.
 struct Event {
   RequestHandle handle = 0;
-  std::variant<ScheduledEvent, worker::v1::SampledToken, worker::v1::SlotLogits, PreemptedEvent,
-               Completion>
+  std::variant<ScheduledEvent, worker::v1::SampledToken, worker::v1::SlotLogits, PromptTokensEvent,
+               PreemptedEvent, Completion>
       what;
 };
 

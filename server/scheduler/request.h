@@ -4,6 +4,7 @@
 #define LOCKSTEP_SERVER_SCHEDULER_REQUEST_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,9 @@ struct EngineRequest {
   // Other than LOGITS_NONE: nothing is sampled, and the request ends (reason LENGTH) when its
   // prompt has run.
   worker::v1::LogitsRequest logits = worker::v1::LOGITS_NONE;
+
+  // Report the log probability of each prompt token but the first, with this many alternatives.
+  std::optional<uint32_t> num_prompt_logprobs;
 
   // The answer ends at this many tokens; never beyond max_model_len - num_prompt_tokens.
   int32_t max_new_tokens = 0;

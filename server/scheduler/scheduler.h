@@ -113,8 +113,11 @@ class Scheduler {
     RequestHandle handle = 0;  // the request may have ended since
     uint32_t slot = 0;
     bool samples = false;
-    int32_t num_logits = 0;  // rows
-    int32_t position = 0;    // of the sampled token, or of the first row of logits
+    int32_t num_logits = 0;          // rows
+    int32_t position = 0;            // of the sampled token, or of the first row of logits
+    int32_t first_prompt_token = 0;  // position of the first prompt token that is reported
+    int32_t num_prompt_tokens = 0;   // that are reported
+    int32_t end = 0;                 // positions before this have run
   };
   struct StepInFlight {
     uint64_t step = 0;
@@ -138,6 +141,7 @@ class Scheduler {
   struct Report {
     int sampled = -1;         // -1: nowhere
     std::vector<int> logits;  // parts, in order of position
+    std::vector<int> prompt_tokens;
   };
 
   // --- Making a plan (scheduler_plan.cc) ---
@@ -164,6 +168,8 @@ class Scheduler {
   // [max_num_seqs]
   absl::StatusOr<std::vector<Report>> ReportsBySlot(const worker::v1::StepResult& result) const;
   void ApplyToken(Sequence& sequence, worker::v1::SampledToken token, absl::Time now);
+  void ApplyPromptTokens(Sequence& sequence, const std::vector<int>& indexes,
+                         worker::v1::StepResult& result);
   void ApplyLogits(Sequence& sequence, const std::vector<int>& parts,
                    worker::v1::StepResult& result);
 

@@ -41,6 +41,17 @@ bool HasRows(const worker::v1::StepResult& result, const std::vector<int>& parts
   return next == static_cast<uint32_t>(position + num_rows);
 }
 
+// Whether `indexes` of the result's prompt tokens are just those from `position` on.
+bool HasPromptTokens(const worker::v1::StepResult& result, const std::vector<int>& indexes,
+                     int32_t position, int32_t num_tokens) {
+  if (indexes.size() != static_cast<size_t>(num_tokens)) return false;
+  auto next = static_cast<uint32_t>(position);
+  for (int index : indexes) {
+    if (result.prompt_tokens(index).position() != next++) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl::Time now) {
@@ -62,6 +73,7 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
     Sequence& sequence = *it->second;
     sequence.completion.step_time += duration;
     const Report& report = (*reports)[i];
+    if (!report.prompt_tokens.empty()) ApplyPromptTokens(sequence, report.prompt_tokens, result);
     if (report.sampled >= 0) {
       ApplyToken(sequence, std::move(*result.mutable_sampled(report.sampled)), now);
     } else if (!report.logits.empty()) {
@@ -89,13 +101,21 @@ absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::MatchResult(
                        absl::StrCat("lacks the logits of ", row.num_logits, " positions from ",
                                     row.position, " of slot ", row.slot));
     }
+    if (!HasPromptTokens(result, report.prompt_tokens, row.first_prompt_token,
+                         row.num_prompt_tokens)) {
+      return BadResult(step.step,
+                       absl::StrCat("lacks the log probabilities of ", row.num_prompt_tokens,
+                                    " prompt tokens from position ", row.first_prompt_token,
+                                    " of slot ", row.slot, ", or has others"));
+    }
     if ((!row.samples && report.sampled >= 0) || (row.num_logits == 0 && !report.logits.empty())) {
       return BadResult(step.step, absl::StrCat("has what slot ", row.slot, " was not asked for"));
     }
     reports.push_back(std::exchange(report, {}));
   }
   for (size_t slot = 0; slot < by_slot->size(); ++slot) {
-    if ((*by_slot)[slot].sampled >= 0 || !(*by_slot)[slot].logits.empty()) {
+    if ((*by_slot)[slot].sampled >= 0 || !(*by_slot)[slot].logits.empty() ||
+        !(*by_slot)[slot].prompt_tokens.empty()) {
       return BadResult(step.step, absl::StrCat("has slot ", slot, ", which did not run"));
     }
   }
@@ -118,6 +138,13 @@ absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::ReportsBySlot(
       return BadResult(result.step(), absl::StrCat("has unexpected logits for slot ", slot));
     }
     by_slot[slot].logits.push_back(i);
+  }
+  for (int i = 0; i < result.prompt_tokens_size(); ++i) {
+    const uint32_t slot = result.prompt_tokens(i).slot();
+    if (slot >= by_slot.size()) {
+      return BadResult(result.step(), absl::StrCat("has unexpected prompt tokens for slot ", slot));
+    }
+    by_slot[slot].prompt_tokens.push_back(i);
   }
   return by_slot;
 }
@@ -143,6 +170,19 @@ void Scheduler::ApplyToken(Sequence& sequence, worker::v1::SampledToken token, a
   } else if (num_tokens >= AnswerLimit(request)) {
     End(sequence.handle, v1::LENGTH, {});
   }
+}
+
+void Scheduler::ApplyPromptTokens(Sequence& sequence, const std::vector<int>& indexes,
+                                  worker::v1::StepResult& result) {
+  PromptTokensEvent event;
+  for (int index : indexes) {
+    worker::v1::SampledToken& token = *result.mutable_prompt_tokens(index);
+    // A preempted sequence runs its prompt again.
+    if (token.position() < static_cast<uint32_t>(sequence.num_delivered_prompt_tokens)) continue;
+    sequence.num_delivered_prompt_tokens = static_cast<int32_t>(token.position()) + 1;
+    event.tokens.push_back(std::move(token));
+  }
+  if (!event.tokens.empty()) Emit(sequence.handle, std::move(event));
 }
 
 void Scheduler::ApplyLogits(Sequence& sequence, const std::vector<int>& parts,

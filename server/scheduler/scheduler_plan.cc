@@ -133,6 +133,9 @@ void Scheduler::Admit(Sequence& sequence, Draft& draft, absl::Time now) {
   admitted.mutable_token_ids()->Add(sequence.answer.begin(), sequence.answer.end());
   *admitted.mutable_sampling() = sequence.request->sampling;
   admitted.set_logits(sequence.request->logits);
+  if (sequence.request->num_prompt_logprobs.has_value()) {
+    admitted.set_num_prompt_logprobs(*sequence.request->num_prompt_logprobs);
+  }
 
   if (sequence.completion.first_scheduled == absl::InfinitePast()) {
     sequence.completion.first_scheduled = now;
@@ -183,6 +186,13 @@ Scheduler::Row Scheduler::ExpectedRow(const Sequence& sequence, int32_t num_toke
     row.num_logits = 1;
   }
   row.position = end - row.num_logits;
+  row.end = end;
+  if (sequence.request->num_prompt_logprobs.has_value()) {
+    // The logits of one position are about the token at the next.
+    row.first_prompt_token = sequence.num_run + 1;
+    row.num_prompt_tokens =
+        std::max(0, std::min(end, sequence.num_prompt_tokens() - 1) - sequence.num_run);
+  }
   return row;
 }
 

@@ -29,6 +29,8 @@ struct Sequence {
   int32_t num_pending_tokens = 0;
   // Rows of logits that have been delivered: none of positions below this is delivered again.
   int32_t num_delivered_rows = 0;
+  // Prompt tokens below this position have been delivered with their log probabilities.
+  int32_t num_delivered_prompt_tokens = 1;
   // The newest step with a row of this sequence; 0: none.
   uint64_t last_step = 0;
   // Positions of the prompt that have been run at least once.

@@ -20,12 +20,17 @@ absl::Status Broken(const Parts&... parts) {
   return absl::InternalError(absl::StrCat("broken promise: ", parts...));
 }
 
+uint64_t NextContext(uint64_t context, int32_t token) {
+  return (context ^ static_cast<uint64_t>(token + 1)) * 0x9e3779b97f4a7c15 + (context >> 29);
+}
+
 }  // namespace
 
 FakeWorker::FakeWorker(FakeWorkerOptions options)
     : options_(std::move(options)),
-      owner_(options_.num_kv_blocks),
+      num_holders_(options_.num_kv_blocks, 0),
       last_use_(options_.num_kv_blocks, 0),
+      last_write_(options_.num_kv_blocks, 0),
       cache_(size_t{options_.num_kv_blocks} * options_.block_size) {}
 
 absl::Status FakeWorker::Accept(const StepPlan& plan) {
@@ -48,7 +53,7 @@ absl::Status FakeWorker::Accept(const StepPlan& plan) {
 absl::Status FakeWorker::AcceptRelease(uint32_t slot) {
   const auto it = promised_.find(slot);
   if (it == promised_.end()) return Broken("slot ", slot, " is released, but not taken");
-  for (uint32_t block : it->second.blocks) owner_[block].reset();
+  for (uint32_t block : it->second.blocks) --num_holders_[block];
   promised_.erase(it);
   return absl::OkStatus();
 }
@@ -99,10 +104,12 @@ absl::Status FakeWorker::AcceptRow(const ScheduledSlot& row, uint64_t step) {
   if (it == promised_.end()) return Broken("slot ", row.slot(), " runs, but is not taken");
   PromisedSlot& slot = it->second;
   const uint32_t end = row.position() + row.num_tokens();
-  if (row.position() != slot.num_run || row.num_tokens() == 0) {
-    return Broken("slot ", row.slot(), " runs ", row.num_tokens(), " tokens from position ",
-                  row.position(), ", and ", slot.num_run, " is next");
+  const bool begins = !slot.num_run.has_value();
+  if (begins ? row.position() % options_.block_size != 0 : row.position() != *slot.num_run) {
+    return Broken("slot ", row.slot(), " runs from position ", row.position(), ", and ",
+                  slot.num_run.value_or(0), " is next");
   }
+  if (row.num_tokens() == 0) return Broken("slot ", row.slot(), " runs nothing");
   if (end > slot.num_known_tokens || end > options_.max_model_len) {
     return Broken("slot ", row.slot(), " runs up to position ", end, ", knowing ",
                   slot.num_known_tokens, " tokens");
@@ -118,15 +125,18 @@ absl::Status FakeWorker::AcceptBlocks(const ScheduledSlot& row, uint64_t step) {
   PromisedSlot& slot = promised_.at(row.slot());
   for (uint32_t block : row.new_blocks()) {
     if (block >= options_.num_kv_blocks) return Broken("block ", block);
-    if (owner_[block].has_value()) {
-      return Broken("block ", block, " of slot ", *owner_[block], " goes to slot ", row.slot());
+    slot.blocks.push_back(block);
+    // A block of a prefix that is there already.
+    const bool shared = slot.blocks.size() * options_.block_size <= row.position();
+    if (!shared && num_holders_[block] > 0) {
+      return Broken("block ", block, ", which is held, goes to slot ", row.slot());
     }
-    if (last_use_[block] > last_run_) {
-      return Broken("block ", block, " goes to slot ", row.slot(), " while step ", last_use_[block],
+    const uint64_t newest = shared ? last_write_[block] : last_use_[block];
+    if (newest > last_run_) {
+      return Broken("block ", block, " goes to slot ", row.slot(), " while step ", newest,
                     " is in flight");
     }
-    owner_[block] = row.slot();
-    slot.blocks.push_back(block);
+    ++num_holders_[block];
   }
   const uint64_t num_places = uint64_t{slot.blocks.size()} * options_.block_size;
   if (row.position() + row.num_tokens() > num_places) {
@@ -137,6 +147,12 @@ absl::Status FakeWorker::AcceptBlocks(const ScheduledSlot& row, uint64_t step) {
                   slot.num_known_tokens, " tokens");
   }
   for (uint32_t block : slot.blocks) last_use_[block] = step;
+  const uint32_t last_written = (row.position() + row.num_tokens() - 1) / options_.block_size;
+  for (uint32_t i = row.position() / options_.block_size; i <= last_written; ++i) {
+    const uint32_t block = slot.blocks[i];
+    if (num_holders_[block] > 1) return Broken("slot ", row.slot(), " writes shared block ", block);
+    last_write_[block] = step;
+  }
   return absl::OkStatus();
 }
 
@@ -149,7 +165,11 @@ absl::StatusOr<StepResult> FakeWorker::Run() {
     slots_[admitted.slot()] = Slot{{admitted.token_ids().begin(), admitted.token_ids().end()},
                                    admitted.sampling(),
                                    admitted.logits(),
+                                   {},
                                    {}};
+    if (admitted.has_num_prompt_logprobs()) {
+      slots_[admitted.slot()].num_prompt_logprobs = admitted.num_prompt_logprobs();
+    }
   }
   StepResult result;
   for (const ScheduledSlot& row : plan.scheduled()) {
@@ -171,13 +191,17 @@ absl::Status FakeWorker::RunRow(const ScheduledSlot& row, StepResult& result) {
   slot.blocks.insert(slot.blocks.end(), row.new_blocks().begin(), row.new_blocks().end());
   const uint32_t end = row.position() + row.num_tokens();
   if (end > slot.tokens.size()) return Broken("position ", end - 1, " has no token yet");
-  for (uint32_t position = row.position(); position < end; ++position) {
+  uint64_t context = 0;
+  for (uint32_t position = 0; position < end; ++position) {
+    context = NextContext(context, slot.tokens[position]);
+    if (position < row.position()) continue;
     const uint32_t block = slot.blocks[position / options_.block_size];
     cache_[size_t{block} * options_.block_size + position % options_.block_size] = {
-        slot.tokens[position], position};
+        slot.tokens[position], position, context};
   }
   absl::StatusOr<std::vector<int32_t>> tokens = ReadCache(slot, end);
   if (!tokens.ok()) return tokens.status();
+  if (slot.num_prompt_logprobs.has_value()) ReportPromptTokens(row, slot, result);
   if (slot.logits != worker::v1::LOGITS_NONE) {
     ReportLogits(row, slot, *tokens, result);
   } else if (end == slot.tokens.size()) {
@@ -189,11 +213,14 @@ absl::Status FakeWorker::RunRow(const ScheduledSlot& row, StepResult& result) {
 absl::StatusOr<std::vector<int32_t>> FakeWorker::ReadCache(const Slot& slot, uint32_t end) const {
   std::vector<int32_t> tokens;
   tokens.reserve(end);
+  uint64_t context = 0;
   for (uint32_t position = 0; position < end; ++position) {
     const uint32_t block = slot.blocks[position / options_.block_size];
     const Cell& cell = cache_[size_t{block} * options_.block_size + position % options_.block_size];
-    if (cell.position != position || cell.token != slot.tokens[position]) {
-      return Broken("block ", block, " holds another sequence's token at position ", position);
+    context = NextContext(context, slot.tokens[position]);
+    if (cell.position != position || cell.token != slot.tokens[position] ||
+        cell.context != context) {
+      return Broken("block ", block, " holds a token of another context at position ", position);
     }
     tokens.push_back(cell.token);
   }
@@ -232,6 +259,20 @@ void FakeWorker::ReportLogits(const ScheduledSlot& row, const Slot& slot,
   for (; begin < end; begin += options_.max_rows_per_part) {
     ReportRows(row.slot(), begin, std::min(end, begin + options_.max_rows_per_part), tokens,
                result);
+  }
+}
+
+void FakeWorker::ReportPromptTokens(const ScheduledSlot& row, const Slot& slot,
+                                    StepResult& result) const {
+  const uint32_t end =
+      std::min(row.position() + row.num_tokens() + 1, slot.sampling.num_prompt_tokens());
+  for (uint32_t position = row.position() + 1; position < end; ++position) {
+    worker::v1::SampledToken& token = *result.add_prompt_tokens();
+    token.set_slot(row.slot());
+    token.set_position(position);
+    token.set_token_id(static_cast<uint32_t>(slot.tokens[position]));
+    token.set_logprob(-static_cast<float>(position));
+    token.set_rank(1);
   }
 }
 

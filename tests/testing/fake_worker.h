@@ -1,6 +1,7 @@
 // A worker without a model: carries out step plans as control_link.proto says, over a KV cache that
 // holds the tokens themselves, and checks every promise that a plan makes. A plan that runs a wrong
-// position, or finds another sequence's token in a block, is reported, not survived.
+// position, finds a token of another context in a block, or writes a block that several slots hold,
+// is reported, not survived.
 #ifndef LOCKSTEP_TESTS_TESTING_FAKE_WORKER_H_
 #define LOCKSTEP_TESTS_TESTING_FAKE_WORKER_H_
 
@@ -53,7 +54,8 @@ class FakeWorker {
   // A slot as the plans describe it, before they run.
   struct PromisedSlot {
     uint32_t num_known_tokens = 0;
-    uint32_t num_run = 0;
+    // Unknown until the first row: a prefix may come with blocks that hold it.
+    std::optional<uint32_t> num_run;
     bool samples = true;
     std::vector<uint32_t> blocks;
   };
@@ -62,11 +64,13 @@ class FakeWorker {
     std::vector<int32_t> tokens;
     worker::v1::Sampling sampling;
     worker::v1::LogitsRequest logits = worker::v1::LOGITS_NONE;
+    std::optional<uint32_t> num_prompt_logprobs;
     std::vector<uint32_t> blocks;
   };
   struct Cell {
     int32_t token = -1;
     uint32_t position = 0;
+    uint64_t context = 0;  // hash of the tokens up to this one: keys and values depend on all
   };
 
   absl::Status AcceptRelease(uint32_t slot);
@@ -79,6 +83,8 @@ class FakeWorker {
   absl::StatusOr<std::vector<int32_t>> ReadCache(const Slot& slot, uint32_t end) const;
   void Sample(uint32_t slot_number, Slot& slot, absl::Span<const int32_t> tokens,
               worker::v1::StepResult& result) const;
+  void ReportPromptTokens(const worker::v1::ScheduledSlot& row, const Slot& slot,
+                          worker::v1::StepResult& result) const;
   void ReportRows(uint32_t slot, uint32_t begin, uint32_t end, absl::Span<const int32_t> tokens,
                   worker::v1::StepResult& result) const;
   void ReportLogits(const worker::v1::ScheduledSlot& row, const Slot& slot,
@@ -89,9 +95,9 @@ class FakeWorker {
   uint64_t last_run_ = 0;
   std::deque<worker::v1::StepPlan> accepted_;
   absl::flat_hash_map<uint32_t, PromisedSlot> promised_;
-  std::vector<std::optional<uint32_t>>
-      owner_;                       // [num_kv_blocks]: the live slot that holds the block
-  std::vector<uint64_t> last_use_;  // [num_kv_blocks]: the newest step that touches it
+  std::vector<uint32_t> num_holders_;  // [num_kv_blocks]: live slots that hold the block
+  std::vector<uint64_t> last_use_;     // [num_kv_blocks]: the newest step that touches it
+  std::vector<uint64_t> last_write_;   // [num_kv_blocks]: the newest step that writes it
   absl::flat_hash_map<uint32_t, Slot> slots_;
   std::vector<Cell> cache_;  // [num_kv_blocks, block_size]
   uint64_t state_hash_ = 0;

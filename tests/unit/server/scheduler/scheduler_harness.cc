@@ -49,6 +49,14 @@ struct Receiver {
         << "a token is lost, repeated or out of order";
     outcome.answer.push_back(static_cast<int32_t>(token.token_id()));
   }
+  void operator()(const PromptTokensEvent& event) const {
+    EXPECT_TRUE(outcome.answer.empty());
+    for (const worker::v1::SampledToken& token : event.tokens) {
+      EXPECT_EQ(token.position(), outcome.prompt_tokens.size() + 1)
+          << "a prompt token is lost, repeated or out of order";
+      outcome.prompt_tokens.push_back(static_cast<int32_t>(token.token_id()));
+    }
+  }
   void operator()(const worker::v1::SlotLogits& logits) const {
     if (outcome.request->logits == worker::v1::LOGITS_ALL) {
       EXPECT_EQ(logits.position(), outcome.num_logit_rows);

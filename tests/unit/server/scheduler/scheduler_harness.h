@@ -19,6 +19,7 @@ namespace lockstep::server {
 struct Outcome {
   std::shared_ptr<const EngineRequest> request;
   std::vector<int32_t> answer;
+  std::vector<int32_t> prompt_tokens;  // those that came with their log probabilities
   std::vector<float> logits;
   uint32_t num_logit_rows = 0;
   int num_scheduled = 0;

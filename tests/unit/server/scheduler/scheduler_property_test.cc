@@ -80,6 +80,7 @@ class RandomOperations {
     if (Below(8) == 0) {
       request.logits = Below(2) == 0 ? worker::v1::LOGITS_LAST : worker::v1::LOGITS_ALL;
     }
+    if (Below(8) == 0) request.num_prompt_logprobs = 1;
     const RequestHandle handle = harness_.Add(std::move(request));
     if (!harness_.last_add.ok()) harness_.outcomes.erase(handle);
   }
@@ -110,6 +111,7 @@ class RandomOperations {
     num_cut_short_ += cut_short ? 1 : 0;
     EXPECT_LE(outcome.num_scheduled, 1);
     EXPECT_EQ(completion.num_completion_tokens, outcome.answer.size());
+    CheckPromptTokens(outcome, cut_short);
     if (outcome.request->logits != worker::v1::LOGITS_NONE) {
       CheckLogits(outcome, cut_short);
       return;
@@ -123,6 +125,17 @@ class RandomOperations {
       EXPECT_EQ(outcome.answer, answer);
       EXPECT_EQ(completion.reason, alone.reason);
     }
+  }
+
+  void CheckPromptTokens(const Outcome& outcome, bool cut_short) {
+    const std::vector<int32_t>& prompt = outcome.request->prompt;
+    if (!outcome.request->num_prompt_logprobs.has_value()) {
+      EXPECT_TRUE(outcome.prompt_tokens.empty());
+    } else if (!cut_short && outcome.request->max_new_tokens > 0) {
+      EXPECT_EQ(outcome.prompt_tokens.size(), prompt.size() - 1);
+    }
+    EXPECT_TRUE(
+        std::equal(outcome.prompt_tokens.begin(), outcome.prompt_tokens.end(), prompt.begin() + 1));
   }
 
   void CheckLogits(const Outcome& outcome, bool cut_short) {
