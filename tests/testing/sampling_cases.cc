@@ -44,6 +44,11 @@ SamplingCase ReadCase(const Json& vector, Json options, const Json& changes) {
   result.logits = ReadLogits(vector.at("logits"));
   options.update(changes);
   options.at("repetition_penalty").get_to(result.repetition_penalty);
+  options.at("presence_penalty").get_to(result.presence_penalty);
+  options.at("frequency_penalty").get_to(result.frequency_penalty);
+  options.at("min_new_tokens").get_to(result.min_new_tokens);
+  options.at("end_token_ids").get_to(result.end_token_ids);
+  options.at("allowed_token_ids").get_to(result.allowed_token_ids);
   options.at("temperature").get_to(result.temperature);
   options.at("top_k").get_to(result.top_k);
   options.at("top_p").get_to(result.top_p);
@@ -67,11 +72,14 @@ std::vector<SamplingCase> LoadSamplingCases(const std::filesystem::path& path) {
   std::vector<SamplingCase> cases;
   try {
     const Json reference = Json::parse(file);
-    const std::vector<int32_t> history = reference.at("history");
+    const std::vector<uint32_t> history = reference.at("history");
     for (const Json& vector : reference.at("vectors")) {
       for (const Json& changes : vector.at("cases")) {
         cases.push_back(ReadCase(vector, reference.at("defaults"), changes));
-        cases.back().history = history;
+        SamplingCase& added = cases.back();
+        const auto last = static_cast<uint32_t>(added.logits.size() - 1);
+        for (const uint32_t token : history) added.history.push_back(std::min(token, last));
+        reference.at("num_prompt_tokens").get_to(added.num_prompt_tokens);
       }
     }
   } catch (const Json::exception& error) {

@@ -12,13 +12,20 @@
 
 namespace lockstep::testing {
 
-// Options that are off hold their neutral value. They apply in the order of declaration.
+// Options that are off hold their neutral value. They apply in the order of declaration;
+// presence_penalty and frequency_penalty count the answer's tokens.
 struct SamplingCase {
   std::string name;  // the vector and the options that are on, e.g. "lively_top_k_5"; unique
-  std::vector<float> logits;     // [vocab_size]; negative infinity where a mask forbade the token
-  std::vector<int32_t> history;  // prompt and answer so far: what the repetition penalty sees
+  std::vector<float> logits;      // [vocab_size]; negative infinity where a mask forbade the token
+  std::vector<uint32_t> history;  // prompt and answer so far, each below vocab_size
+  uint32_t num_prompt_tokens = 0;
   std::map<uint32_t, float> logit_bias;
   float repetition_penalty = 1.0f;
+  float presence_penalty = 0.0f;
+  float frequency_penalty = 0.0f;
+  uint32_t min_new_tokens = 0;
+  std::vector<uint32_t> end_token_ids;
+  std::vector<uint32_t> allowed_token_ids;  // empty: all
   float temperature = 1.0f;
   uint32_t top_k = 0;
   float top_p = 1.0f;

@@ -99,10 +99,12 @@ StepPlan FromProto(const v1::StepPlan& plan) {
   result.released_slots = {plan.released_slots().begin(), plan.released_slots().end()};
   result.admitted.reserve(plan.admitted_size());
   for (const v1::AdmittedSlot& slot : plan.admitted()) {
-    result.admitted.push_back({slot.slot(),
-                               {slot.token_ids().begin(), slot.token_ids().end()},
-                               FromProto(slot.sampling()),
-                               FromProto(slot.logits())});
+    AdmittedSlot& admitted = result.admitted.emplace_back();
+    admitted.slot = slot.slot();
+    admitted.token_ids = {slot.token_ids().begin(), slot.token_ids().end()};
+    admitted.sampling = FromProto(slot.sampling());
+    admitted.logits = FromProto(slot.logits());
+    if (slot.has_num_prompt_logprobs()) admitted.num_prompt_logprobs = slot.num_prompt_logprobs();
   }
   result.scheduled.reserve(plan.scheduled_size());
   for (const v1::ScheduledSlot& slot : plan.scheduled()) {
@@ -142,6 +144,9 @@ std::vector<v1::WorkerMessage> ToProto(StepResult result, size_t max_part_bytes)
   last.set_state_hash(result.state_hash);
   last.set_duration_ns(result.duration_ns);
   for (const SampledToken& token : result.sampled) SetSampled(token, *last.add_sampled());
+  for (const SampledToken& token : result.prompt_tokens) {
+    SetSampled(token, *last.add_prompt_tokens());
+  }
   return messages;
 }
 

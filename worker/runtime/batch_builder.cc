@@ -87,18 +87,37 @@ class BatchWriter {
   }
 
   void WantLogits(const Run& run, int64_t row) {
-    const LogitsRequest request = slots_.slot(run.slot).logits;
-    if (request != LogitsRequest::kAll && !run.reaches_end) return;
-    const int64_t num_rows = request == LogitsRequest::kAll ? run.num_tokens : 1;
-    const int64_t first = run.num_tokens - num_rows;
-    for (int64_t i = first; i < run.num_tokens; ++i) logit_rows_.push_back(row + i);
-    if (run.is_decode) ++batch_.num_decode_logit_rows;
-    const bool is_sampled = request == LogitsRequest::kNone;
+    using Use = LogitSpan::Use;
+    const Slot& slot = slots_.slot(run.slot);
+    const int64_t end = run.num_tokens;
+    if (slot.num_prompt_logprobs.has_value()) {
+      // The rows before a prompt token; the last token of the prompt has none after it.
+      const int64_t last_row = int64_t{slot.num_prompt_tokens} - 1;
+      const int64_t num_rows = std::clamp<int64_t>(last_row - run.position, 0, end);
+      num_prompt_rows_ += AddSpan(run, row, 0, num_rows, Use::kPromptTokens, num_prompt_rows_);
+    }
+    if (slot.logits == LogitsRequest::kAll) {
+      AddSpan(run, row, 0, end, Use::kReport, num_reported_++);
+    } else if (run.reaches_end) {
+      if (run.is_decode) ++batch_.num_decode_logit_rows;
+      const bool is_sampled = slot.logits == LogitsRequest::kNone;
+      AddSpan(run, row, end - 1, 1, is_sampled ? Use::kSample : Use::kReport,
+              is_sampled ? num_sampled_++ : num_reported_++);
+    }
+  }
+
+  // Rows [first, first + num_rows) of the run, which begins at the batch's `row`. The number of
+  // rows.
+  size_t AddSpan(const Run& run, int64_t row, int64_t first, int64_t num_rows, LogitSpan::Use use,
+                 size_t output) {
+    if (num_rows == 0) return 0;
+    for (int64_t i = first; i < first + num_rows; ++i) logit_rows_.push_back(row + i);
     logit_spans_.push_back({.slot = run.slot,
                             .num_rows = num_rows,
                             .position = run.position + static_cast<uint32_t>(first),
-                            .is_sampled = is_sampled,
-                            .output = is_sampled ? num_sampled_++ : num_reported_++});
+                            .use = use,
+                            .output = output});
+    return static_cast<size_t>(num_rows);
   }
 
   const SlotTable& slots_;
@@ -109,6 +128,7 @@ class BatchWriter {
   std::vector<LogitSpan> logit_spans_;
   size_t num_sampled_ = 0;
   size_t num_reported_ = 0;
+  size_t num_prompt_rows_ = 0;
 };
 
 }  // namespace

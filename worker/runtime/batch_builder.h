@@ -16,9 +16,13 @@ struct LogitSpan {
   uint32_t slot = 0;
   int64_t num_rows = 0;
   uint32_t position = 0;  // of the first row's token
-  // Whether the row chooses the next token, or the rows are reported.
-  bool is_sampled = false;
-  // Index among the spans that are sampled, or among those that are reported.
+  enum class Use {
+    kSample,        // the row chooses the next token
+    kReport,        // the rows go to the frontend
+    kPromptTokens,  // each row says how probable the token after it was, which is known
+  };
+  Use use = Use::kSample;
+  // Index among the spans of the same use; for kPromptTokens, among their rows.
   size_t output = 0;
 };
 

@@ -13,17 +13,21 @@ LogitsReader::LogitsReader(ThreadPool& pool, int64_t vocab_size)
 
 void LogitsReader::Prepare(const BuiltBatch& built, int64_t vocab_size, StepResult& result) {
   for (const LogitSpan& span : built.logit_spans) {
-    if (span.is_sampled) {
-      SampledToken& token = result.sampled.emplace_back();
-      token.slot = span.slot;
-      token.position = span.position + 1;
+    if (span.use == LogitSpan::Use::kReport) {
+      SlotLogits& rows = result.logits.emplace_back();
+      rows.slot = span.slot;
+      rows.position = span.position;
+      rows.num_rows = static_cast<uint32_t>(span.num_rows);
+      rows.logits.reserve(static_cast<size_t>(span.num_rows * vocab_size) * sizeof(float));
       continue;
     }
-    SlotLogits& rows = result.logits.emplace_back();
-    rows.slot = span.slot;
-    rows.position = span.position;
-    rows.num_rows = static_cast<uint32_t>(span.num_rows);
-    rows.logits.reserve(static_cast<size_t>(span.num_rows * vocab_size) * sizeof(float));
+    const bool is_sampled = span.use == LogitSpan::Use::kSample;
+    std::vector<SampledToken>& tokens = is_sampled ? result.sampled : result.prompt_tokens;
+    for (uint32_t row = 0; row < span.num_rows; ++row) {
+      SampledToken& token = tokens.emplace_back();
+      token.slot = span.slot;
+      token.position = span.position + row + 1;
+    }
   }
 }
 
@@ -31,50 +35,69 @@ absl::Status LogitsReader::Read(const BuiltBatch& built, const SlotTable& slots,
                                 const at::Tensor& logits, int64_t first_row, StepResult& result) {
   const auto* data = logits.const_data_ptr<float>();
   const int64_t end_row = first_row + logits.size(0);
-  std::vector<SampledRow> sampled;
+  std::vector<TokenRow> rows;
   int64_t span_begin = 0;
   for (const LogitSpan& span : built.logit_spans) {
     const int64_t begin = std::max(span_begin, first_row);
     const int64_t end = std::min(span_begin + span.num_rows, end_row);
+    const int64_t skipped = begin - span_begin;  // rows of the span that came before
     span_begin += span.num_rows;
     if (begin >= end) continue;
-    const float* rows = data + (begin - first_row) * vocab_size_;
-    if (span.is_sampled) {
-      sampled.push_back({.span = &span, .logits = rows, .status = absl::OkStatus()});
-    } else {
+    const float* first = data + (begin - first_row) * vocab_size_;
+    if (span.use == LogitSpan::Use::kReport) {
       result.logits[span.output].logits.append(
-          reinterpret_cast<const char*>(rows),
+          reinterpret_cast<const char*>(first),
           static_cast<size_t>((end - begin) * vocab_size_) * sizeof(float));
+      continue;
+    }
+    const bool is_sampled = span.use == LogitSpan::Use::kSample;
+    SampledToken* tokens = (is_sampled ? result.sampled : result.prompt_tokens).data() +
+                           span.output + static_cast<size_t>(skipped);
+    for (int64_t row = 0; row < end - begin; ++row) {
+      rows.push_back({.use = span.use,
+                      .logits = first + row * vocab_size_,
+                      .token = tokens + row,
+                      .status = absl::OkStatus()});
     }
   }
-  pool_.ParallelFor(static_cast<int64_t>(sampled.size()),
-                    [&](int thread, int64_t begin, int64_t end) {
-                      for (int64_t i = begin; i < end; ++i) {
-                        Sample(sampled[static_cast<size_t>(i)], slots,
-                               samplers_[static_cast<size_t>(thread)], result);
-                      }
-                    });
-  for (const SampledRow& row : sampled) {
-    if (!row.status.ok()) return row.status;
+  pool_.ParallelFor(static_cast<int64_t>(rows.size()), [&](int thread, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      TokenRow& row = rows[static_cast<size_t>(i)];
+      row.status = ReadToken(row, slots, samplers_[static_cast<size_t>(thread)]);
+    }
+  });
+  for (const TokenRow& row : rows) {
+    if (row.status.ok()) continue;
+    return absl::Status(row.status.code(),
+                        absl::StrCat("slot ", row.token->slot, ", position ", row.token->position,
+                                     ": ", row.status.message()));
   }
   return absl::OkStatus();
 }
 
-void LogitsReader::Sample(SampledRow& row, const SlotTable& slots, Sampler& sampler,
-                          StepResult& result) const {
-  SampledToken& token = result.sampled[row.span->output];
-  absl::StatusOr<SampledChoice> choice =
-      sampler.Sample({row.logits, static_cast<size_t>(vocab_size_)},
-                     slots.slot(token.slot).sampling, token.position);
-  if (!choice.ok()) {
-    row.status = absl::Status(choice.status().code(),
-                              absl::StrCat("slot ", token.slot, ": ", choice.status().message()));
-    return;
+absl::Status LogitsReader::ReadToken(const TokenRow& row, const SlotTable& slots,
+                                     Sampler& sampler) const {
+  const std::span<const float> logits(row.logits, static_cast<size_t>(vocab_size_));
+  SampledToken& token = *row.token;
+  const Slot& slot = slots.slot(token.slot);
+  TokenReport report;
+  if (row.use == LogitSpan::Use::kSample) {
+    absl::StatusOr<SampledChoice> choice =
+        sampler.Sample(logits, slot.sampling, token.position, slot.token_ids);
+    if (!choice.ok()) return choice.status();
+    token.token_id = choice->token_id;
+    report = std::move(choice->report);
+  } else {
+    token.token_id = slot.token_ids[token.position];
+    absl::StatusOr<TokenReport> found =
+        sampler.Report(logits, token.token_id, slot.num_prompt_logprobs.value_or(0));
+    if (!found.ok()) return found.status();
+    report = *std::move(found);
   }
-  token.token_id = choice->token_id;
-  token.logprob = choice->logprob;
-  token.rank = choice->rank;
-  token.top = std::move(choice->top);
+  token.logprob = report.logprob;
+  token.rank = report.rank;
+  token.top = std::move(report.top);
+  return absl::OkStatus();
 }
 
 }  // namespace lockstep::worker

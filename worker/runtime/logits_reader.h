@@ -15,7 +15,8 @@
 
 namespace lockstep::worker {
 
-// Rank 0's use of a step's logits: samples tokens, and copies out what was asked for.
+// Rank 0's use of a step's logits: samples tokens, looks up the prompt's, and copies out what was
+// asked for.
 class LogitsReader {
  public:
   // The pool is borrowed.
@@ -33,13 +34,16 @@ class LogitsReader {
                     int64_t first_row, StepResult& result);
 
  private:
-  struct SampledRow {
-    const LogitSpan* span = nullptr;
+  // One row that becomes a token of the result.
+  struct TokenRow {
+    LogitSpan::Use use = LogitSpan::Use::kSample;
     const float* logits = nullptr;
+    SampledToken* token = nullptr;
     absl::Status status;
   };
 
-  void Sample(SampledRow& row, const SlotTable& slots, Sampler& sampler, StepResult& result) const;
+  // Fills the row's token.
+  absl::Status ReadToken(const TokenRow& row, const SlotTable& slots, Sampler& sampler) const;
 
   ThreadPool& pool_;
   const int64_t vocab_size_;

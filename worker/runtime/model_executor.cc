@@ -228,8 +228,9 @@ absl::Status ModelExecutor::ComputeLogits(const BuiltBatch& built, const at::Ten
 }
 
 absl::Status ModelExecutor::ShareTokens(const BuiltBatch& built, const StepResult& result) {
-  const auto num_sampled = std::count_if(built.logit_spans.begin(), built.logit_spans.end(),
-                                         [](const LogitSpan& span) { return span.is_sampled; });
+  const auto num_sampled =
+      std::count_if(built.logit_spans.begin(), built.logit_spans.end(),
+                    [](const LogitSpan& span) { return span.use == LogitSpan::Use::kSample; });
   if (num_sampled == 0) return absl::OkStatus();
   at::Tensor tokens = at::empty({num_sampled}, at::TensorOptions().dtype(at::kLong));
   for (size_t i = 0; i < result.sampled.size(); ++i) {
@@ -240,7 +241,7 @@ absl::Status ModelExecutor::ShareTokens(const BuiltBatch& built, const StepResul
   const at::Tensor host = shared.cpu();
   const auto* token_ids = host.const_data_ptr<int64_t>();
   for (const LogitSpan& span : built.logit_spans) {
-    if (span.is_sampled) {
+    if (span.use == LogitSpan::Use::kSample) {
       slots_->Append(span.slot, static_cast<uint32_t>(token_ids[span.output]));
     }
   }

@@ -80,6 +80,7 @@ absl::Status SlotTable::Admit(const AdmittedSlot& admitted) {
   slot.token_ids = admitted.token_ids;
   slot.sampling = admitted.sampling;
   slot.logits = admitted.logits;
+  slot.num_prompt_logprobs = admitted.num_prompt_logprobs;
   const uint32_t num_prompt = admitted.sampling.num_prompt_tokens;
   const bool is_all_prompt = admitted.logits != LogitsRequest::kNone || num_prompt == 0;
   slot.num_prompt_tokens = is_all_prompt ? static_cast<uint32_t>(num_tokens)

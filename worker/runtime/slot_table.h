@@ -2,6 +2,7 @@
 #define LOCKSTEP_WORKER_RUNTIME_SLOT_TABLE_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@ struct Slot {
   std::vector<int32_t> blocks;
   SamplingParameters sampling;
   LogitsRequest logits = LogitsRequest::kNone;
+  std::optional<uint32_t> num_prompt_logprobs;
   // Tokens that count as prompt; all of them where logits are asked for.
   uint32_t num_prompt_tokens = 0;
   // Tokens before this position have run in this slot, or came with blocks of a cached prefix.

@@ -2,6 +2,7 @@
 #define LOCKSTEP_WORKER_RUNTIME_STEP_PLAN_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,8 @@ struct AdmittedSlot {
   std::vector<uint32_t> token_ids;
   SamplingParameters sampling;
   LogitsRequest logits = LogitsRequest::kNone;
+  // Report each prompt token but the first, with this many alternatives.
+  std::optional<uint32_t> num_prompt_logprobs;
 };
 
 struct ScheduledSlot {
@@ -65,8 +68,9 @@ struct SampledToken {
   uint32_t slot = 0;
   uint32_t position = 0;  // the number of tokens before it
   uint32_t token_id = 0;
-  // With num_logprobs >= 0: log of the token's probability under the model's own distribution (no
-  // temperature, no filters), its rank there (1: the most probable), and the most probable tokens.
+  // With num_logprobs >= 0, and for tokens of a prompt: log of the token's probability under the
+  // model's own distribution (no temperature, no filters), its rank there (1: the most probable),
+  // and the most probable tokens.
   float logprob = 0.0F;
   uint32_t rank = 0;
   std::vector<TokenLogprob> top;
@@ -86,6 +90,8 @@ struct StepResult {
   // From rank 0 alone.
   std::vector<SampledToken> sampled;
   std::vector<SlotLogits> logits;
+  // Of slots with num_prompt_logprobs, in order of position.
+  std::vector<SampledToken> prompt_tokens;
 };
 
 }  // namespace lockstep::worker

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <numeric>
 
 #include "absl/strings/str_cat.h"
@@ -20,12 +19,11 @@ absl::Status Refuse(const char* name, double value, const char* range) {
   return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; it must be ", range));
 }
 
-absl::Status NotCarriedOut(const char* name) {
-  return absl::UnimplementedError(absl::StrCat(name, " is not supported by this worker"));
+absl::Status NotFinite() {
+  return absl::InternalError(
+      "the model's logits are not finite: the weights or the dtype's range do not suit; try "
+      "bfloat16 or float32");
 }
-
-// Whether a parameter that multiplies or filters is off: unset, or 1.
-bool IsOff(float value) { return value == 0.0F || value == 1.0F; }
 
 }  // namespace
 
@@ -36,48 +34,62 @@ absl::Status CheckSampling(const SamplingParameters& parameters) {
   }
   if (!in_unit(parameters.top_p)) return Refuse("top_p", parameters.top_p, "from 0 to 1");
   if (!in_unit(parameters.min_p)) return Refuse("min_p", parameters.min_p, "from 0 to 1");
-  if (!IsOff(parameters.typical_p)) return NotCarriedOut("typical_p");
-  if (!IsOff(parameters.repetition_penalty)) return NotCarriedOut("repetition_penalty");
-  if (parameters.presence_penalty != 0.0F) return NotCarriedOut("presence_penalty");
-  if (parameters.frequency_penalty != 0.0F) return NotCarriedOut("frequency_penalty");
-  if (!parameters.logit_bias.empty()) return NotCarriedOut("logit_bias");
-  if (!parameters.allowed_token_ids.empty()) return NotCarriedOut("allowed_token_ids");
+  if (!in_unit(parameters.typical_p)) {
+    return Refuse("typical_p", parameters.typical_p, "from 0 to 1");
+  }
+  if (!(parameters.repetition_penalty >= 0.0F) || std::isinf(parameters.repetition_penalty)) {
+    return Refuse("repetition_penalty", parameters.repetition_penalty, "0 (off) or larger");
+  }
+  if (!std::isfinite(parameters.presence_penalty)) {
+    return Refuse("presence_penalty", parameters.presence_penalty, "finite");
+  }
+  if (!std::isfinite(parameters.frequency_penalty)) {
+    return Refuse("frequency_penalty", parameters.frequency_penalty, "finite");
+  }
+  for (const auto& [token, bias] : parameters.logit_bias) {
+    if (!std::isfinite(bias)) return Refuse("logit_bias", bias, "finite");
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<SampledChoice> Sampler::Sample(std::span<const float> logits,
                                               const SamplingParameters& parameters,
-                                              uint32_t position) {
-  // Looked at before masking, which could hide a broken logit.
-  RowMaximum maximum = FindMaximum(logits);
-  if (!maximum.is_valid) {
-    return absl::InternalError(absl::StrCat("the model's logits for position ", position,
-                                            " are not finite: the weights or the dtype's range do "
-                                            "not suit; try bfloat16 or float32"));
-  }
-  const std::span<const float> masked = MaskEndTokens(logits, parameters, position);
-  if (masked.data() != logits.data()) maximum = FindMaximum(masked);
-  if (!maximum.is_valid) {
-    return absl::InternalError("min_new_tokens forbids every token of the vocabulary");
-  }
+                                              uint32_t position,
+                                              std::span<const uint32_t> history) {
+  // Looked at before the processors, which could hide a broken logit.
+  const RowMaximum model_maximum = FindMaximum(logits);
+  if (!model_maximum.is_valid) return NotFinite();
+  const std::span<const float> processed = processors_.Apply(logits, parameters, position, history);
+  const bool is_changed = processed.data() != logits.data();
+  const RowMaximum maximum = is_changed ? FindMaximum(processed) : model_maximum;
   SampledChoice choice;
-  choice.token_id = parameters.temperature == 0.0F
-                        ? static_cast<uint32_t>(maximum.index)
-                        : Draw(masked, maximum.value, parameters, position);
-  if (parameters.num_logprobs >= 0) ReportLogprobs(logits, parameters.num_logprobs, choice);
+  choice.token_id = maximum.is_valid ? Choose(processed, maximum, parameters, position)
+                                     : ChooseForbidden(logits, parameters, position, history);
+  if (parameters.num_logprobs >= 0) {
+    choice.report = MakeReport(logits, model_maximum.value, choice.token_id,
+                               static_cast<uint32_t>(parameters.num_logprobs));
+  }
   return choice;
 }
 
-std::span<const float> Sampler::MaskEndTokens(std::span<const float> logits,
-                                              const SamplingParameters& parameters,
-                                              uint32_t position) {
-  const uint64_t first_free = uint64_t{parameters.num_prompt_tokens} + parameters.min_new_tokens;
-  if (position >= first_free || parameters.end_token_ids.empty()) return logits;
-  masked_.assign(logits.begin(), logits.end());
-  for (const uint32_t token : parameters.end_token_ids) {
-    if (token < masked_.size()) masked_[token] = -std::numeric_limits<float>::infinity();
-  }
-  return masked_;
+uint32_t Sampler::Choose(std::span<const float> processed, const RowMaximum& maximum,
+                         const SamplingParameters& parameters, uint32_t position) {
+  return parameters.temperature == 0.0F ? static_cast<uint32_t>(maximum.index)
+                                        : Draw(processed, maximum.value, parameters, position);
+}
+
+uint32_t Sampler::ChooseForbidden(std::span<const float> logits,
+                                  const SamplingParameters& parameters, uint32_t position,
+                                  std::span<const uint32_t> history) {
+  SamplingParameters lenient = parameters;
+  lenient.min_new_tokens = 0;
+  lenient.end_token_ids.clear();
+  const std::span<const float> processed = processors_.Apply(logits, lenient, position, history);
+  const RowMaximum maximum = FindMaximum(processed);
+  if (maximum.is_valid) return Choose(processed, maximum, lenient, position);
+  uint32_t lowest = static_cast<uint32_t>(logits.size()) - 1;
+  for (const uint32_t token : parameters.allowed_token_ids) lowest = std::min(lowest, token);
+  return lowest;
 }
 
 uint32_t Sampler::Draw(std::span<const float> logits, float maximum,
@@ -89,8 +101,10 @@ uint32_t Sampler::Draw(std::span<const float> logits, float maximum,
 }
 
 std::vector<float> Sampler::Probabilities(std::span<const float> logits,
-                                          const SamplingParameters& parameters) {
-  Filter(logits, FindMaximum(logits).value, parameters);
+                                          const SamplingParameters& parameters, uint32_t position,
+                                          std::span<const uint32_t> history) {
+  const std::span<const float> processed = processors_.Apply(logits, parameters, position, history);
+  Filter(processed, FindMaximum(processed).value, parameters);
   const double sum = SumWeights(weights_);
   std::vector<float> probabilities(logits.size());
   for (size_t i = 0; i < weights_.size(); ++i) {
@@ -109,6 +123,9 @@ void Sampler::Filter(std::span<const float> logits, float maximum,
   }
   if (parameters.top_p < 1.0F) KeepTopP(parameters.top_p);
   if (parameters.min_p > 0.0F) KeepMinP(parameters.min_p);
+  if (parameters.typical_p > 0.0F && parameters.typical_p < 1.0F) {
+    KeepTypical(logits, maximum, parameters);
+  }
 }
 
 void Sampler::KeepAll(std::span<const float> logits, float maximum, float temperature) {
@@ -193,19 +210,79 @@ void Sampler::KeepMinP(float min_p) {
   }
 }
 
-void Sampler::ReportLogprobs(std::span<const float> logits, int32_t num_logprobs,
-                             SampledChoice& choice) {
-  const float maximum = FindMaximum(logits).value;
+// Keeps the tokens whose surprisal, the negative logarithm of the probability, is nearest to its
+// mean, the entropy: as many as reach typical_p together, and those that are as near as the last.
+void Sampler::KeepTypical(std::span<const float> logits, float maximum,
+                          const SamplingParameters& parameters) {
+  // Of the token with index i among the kept ones, relative to the most probable token's.
+  const auto surprisal = [&](size_t i) {
+    const size_t token = kept_ids_.empty() ? i : kept_ids_[i];
+    return -(logits[token] - maximum) / parameters.temperature;
+  };
+  const double sum = SumWeights(weights_);
+  double mean = 0.0;
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (weights_[i] > 0.0F) mean += weights_[i] / sum * surprisal(i);
+  }
+  const auto deviation = [&](size_t i) {
+    return static_cast<float>(std::abs(surprisal(i) - mean));
+  };
+  deviations_.clear();
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (weights_[i] > 0.0F) deviations_.push_back({.value = deviation(i), .weight = weights_[i]});
+  }
+  const float threshold = TypicalThreshold(parameters.typical_p * sum);
+  for (size_t i = 0; i < weights_.size(); ++i) {
+    if (weights_[i] > 0.0F && deviation(i) > threshold) weights_[i] = 0.0F;
+  }
+}
+
+// A selection by halves, so that no more is put in order than has to be. The answer has a value
+// and no place, so equal deviations need no order.
+float Sampler::TypicalThreshold(double mass) {
+  const auto nearer = [](const Deviation& a, const Deviation& b) { return a.value < b.value; };
+  size_t begin = 0;
+  size_t end = deviations_.size();
+  double before = 0.0;  // the weight of the tokens before `begin`, which are nearer than the rest
+  while (end - begin > 1) {
+    const size_t middle = begin + (end - begin) / 2;
+    const auto at = [&](size_t index) {
+      return deviations_.begin() + static_cast<ptrdiff_t>(index);
+    };
+    std::nth_element(at(begin), at(middle), at(end), nearer);
+    double half = before;
+    for (size_t i = begin; i < middle; ++i) half += deviations_[i].weight;
+    if (half < mass) {
+      before = half;
+      begin = middle;
+    } else {
+      end = middle;
+    }
+  }
+  return deviations_[begin].value;
+}
+
+absl::StatusOr<TokenReport> Sampler::Report(std::span<const float> logits, uint32_t token_id,
+                                            uint32_t num_top) {
+  const RowMaximum maximum = FindMaximum(logits);
+  if (!maximum.is_valid) return NotFinite();
+  return MakeReport(logits, maximum.value, token_id, num_top);
+}
+
+TokenReport Sampler::MakeReport(std::span<const float> logits, float maximum, uint32_t token_id,
+                                uint32_t num_top) {
   weights_.resize(logits.size());
   ExpWeights(logits, maximum, 1.0F, weights_);
   const double log_normalizer = maximum + std::log(SumWeights(weights_));
-  const float logit = logits[choice.token_id];
-  choice.logprob = static_cast<float>(logit - log_normalizer);
-  choice.rank = 1 + static_cast<uint32_t>(std::count_if(
+  const float logit = logits[token_id];
+  TokenReport report;
+  report.logprob = static_cast<float>(logit - log_normalizer);
+  report.rank = 1 + static_cast<uint32_t>(std::count_if(
                         logits.begin(), logits.end(), [&](float other) { return other > logit; }));
-  if (num_logprobs == 0) return;
-  choice.top = MostProbable(
-      logits, std::min<size_t>(static_cast<size_t>(num_logprobs), logits.size()), log_normalizer);
+  if (num_top > 0) {
+    report.top = MostProbable(logits, std::min<size_t>(num_top, logits.size()), log_normalizer);
+  }
+  return report;
 }
 
 std::vector<TokenLogprob> Sampler::MostProbable(std::span<const float> logits, size_t num,

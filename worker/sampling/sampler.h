@@ -7,46 +7,67 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "worker/sampling/logits_processors.h"
 #include "worker/sampling/sampling_parameters.h"
+#include "worker/sampling/token_weights.h"
 
 namespace lockstep::worker {
 
-struct SampledChoice {
-  uint32_t token_id = 0;
-  // With num_logprobs >= 0, under the model's own distribution (before temperature and filters):
+// A token under the model's own distribution: softmax of the logits, before anything else.
+struct TokenReport {
   float logprob = 0.0F;
   uint32_t rank = 0;              // 1: no token is more probable
   std::vector<TokenLogprob> top;  // the most probable tokens, best first; ties by token id
 };
 
-// OK if every parameter has a value in its range and none is set that this sampler does not carry
-// out; else INVALID_ARGUMENT or UNIMPLEMENTED naming it.
+struct SampledChoice {
+  uint32_t token_id = 0;
+  TokenReport report;  // with num_logprobs >= 0
+};
+
+// OK if every parameter has a value in its range; else INVALID_ARGUMENT naming it.
 absl::Status CheckSampling(const SamplingParameters& parameters);
 
 // Chooses tokens on the CPU, with the meaning of transformers' logits processors in their order:
-// minimum length, temperature, top-k (ties with the k-th are kept), top-p, min-p, then a draw.
+// first those of LogitsProcessors, whose best token is the greedy choice; then, with a temperature
+// above 0, temperature, top-k (ties with the k-th are kept), top-p, min-p, typical-p, and a draw.
+// Each filter sees the distribution that the ones before it left, renormalised.
 // Keeps scratch memory of the vocabulary's size. One per thread.
 class Sampler {
  public:
   // The token at `position` (the number of tokens before it), given the logits at position - 1.
   // Draws by inverse cumulative distribution in the order of token ids, with the random number of
-  // (seed, position): equal logits and parameters give the same token whatever else runs.
+  // (seed, position): equal logits, parameters and history give the same token whatever else runs.
   // Temperature 0 takes the most probable token, the lowest id of equals.
   //
-  //   logits  [vocab_size]; on the host
+  // There is always a token: where the processors forbid every one, min_new_tokens gives way, and
+  // where that is not enough (the model gives all allowed tokens a probability of 0) it is the
+  // lowest allowed id.
+  //
+  //   logits   [vocab_size]; on the host
+  //   history  [position], the sequence's tokens; may be empty without penalties
   //
   // INTERNAL when a logit is NaN or +infinity, or when none is finite. Precondition: CheckSampling.
   absl::StatusOr<SampledChoice> Sample(std::span<const float> logits,
-                                       const SamplingParameters& parameters, uint32_t position);
+                                       const SamplingParameters& parameters, uint32_t position,
+                                       std::span<const uint32_t> history = {});
 
-  // What Sample draws from with a temperature above 0, min_new_tokens aside: [vocab_size], 0 where
-  // the filters forbid the token. For tests.
+  // What Sample draws from with a temperature above 0: [vocab_size], 0 where a token is forbidden
+  // or filtered. For tests.
   std::vector<float> Probabilities(std::span<const float> logits,
-                                   const SamplingParameters& parameters);
+                                   const SamplingParameters& parameters, uint32_t position = 0,
+                                   std::span<const uint32_t> history = {});
+
+  // `token_id` with `num_top` alternatives. INTERNAL as for Sample.
+  absl::StatusOr<TokenReport> Report(std::span<const float> logits, uint32_t token_id,
+                                     uint32_t num_top);
 
  private:
-  std::span<const float> MaskEndTokens(std::span<const float> logits,
-                                       const SamplingParameters& parameters, uint32_t position);
+  // Sample for a row whose every token is forbidden.
+  uint32_t ChooseForbidden(std::span<const float> logits, const SamplingParameters& parameters,
+                           uint32_t position, std::span<const uint32_t> history);
+  uint32_t Choose(std::span<const float> processed, const RowMaximum& maximum,
+                  const SamplingParameters& parameters, uint32_t position);
   uint32_t Draw(std::span<const float> logits, float maximum, const SamplingParameters& parameters,
                 uint32_t position);
   // Fills kept_ids_ and weights_.
@@ -55,19 +76,29 @@ class Sampler {
   void KeepTopK(std::span<const float> logits, float maximum, const SamplingParameters& parameters);
   void KeepTopP(double top_p);
   void KeepMinP(float min_p);
+  void KeepTypical(std::span<const float> logits, float maximum,
+                   const SamplingParameters& parameters);
+  // The deviation at which the tokens of deviations_, in ascending order, reach `mass`.
+  float TypicalThreshold(double mass);
   // The k-th largest of the logits, 1 <= k <= their number.
   float KthLargest(std::span<const float> logits, size_t k);
-  void ReportLogprobs(std::span<const float> logits, int32_t num_logprobs, SampledChoice& choice);
+  TokenReport MakeReport(std::span<const float> logits, float maximum, uint32_t token_id,
+                         uint32_t num_top);
   std::vector<TokenLogprob> MostProbable(std::span<const float> logits, size_t num,
                                          double log_normalizer);
 
-  std::vector<float> masked_;
+  LogitsProcessors processors_;
   std::vector<float> heap_;
   // The tokens that the filters have kept so far, in ascending order, and for each
   // exp((logit - maximum) / temperature). The most probable token is always among them.
   std::vector<uint32_t> kept_ids_;
   std::vector<float> weights_;
   std::vector<uint32_t> order_;
+  struct Deviation {
+    float value = 0.0F;  // how far a token's surprisal is from the entropy
+    float weight = 0.0F;
+  };
+  std::vector<Deviation> deviations_;
 };
 
 }  // namespace lockstep::worker

@@ -106,9 +106,45 @@ class ModelParityTest : public ::testing::TestWithParam<size_t> {
     }
   }
 
+  // Against the logarithm of the softmax of the reference's logits.
+  void ExpectReferenceLogprobs(const std::vector<std::vector<worker::SampledToken>>& tokens) {
+    for (size_t i = 0; i < tokens.size(); ++i) {
+      ASSERT_EQ(tokens[i].size(), prompts_[i].size() - 1);
+      const auto vocab_size = static_cast<size_t>(parity_case().vocab_size);
+      for (size_t row = 0; row < tokens[i].size(); ++row) {
+        const worker::SampledToken& token = tokens[i][row];
+        ASSERT_EQ(token.position, row + 1);
+        ASSERT_EQ(static_cast<int32_t>(token.token_id), prompts_[i][row + 1]);
+        const float* logits = parity_case().prompts[i].logits.data() + row * vocab_size;
+        double sum = 0.0;
+        for (size_t id = 0; id < vocab_size; ++id) sum += std::exp(double{logits[id]});
+        EXPECT_NEAR(token.logprob, logits[token.token_id] - std::log(sum), kFloat32Tolerance)
+            << "prompt " << i << ", position " << token.position;
+        ASSERT_EQ(token.top.size(), 3U);
+        for (const worker::TokenLogprob& top : token.top) {
+          EXPECT_NEAR(top.logprob, logits[top.token_id] - std::log(sum), kFloat32Tolerance)
+              << "prompt " << i << ", position " << token.position << ", token " << top.token_id;
+        }
+      }
+    }
+  }
+
   fs::path directory_;
   std::vector<std::vector<int32_t>> prompts_;
 };
+
+TEST_P(ModelParityTest, LogProbabilitiesOfThePromptsTokensMatch) {
+  for (const int world_size : {WorldSizes().front(), WorldSizes().back()}) {
+    SCOPED_TRACE(absl::StrCat(world_size, " ranks"));
+    auto ranks = StartRanks(world_size, "float32");
+    ASSERT_NE(ranks, nullptr);
+    for (const uint32_t chunk_size : {0U, kOddChunk}) {
+      const auto tokens = PromptLogprobs(*ranks, prompts_, 3, {.chunk_size = chunk_size});
+      ASSERT_TRUE(tokens.ok()) << tokens.status();
+      ExpectReferenceLogprobs(*tokens);
+    }
+  }
+}
 
 TEST_P(ModelParityTest, Float32LogitsMatchAtEveryPositionAndDoNotDependOnChunks) {
   for (const int world_size : WorldSizes()) {

@@ -104,6 +104,32 @@ absl::StatusOr<std::vector<std::vector<float>>> AllLogits(
   return logits;
 }
 
+absl::StatusOr<std::vector<std::vector<worker::SampledToken>>> PromptLogprobs(
+    RankThreads& ranks, const std::vector<std::vector<int32_t>>& prompts, uint32_t num_top,
+    const RunnerOptions& options) {
+  Frontend frontend(ranks, options);
+  std::vector<std::vector<worker::SampledToken>> tokens(prompts.size());
+  std::vector<uint32_t> max_tokens;
+  for (const auto& prompt : prompts) {
+    max_tokens.push_back(static_cast<uint32_t>(prompt.size()) + 1);
+  }
+  size_t num_admitted = 0;
+  while (true) {
+    StepPlan plan;
+    if (num_admitted < prompts.size()) {
+      frontend.Admit(plan, prompts[num_admitted++], {}, LogitsRequest::kNone);
+      plan.admitted[0].num_prompt_logprobs = num_top;
+    }
+    frontend.Schedule(plan, max_tokens);
+    if (plan.scheduled.empty()) break;
+    absl::StatusOr<StepResult> result = frontend.Execute(std::move(plan));
+    if (!result.ok()) return result.status();
+    for (const auto& token : result->prompt_tokens) tokens[token.slot].push_back(token);
+  }
+  if (absl::Status status = frontend.ReleaseAll(); !status.ok()) return status;
+  return tokens;
+}
+
 absl::StatusOr<std::vector<std::vector<int32_t>>> Generate(
     RankThreads& ranks, const std::vector<std::vector<int32_t>>& prompts, uint32_t num_new_tokens,
     const worker::SamplingParameters& sampling, const RunnerOptions& options) {

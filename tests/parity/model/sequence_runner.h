@@ -24,6 +24,12 @@ absl::StatusOr<std::vector<std::vector<float>>> AllLogits(
     RankThreads& ranks, const std::vector<std::vector<int32_t>>& prompts,
     const RunnerOptions& options);
 
+// Every prompt's tokens but the first as the workers report them, with `num_top` alternatives. Each
+// prompt is also continued by a token, and prompts start one step after another.
+absl::StatusOr<std::vector<std::vector<worker::SampledToken>>> PromptLogprobs(
+    RankThreads& ranks, const std::vector<std::vector<int32_t>>& prompts, uint32_t num_top,
+    const RunnerOptions& options);
+
 // What follows each prompt, `num_new_tokens` tokens of it. Prompts start one step after another,
 // so that prefill chunks and decodes share steps.
 absl::StatusOr<std::vector<std::vector<int32_t>>> Generate(

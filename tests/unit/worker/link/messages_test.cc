@@ -19,6 +19,7 @@ TEST(Messages, APlanKeepsEveryField) {
   admitted.add_token_ids(10);
   admitted.add_token_ids(11);
   admitted.set_logits(v1::LOGITS_ALL);
+  admitted.set_num_prompt_logprobs(0);
   v1::Sampling& sampling = *admitted.mutable_sampling();
   sampling.set_temperature(0.5F);
   sampling.set_top_k(40);
@@ -48,6 +49,7 @@ TEST(Messages, APlanKeepsEveryField) {
   EXPECT_EQ(result.admitted[0].slot, 4);
   EXPECT_THAT(result.admitted[0].token_ids, ElementsAre(10, 11));
   EXPECT_EQ(result.admitted[0].logits, LogitsRequest::kAll);
+  EXPECT_EQ(result.admitted[0].num_prompt_logprobs, 0U);
   const SamplingParameters& parameters = result.admitted[0].sampling;
   EXPECT_EQ(parameters.temperature, 0.5F);
   EXPECT_EQ(parameters.top_k, 40);
@@ -76,6 +78,7 @@ TEST(Messages, AResultIsOneMessage) {
   result.state_hash = 44;
   result.duration_ns = 55;
   result.sampled.push_back({1, 2, 3, -0.5F, 1, {{3, -0.5F}, {4, -1.5F}}});
+  result.prompt_tokens.push_back({2, 5, 6, -2.5F, 9, {}});
   const auto messages = ToProto(result, 1000);
   ASSERT_EQ(messages.size(), 1);
   const v1::StepResult& message = messages[0].step_result();
@@ -86,6 +89,10 @@ TEST(Messages, AResultIsOneMessage) {
   ASSERT_EQ(message.sampled_size(), 1);
   EXPECT_EQ(message.sampled(0).position(), 2);
   EXPECT_EQ(message.sampled(0).top(1).token_id(), 4);
+  ASSERT_EQ(message.prompt_tokens_size(), 1);
+  EXPECT_EQ(message.prompt_tokens(0).slot(), 2);
+  EXPECT_EQ(message.prompt_tokens(0).token_id(), 6);
+  EXPECT_EQ(message.prompt_tokens(0).logprob(), -2.5F);
 }
 
 TEST(Messages, LogitsBeyondAPartsSizeAreSplitByRows) {

@@ -116,14 +116,15 @@ TEST(ModelExecutorTest, AMalformedPlanFailsAllRanksWithTheReason) {
   EXPECT_THAT(std::string(result.status().message()), HasSubstr("4000000000"));
 }
 
-TEST(ModelExecutorTest, AnOptionThatIsNotCarriedOutIsRefusedAndNamed) {
+TEST(ModelExecutorTest, AnOptionOutOfItsRangeIsRefusedAndNamed) {
   const SmallModel model;
   auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 1);
   ASSERT_TRUE(ranks.ok()) << ranks.status();
   StepPlan plan = PromptPlan(LogitsRequest::kNone);
-  plan.admitted[0].sampling.repetition_penalty = 1.3F;
+  plan.admitted[0].sampling.repetition_penalty = -1.3F;
   const auto result = (*ranks)->Execute(plan);
-  EXPECT_EQ(result.status().code(), absl::StatusCode::kUnimplemented);
+  EXPECT_EQ(result.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(result.status().message()), HasSubstr("repetition_penalty"));
 }
 
 TEST(ModelExecutorTest, ARankThatWaitsForAPeerIsWokenByAbort) {

@@ -1,4 +1,4 @@
-// The filters against transformers' logits processors.
+// Each option alone, and all of them in order, against transformers' logits processors.
 
 #include <gtest/gtest.h>
 
@@ -23,26 +23,33 @@ float Tolerance(const testing::SamplingCase& entry) {
   return 2e-6F + 2.0F * std::numeric_limits<float>::epsilon() * largest / entry.temperature;
 }
 
-std::vector<testing::SamplingCase> SupportedCases() {
-  std::vector<testing::SamplingCase> cases = testing::LoadSamplingCases(
-      std::filesystem::path(LOCKSTEP_SOURCE_DIR) / "tests/parity/sampling/reference.json");
-  std::erase_if(cases, [](const testing::SamplingCase& entry) {
-    return !entry.logit_bias.empty() || entry.repetition_penalty != 1.0F || entry.typical_p != 1.0F;
-  });
-  return cases;
+SamplingParameters ParametersOf(const testing::SamplingCase& entry) {
+  SamplingParameters parameters;
+  parameters.logit_bias = entry.logit_bias;
+  parameters.repetition_penalty = entry.repetition_penalty;
+  parameters.presence_penalty = entry.presence_penalty;
+  parameters.frequency_penalty = entry.frequency_penalty;
+  parameters.num_prompt_tokens = entry.num_prompt_tokens;
+  parameters.min_new_tokens = entry.min_new_tokens;
+  parameters.end_token_ids = entry.end_token_ids;
+  parameters.allowed_token_ids = entry.allowed_token_ids;
+  parameters.temperature = entry.temperature;
+  parameters.top_k = entry.top_k;
+  parameters.top_p = entry.top_p;
+  parameters.min_p = entry.min_p;
+  parameters.typical_p = entry.typical_p;
+  return parameters;
 }
 
 TEST(SamplingParityTest, DistributionsAreThoseOfTheReference) {
-  const std::vector<testing::SamplingCase> cases = SupportedCases();
-  ASSERT_GE(cases.size(), 10U);
+  const std::vector<testing::SamplingCase> cases = testing::LoadSamplingCases(
+      std::filesystem::path(LOCKSTEP_SOURCE_DIR) / "tests/parity/sampling/reference.json");
+  ASSERT_GE(cases.size(), 200U);
   Sampler sampler;
   for (const testing::SamplingCase& entry : cases) {
-    SamplingParameters parameters;
-    parameters.temperature = entry.temperature;
-    parameters.top_k = entry.top_k;
-    parameters.top_p = entry.top_p;
-    parameters.min_p = entry.min_p;
-    const std::vector<float> probabilities = sampler.Probabilities(entry.logits, parameters);
+    const auto position = static_cast<uint32_t>(entry.history.size());
+    const std::vector<float> probabilities =
+        sampler.Probabilities(entry.logits, ParametersOf(entry), position, entry.history);
     for (size_t token = 0; token < entry.logits.size(); ++token) {
       EXPECT_NEAR(probabilities[token], entry.probabilities[token], Tolerance(entry))
           << entry.name << ", token " << token;
