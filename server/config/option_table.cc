@@ -166,6 +166,15 @@ std::vector<OptionSpec> SchedulingOptions() {
       Custom({"block-size", kScheduling, "TOKENS",
               "Tokens of one KV block, a power of two from 8 to 256"},
              absl::StrCat(ServerOptions{}.block_size), SetBlockSize),
+      Custom({"enable-prefix-caching", kScheduling, "BOOL",
+              "Requests that begin with the same tokens share their KV blocks: true or false"},
+             "true",
+             [](absl::string_view value, ServerOptions& options) {
+               return Assign(ParseBool(value), options.enable_prefix_caching);
+             }),
+      Integer({"max-steps-in-flight", kScheduling, "N",
+               "Steps that the workers may have been told of at once; 1 waits for each result"},
+              &ServerOptions::max_steps_in_flight, 1, 8),
       Integer({"max-queued-requests", kScheduling, "N",
                "Requests that may wait; more are refused with RESOURCE_EXHAUSTED"},
               &ServerOptions::max_queued_requests, 1, 1 << 24),

@@ -33,6 +33,8 @@ struct ServerOptions {
   int max_num_batched_tokens = 2048;
   uint64_t kv_cache_memory = 0;  // bytes per rank; 0: decided at start-up
   int block_size = 16;           // tokens per KV block
+  bool enable_prefix_caching = true;
+  int max_steps_in_flight = 2;
   int max_queued_requests = 1024;
   int64_t max_queued_tokens = 0;  // 0: no limit beside max_queued_requests
 

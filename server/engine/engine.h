@@ -27,6 +27,9 @@ struct EngineSnapshot {
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t preemptions = 0;
+  // Prompt tokens that were looked for in the prefix cache, and those found.
+  uint64_t prefix_cache_queries = 0;
+  uint64_t prefix_cache_hits = 0;
 };
 
 // A request and where its answer goes.

@@ -254,6 +254,8 @@ void EngineLoop::PublishSnapshot() {
   snapshot.prompt_tokens = scheduler_.num_prompt_tokens();
   snapshot.generated_tokens = scheduler_.num_generated_tokens();
   snapshot.preemptions = scheduler_.num_preemptions();
+  snapshot.prefix_cache_queries = scheduler_.num_cache_queries();
+  snapshot.prefix_cache_hits = scheduler_.num_cache_hits();
   MutexLock lock(snapshot_mutex_);
   snapshot_ = snapshot;
 }

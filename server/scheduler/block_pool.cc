@@ -8,12 +8,12 @@ BlockRef::~BlockRef() {
   if (pool_ != nullptr) pool_->DropReference(block_);
 }
 
-BlockRef BlockRef::Share() const {
-  pool_->AddReference(block_);
-  return BlockRef(pool_, block_);
+void ReleaseBlocks(BlockTable& blocks) {
+  while (!blocks.empty()) blocks.pop_back();
 }
 
-BlockPool::BlockPool(uint32_t num_blocks) : num_references_(num_blocks, 0) {
+BlockPool::BlockPool(uint32_t num_blocks, std::function<void(uint32_t)> on_reuse)
+    : on_reuse_(std::move(on_reuse)), states_(num_blocks) {
   free_.reserve(num_blocks);
   for (uint32_t block = num_blocks; block > 0; --block) free_.push_back(block - 1);
 }
@@ -23,16 +23,45 @@ BlockPool::~BlockPool() {
 }
 
 BlockRef BlockPool::Allocate() {
-  LOCKSTEP_INVARIANT(!free_.empty(), "a block is taken from a pool that has none free");
-  const uint32_t block = free_.back();
-  free_.pop_back();
-  num_references_[block] = 1;
+  LOCKSTEP_INVARIANT(num_free() > 0, "a block is taken from a pool that has none free");
+  uint32_t block = 0;
+  if (!free_.empty()) {
+    block = free_.back();
+    free_.pop_back();
+  } else {
+    block = kept_.front();
+    kept_.pop_front();
+    states_[block].keep.reset();
+    if (on_reuse_) on_reuse_(block);
+  }
+  states_[block].num_references = 1;
   return BlockRef(this, block);
 }
 
+BlockRef BlockPool::Share(uint32_t block) {
+  State& state = states_[block];
+  if (state.num_references == 0) {
+    LOCKSTEP_INVARIANT(state.keep.has_value(), "a free block without content is shared");
+    kept_.erase(state.place);
+  }
+  ++state.num_references;
+  return BlockRef(this, block);
+}
+
+void BlockPool::Keep(uint32_t block, Reuse reuse) {
+  LOCKSTEP_INVARIANT(states_[block].num_references > 0, "the content of a free block is kept");
+  states_[block].keep = reuse;
+}
+
 void BlockPool::DropReference(uint32_t block) {
-  LOCKSTEP_INVARIANT(num_references_[block] > 0, "a block is freed twice");
-  if (--num_references_[block] == 0) free_.push_back(block);
+  State& state = states_[block];
+  LOCKSTEP_INVARIANT(state.num_references > 0, "a block is freed twice");
+  if (--state.num_references > 0) return;
+  if (!state.keep.has_value()) {
+    free_.push_back(block);
+    return;
+  }
+  state.place = kept_.insert(*state.keep == Reuse::kFirst ? kept_.begin() : kept_.end(), block);
 }
 
 }  // namespace lockstep::server

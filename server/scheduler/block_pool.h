@@ -4,6 +4,9 @@
 #define LOCKSTEP_SERVER_SCHEDULER_BLOCK_POOL_H_
 
 #include <cstdint>
+#include <functional>
+#include <list>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -27,8 +30,6 @@ class BlockRef {
   ~BlockRef();
 
   uint32_t block() const { return block_; }
-  // A second reference to the same block.
-  BlockRef Share() const;
 
  private:
   friend class BlockPool;
@@ -42,14 +43,20 @@ class BlockRef {
 // 1) * block_size).
 using BlockTable = std::vector<BlockRef>;
 
+// Gives up a sequence's blocks, the last first: of the blocks whose content is kept, those that
+// need the others are then reused before them.
+void ReleaseBlocks(BlockTable& blocks);
+
 // Counts references and keeps the free blocks. Not thread-safe.
 //
-// Free blocks without content are reused latest first, so that a lightly loaded pool touches little
-// memory. A cache of prefixes holds references of its own to the blocks that it keeps, and gives
-// them up when num_free() runs low.
+// A free block may have content worth keeping. Blocks without are handed out first, latest first,
+// so that a lightly loaded pool touches little memory; then those with content, the one that was
+// released longest ago first.
 class BlockPool {
  public:
-  explicit BlockPool(uint32_t num_blocks);
+  // `on_reuse` is called with each block whose kept content is lost because the block is handed
+  // out.
+  explicit BlockPool(uint32_t num_blocks, std::function<void(uint32_t)> on_reuse = nullptr);
   BlockPool(const BlockPool&) = delete;
   BlockPool& operator=(const BlockPool&) = delete;
   // Every reference must be gone.
@@ -58,18 +65,36 @@ class BlockPool {
   // The pool must have a free block.
   BlockRef Allocate();
 
-  uint32_t num_blocks() const { return static_cast<uint32_t>(num_references_.size()); }
-  uint32_t num_free() const { return static_cast<uint32_t>(free_.size()); }
+  // Another reference to a block that is referenced, or whose content is kept.
+  BlockRef Share(uint32_t block);
+
+  // From now on the content of this referenced block is kept while it is free.
+  enum class Reuse {
+    kLast,   // after all that was released before
+    kFirst,  // before other kept content
+  };
+  void Keep(uint32_t block, Reuse reuse);
+
+  uint32_t num_blocks() const { return static_cast<uint32_t>(states_.size()); }
+  // Blocks without references, whether or not their content is kept.
+  uint32_t num_free() const { return static_cast<uint32_t>(free_.size() + kept_.size()); }
   uint32_t num_used() const { return num_blocks() - num_free(); }
-  uint32_t num_references(uint32_t block) const { return num_references_[block]; }
+  uint32_t num_references(uint32_t block) const { return states_[block].num_references; }
 
  private:
   friend class BlockRef;
-  void AddReference(uint32_t block) { ++num_references_[block]; }
+  struct State {
+    uint32_t num_references = 0;
+    std::optional<Reuse> keep;
+    // In kept_, while keep is set and there is no reference.
+    std::list<uint32_t>::iterator place;
+  };
   void DropReference(uint32_t block);
 
-  std::vector<uint32_t> num_references_;  // [num_blocks]
-  std::vector<uint32_t> free_;            // the next to hand out is last
+  const std::function<void(uint32_t)> on_reuse_;
+  std::vector<State> states_;   // [num_blocks]
+  std::vector<uint32_t> free_;  // without content; the next to hand out is last
+  std::list<uint32_t> kept_;    // with content; the next to hand out is first
 };
 
 }  // namespace lockstep::server

@@ -22,7 +22,9 @@ Scheduler::~Scheduler() = default;
 
 void Scheduler::Start(uint32_t num_kv_blocks) {
   LOCKSTEP_INVARIANT(!started(), "the scheduler is started twice");
-  blocks_ = std::make_unique<BlockPool>(num_kv_blocks);
+  cache_ = std::make_unique<PrefixCache>(num_kv_blocks, options_.block_size);
+  blocks_ =
+      std::make_unique<BlockPool>(num_kv_blocks, [this](uint32_t block) { cache_->Erase(block); });
   std::vector<std::pair<RequestHandle, absl::Status>> refused;
   for (const Sequence* sequence : waiting_) {
     absl::Status status = CheckFits(*sequence->request);
@@ -45,6 +47,8 @@ absl::Status Scheduler::Add(RequestHandle handle, std::shared_ptr<const EngineRe
   if (sequence.request->deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(sequence.request->deadline, handle);
   }
+  SetCacheUse(sequence);
+  JoinGroup(sequence);
   Enqueue(sequence);
   if (sequence.samples() && sequence.request->max_new_tokens <= 0) End(handle, v1::LENGTH, {});
   return absl::OkStatus();
@@ -141,6 +145,8 @@ void Scheduler::StopRunning(Sequence& sequence) {
   if (InFlight(sequence)) {
     StepInFlight& last_user = in_flight_[sequence.last_step - in_flight_.front().step];
     last_user.released_blocks.push_back(std::move(blocks));
+  } else {
+    ReleaseBlocks(blocks);
   }
 }
 
@@ -150,6 +156,7 @@ void Scheduler::End(RequestHandle handle, v1::FinishReason reason, absl::Status 
   const std::unique_ptr<Sequence> sequence = std::move(it->second);
   sequences_.erase(it);
   deadlines_.erase({sequence->request->deadline, handle});
+  LeaveGroup(*sequence);
   if (sequence->running()) {
     StopRunning(*sequence);
   } else {

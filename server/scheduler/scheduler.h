@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <queue>
@@ -24,12 +25,13 @@
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "server/scheduler/block_pool.h"
 #include "server/scheduler/event.h"
+#include "server/scheduler/prefix_cache.h"
 #include "server/scheduler/request.h"
 #include "server/scheduler/sequence.h"
 
 namespace lockstep::server {
 
-// All but the last two must be at least 1.
+// Those without a remark of their own must be at least 1.
 struct SchedulerOptions {
   int32_t max_model_len = 2048;  // tokens of prompt and answer together
   int32_t max_num_seqs = 256;    // slots
@@ -38,7 +40,12 @@ struct SchedulerOptions {
   // Plans that may be unconfirmed at once: with 2, a step is on its way while the one before it
   // runs.
   int32_t max_steps_in_flight = 2;
-  // Requests that may wait beside those for which a slot is free.
+  // Sequences that begin with the same tokens share the blocks of these.
+  bool enable_prefix_caching = true;
+  // Keys of positions from here on, or of longer prompts, depend on more than the tokens before
+  // them (dynamic RoPE), so that their blocks are not shared.
+  int32_t max_shared_len = std::numeric_limits<int32_t>::max();
+  // Requests that may wait beside those for which a slot is free; may be 0.
   int32_t max_queued_requests = 1024;
   // Tokens of waiting requests together; 0: no limit. A request alone in the queue is always taken.
   int64_t max_queued_tokens = 0;
@@ -106,6 +113,9 @@ class Scheduler {
   uint64_t num_prompt_tokens() const { return num_prompt_tokens_; }
   uint64_t num_generated_tokens() const { return num_generated_tokens_; }
   uint64_t num_preemptions() const { return num_preemptions_; }
+  // Prompt tokens that were looked for in the prefix cache, and those found. Once per request.
+  uint64_t num_cache_queries() const { return num_cache_queries_; }
+  uint64_t num_cache_hits() const { return num_cache_hits_; }
 
  private:
   // What one step in flight will report about one slot.
@@ -147,8 +157,10 @@ class Scheduler {
   // --- Making a plan (scheduler_plan.cc) ---
   void ScheduleRunning(Draft& draft);
   void AdmitWaiting(Draft& draft, absl::Time now);
-  bool CanAdmit(const Sequence& sequence, size_t num_sampling) const;
-  void Admit(Sequence& sequence, Draft& draft, absl::Time now);
+  // `cached`: the blocks that FindCached has found.
+  bool CanAdmit(const Sequence& sequence, const std::vector<uint32_t>& cached,
+                size_t num_sampling) const;
+  void Admit(Sequence& sequence, const std::vector<uint32_t>& cached, Draft& draft, absl::Time now);
   void AddRow(Sequence& sequence, int32_t num_tokens, BlockTable new_blocks, Draft& draft);
   Row ExpectedRow(const Sequence& sequence, int32_t num_tokens) const;
   // Tokens that a running sequence could run in the next step, were there no budget.
@@ -160,6 +172,22 @@ class Scheduler {
   BlockTable AllocateBlocks(uint32_t num_blocks);
   bool BlocksReturnWithStepsInFlight() const;
   void Preempt(Sequence& sequence);
+
+  // --- Shared prefixes (scheduler_cache.cc) ---
+  struct PromptGroup {
+    int32_t num_members = 0;
+    // Runs the prompt, for the others to share; 0: none yet.
+    RequestHandle leader = 0;
+    bool prompt_done = false;
+  };
+  void SetCacheUse(Sequence& sequence) const;
+  std::vector<uint32_t> FindCached(const Sequence& sequence) const;
+  // Caches the full blocks among the positions before `end`, which have run.
+  void FillCache(Sequence& sequence, int32_t end);
+  void JoinGroup(const Sequence& sequence);
+  void LeaveGroup(const Sequence& sequence);
+  // Whether `sequence` should wait for the blocks that its group's leader is filling.
+  bool HeldByGroup(const Sequence& sequence);
 
   // --- Results (scheduler_apply.cc) ---
   // One report for each row of `step`, if the result has just what the rows ask for.
@@ -199,13 +227,17 @@ class Scheduler {
   const SchedulerOptions options_;
   std::vector<Event> events_;
 
-  // Null until Start(). Outlives the block tables in sequences_ and in_flight_: keep it above them.
+  // Null until Start().
+  std::unique_ptr<PrefixCache> cache_;
+  // Null until Start(). Tells cache_ of reuse. Outlives the block tables in sequences_ and
+  // in_flight_: keep it above them.
   std::unique_ptr<BlockPool> blocks_;
   absl::flat_hash_map<RequestHandle, std::unique_ptr<Sequence>> sequences_;
   std::set<Sequence*, ScheduledBefore> waiting_;
   std::vector<Sequence*> running_;  // sorted by ScheduledBefore
   std::set<std::pair<absl::Time, RequestHandle>> deadlines_;
   int64_t num_waiting_tokens_ = 0;
+  absl::flat_hash_map<uint64_t, PromptGroup> groups_;
 
   // The lowest first, so that the workers' arrays stay dense.
   std::priority_queue<uint32_t, std::vector<uint32_t>, std::greater<>> free_slots_;
@@ -217,6 +249,8 @@ class Scheduler {
   uint64_t num_prompt_tokens_ = 0;
   uint64_t num_generated_tokens_ = 0;
   uint64_t num_preemptions_ = 0;
+  uint64_t num_cache_queries_ = 0;
+  uint64_t num_cache_hits_ = 0;
 };
 
 }  // namespace lockstep::server

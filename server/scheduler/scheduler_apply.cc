@@ -62,8 +62,7 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
   absl::StatusOr<std::vector<Report>> reports = MatchResult(in_flight_.front(), result);
   if (!reports.ok()) return reports.status();
 
-  // Frees the blocks that no other step uses, when it goes.
-  const StepInFlight step = std::move(in_flight_.front());
+  StepInFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
   last_applied_step_ = step.step;
   const absl::Duration duration = absl::Nanoseconds(result.duration_ns());
@@ -72,6 +71,8 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
     if (it == sequences_.end()) continue;  // ended while the step was in flight
     Sequence& sequence = *it->second;
     sequence.completion.step_time += duration;
+    // A sequence that was preempted meanwhile has given up its blocks.
+    if (sequence.running()) FillCache(sequence, step.rows[i].end);
     const Report& report = (*reports)[i];
     if (!report.prompt_tokens.empty()) ApplyPromptTokens(sequence, report.prompt_tokens, result);
     if (report.sampled >= 0) {
@@ -80,6 +81,8 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
       ApplyLogits(sequence, report.logits, result);
     }
   }
+  // No other step uses these.
+  for (BlockTable& blocks : step.released_blocks) ReleaseBlocks(blocks);
   return StepSummary{step.step, duration, step.num_prefill_tokens, step.num_decode_tokens};
 }
 

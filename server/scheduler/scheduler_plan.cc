@@ -100,25 +100,36 @@ void Scheduler::AdmitWaiting(Draft& draft, absl::Time now) {
       std::count_if(running_.begin(), running_.end(),
                     [](const Sequence* sequence) { return sequence->samples(); }));
   // Strictly in order: a short request does not overtake a long one, which would otherwise starve.
-  while (!waiting_.empty() && !free_slots_.empty() && draft.prefill_budget > 0) {
-    Sequence& sequence = **waiting_.begin();
-    if (!CanAdmit(sequence, num_sampling)) break;
-    Admit(sequence, draft, now);
+  // Only what waits for its own group's prompt lets others pass.
+  for (auto it = waiting_.begin();
+       it != waiting_.end() && !free_slots_.empty() && draft.prefill_budget > 0;) {
+    Sequence& sequence = **it++;
+    if (HeldByGroup(sequence)) continue;
+    // Preempted a moment ago: what the steps in flight report still belongs to its tokens.
+    if (InFlight(sequence)) break;
+    const std::vector<uint32_t> cached = FindCached(sequence);
+    if (!CanAdmit(sequence, cached, num_sampling)) break;
+    Admit(sequence, cached, draft, now);
     if (sequence.samples()) ++num_sampling;
   }
 }
 
-bool Scheduler::CanAdmit(const Sequence& sequence, size_t num_sampling) const {
-  // Preempted a moment ago: what the steps in flight report still belongs to its tokens.
-  if (InFlight(sequence)) return false;
+bool Scheduler::CanAdmit(const Sequence& sequence, const std::vector<uint32_t>& cached,
+                         size_t num_sampling) const {
   // All blocks of the tokens that it has, so that a prefill, once begun, is not stopped by a lack
   // of blocks; and one more for each sequence that grows, so that admitting does not lead straight
   // to preempting.
-  return blocks_->num_free() >=
-         static_cast<size_t>(NumBlocksFor(sequence.num_known_tokens())) + num_sampling;
+  const auto num_cached_free =
+      static_cast<size_t>(std::count_if(cached.begin(), cached.end(), [this](uint32_t block) {
+        return blocks_->num_references(block) == 0;
+      }));
+  return blocks_->num_free() - num_cached_free >=
+         static_cast<size_t>(NumBlocksFor(sequence.num_known_tokens())) - cached.size() +
+             num_sampling;
 }
 
-void Scheduler::Admit(Sequence& sequence, Draft& draft, absl::Time now) {
+void Scheduler::Admit(Sequence& sequence, const std::vector<uint32_t>& cached, Draft& draft,
+                      absl::Time now) {
   Dequeue(sequence);
   running_.insert(std::upper_bound(running_.begin(), running_.end(), &sequence, ScheduledBefore()),
                   &sequence);
@@ -137,14 +148,30 @@ void Scheduler::Admit(Sequence& sequence, Draft& draft, absl::Time now) {
     admitted.set_num_prompt_logprobs(*sequence.request->num_prompt_logprobs);
   }
 
+  // The cached blocks first: they are not reused while they are referenced.
+  BlockTable blocks;
+  for (uint32_t block : cached) blocks.push_back(blocks_->Share(block));
+  for (auto n = static_cast<int32_t>(cached.size()); n < NumBlocksFor(sequence.num_known_tokens());
+       ++n) {
+    blocks.push_back(blocks_->Allocate());
+  }
+  sequence.num_run = static_cast<int32_t>(cached.size()) * options_.block_size;
+  sequence.num_cached_blocks = cached.size();
+  sequence.stopped_filling = false;
+
   if (sequence.completion.first_scheduled == absl::InfinitePast()) {
     sequence.completion.first_scheduled = now;
+    sequence.completion.num_cached_tokens = sequence.num_run;
+    if (sequence.reads_cache) {
+      num_cache_queries_ += sequence.request->prompt.size();
+      num_cache_hits_ += static_cast<uint64_t>(sequence.num_run);
+    }
     Emit(sequence.handle, ScheduledEvent{sequence.completion.num_cached_tokens});
   }
-  const int32_t num_tokens = std::min(sequence.num_known_tokens(), draft.prefill_budget);
+  const int32_t num_tokens =
+      std::min(sequence.num_known_tokens() - sequence.num_run, draft.prefill_budget);
   draft.prefill_budget -= num_tokens;
-  AddRow(sequence, num_tokens,
-         AllocateBlocks(static_cast<uint32_t>(NumBlocksFor(sequence.num_known_tokens()))), draft);
+  AddRow(sequence, num_tokens, std::move(blocks), draft);
 }
 
 void Scheduler::AddRow(Sequence& sequence, int32_t num_tokens, BlockTable new_blocks,

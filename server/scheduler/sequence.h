@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -38,11 +39,20 @@ struct Sequence {
   // status and reason are filled when the sequence ends.
   Completion completion;
 
+  // How it uses the prefix cache: see Scheduler::CacheUseOf.
+  bool reads_cache = false;
+  bool fills_cache = false;
+  std::string cache_salt;
+
   // While running.
   std::optional<uint32_t> slot;
   BlockTable blocks;
   // Positions whose keys and values the plans so far have the workers write.
   int32_t num_run = 0;
+  // So many of its first blocks are in the prefix cache under this sequence's tokens.
+  size_t num_cached_blocks = 0;
+  // Another sequence has cached a block of the same tokens: what follows would not be found.
+  bool stopped_filling = false;
 
   bool running() const { return slot.has_value(); }
   bool samples() const { return request->logits == worker::v1::LOGITS_NONE; }

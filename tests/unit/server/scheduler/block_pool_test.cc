@@ -26,7 +26,7 @@ TEST(BlockPool, ABlockIsFreeWhenItsLastReferenceIsGone) {
   {
     const BlockRef first = pool.Allocate();
     {
-      const BlockRef second = first.Share();
+      const BlockRef second = pool.Share(first.block());
       EXPECT_EQ(second.block(), first.block());
       EXPECT_EQ(pool.num_references(first.block()), 2);
     }
@@ -56,6 +56,39 @@ TEST(BlockPool, TheBlockFreedLastIsReusedFirst) {
     freed = block.block();
   }
   EXPECT_EQ(pool.Allocate().block(), freed);
+}
+
+TEST(BlockPool, KeptContentIsReusedAfterEmptyBlocksAndInTheOrderOfRelease) {
+  std::vector<uint32_t> reused;
+  BlockPool pool(4, [&reused](uint32_t block) { reused.push_back(block); });
+  BlockTable table;
+  for (int i = 0; i < 3; ++i) table.push_back(pool.Allocate());
+  const std::vector<uint32_t> blocks = {table[0].block(), table[1].block(), table[2].block()};
+  for (uint32_t block : blocks) pool.Keep(block, BlockPool::Reuse::kLast);
+  ReleaseBlocks(table);
+  EXPECT_EQ(pool.num_free(), 4);
+
+  table.push_back(pool.Allocate());
+  EXPECT_TRUE(reused.empty());
+  // The end of a sequence goes before its beginning, and what is shared again goes last.
+  {
+    const BlockRef shared = pool.Share(blocks[2]);
+  }
+  for (int i = 0; i < 3; ++i) table.push_back(pool.Allocate());
+  EXPECT_EQ(reused, (std::vector<uint32_t>{blocks[1], blocks[0], blocks[2]}));
+}
+
+TEST(BlockPool, ContentThatIsMarkedSoIsReusedBeforeOtherContent) {
+  std::vector<uint32_t> reused;
+  BlockPool pool(2, [&reused](uint32_t block) { reused.push_back(block); });
+  BlockTable table;
+  for (int i = 0; i < 2; ++i) table.push_back(pool.Allocate());
+  const uint32_t first = table[0].block(), last = table[1].block();
+  pool.Keep(last, BlockPool::Reuse::kLast);
+  pool.Keep(first, BlockPool::Reuse::kFirst);
+  ReleaseBlocks(table);
+  EXPECT_EQ(pool.Allocate().block(), first);
+  EXPECT_EQ(reused, std::vector<uint32_t>{first});
 }
 
 TEST(BlockPoolDeathTest, TakingFromAnEmptyPoolAborts) {

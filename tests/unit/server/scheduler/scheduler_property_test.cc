@@ -39,6 +39,7 @@ class RandomOperations {
 
   int num_completed() const { return num_completed_; }
   int num_preempted() const { return num_preempted_; }
+  int num_shared() const { return num_shared_; }
   int num_cut_short() const { return num_cut_short_; }
 
  private:
@@ -63,6 +64,9 @@ class RandomOperations {
 
   void AddRandom() {
     EngineRequest request = harness_.MakeRequest(1 + Below(Below(8) == 0 ? 60 : 12), Below(25));
+    if (Below(2) == 0) ContinueEarlier(request);
+    if (Below(6) == 0) request.cache_bypass = true;
+    if (Below(4) == 0) request.cache_salt = "salt";
     request.priority = Below(4) == 0 ? Below(3) : 0;
     if (Below(3) == 0) request.sampling.set_temperature(1);
     request.sampling.set_seed(random_());
@@ -81,8 +85,25 @@ class RandomOperations {
       request.logits = Below(2) == 0 ? worker::v1::LOGITS_LAST : worker::v1::LOGITS_ALL;
     }
     if (Below(8) == 0) request.num_prompt_logprobs = 1;
-    const RequestHandle handle = harness_.Add(std::move(request));
-    if (!harness_.last_add.ok()) harness_.outcomes.erase(handle);
+    // Several of one prompt.
+    const int num_members = Below(8) == 0 ? 1 + Below(4) : 1;
+    if (num_members > 1) request.prompt_group = ++num_groups_;
+    for (int i = 0; i < num_members; ++i) {
+      const RequestHandle handle = harness_.Add(request);
+      if (!harness_.last_add.ok()) harness_.outcomes.erase(handle);
+      request.sampling.set_seed(random_());
+    }
+  }
+
+  // Begins the prompt like that of an earlier request, and its answer.
+  void ContinueEarlier(EngineRequest& request) {
+    std::vector<int32_t> prompt = earlier_;
+    if (prompt.size() > 1)
+      prompt.resize(1 + static_cast<size_t>(Below(static_cast<int>(prompt.size()))));
+    prompt.insert(prompt.end(), request.prompt.begin(), request.prompt.end());
+    if (prompt.size() > 62) prompt.resize(62);
+    request.prompt = std::move(prompt);
+    request.sampling.set_num_prompt_tokens(static_cast<uint32_t>(request.prompt.size()));
   }
 
   void FinishRandom() {
@@ -99,6 +120,10 @@ class RandomOperations {
         continue;
       }
       Check(it->second);
+      if (Below(3) == 0) {
+        earlier_ = it->second.request->prompt;
+        earlier_.insert(earlier_.end(), it->second.answer.begin(), it->second.answer.end());
+      }
       it = harness_.outcomes.erase(it);
     }
   }
@@ -109,6 +134,7 @@ class RandomOperations {
     const Completion& completion = *outcome.completion;
     const bool cut_short = !completion.status.ok() || completion.reason == v1::ABORTED;
     num_cut_short_ += cut_short ? 1 : 0;
+    num_shared_ += completion.num_cached_tokens > 0 ? 1 : 0;
     EXPECT_LE(outcome.num_scheduled, 1);
     EXPECT_EQ(completion.num_completion_tokens, outcome.answer.size());
     CheckPromptTokens(outcome, cut_short);
@@ -171,6 +197,9 @@ class RandomOperations {
   int num_completed_ = 0;
   int num_preempted_ = 0;
   int num_cut_short_ = 0;
+  int num_shared_ = 0;
+  uint64_t num_groups_ = 0;
+  std::vector<int32_t> earlier_;  // prompt and answer of a request that has ended
 };
 
 SchedulerOptions Options(int32_t num_seqs, int32_t num_batched_tokens, int32_t block_size,
@@ -201,6 +230,7 @@ TEST_P(SchedulerProperty, RandomOperationsKeepEveryPromiseAndEveryAnswer) {
   int num_completed = 0;
   int num_preempted = 0;
   int num_cut_short = 0;
+  int num_shared = 0;
   for (size_t i = 0; i < shapes.size(); ++i) {
     RandomOperations operations(shapes[i], 1000 * static_cast<uint64_t>(depth) + i);
     operations.Run();
@@ -208,11 +238,13 @@ TEST_P(SchedulerProperty, RandomOperationsKeepEveryPromiseAndEveryAnswer) {
     num_completed += operations.num_completed();
     num_preempted += operations.num_preempted();
     num_cut_short += operations.num_cut_short();
+    num_shared += operations.num_shared();
   }
   // The random walk has met what it is meant to meet.
   EXPECT_GT(num_completed, 5000);
   EXPECT_GT(num_preempted, 300);
   EXPECT_GT(num_cut_short, 500);
+  EXPECT_GT(num_shared, 300);
 }
 
 INSTANTIATE_TEST_SUITE_P(StepsInFlight, SchedulerProperty, ::testing::Values(1, 2, 3));
