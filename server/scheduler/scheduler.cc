@@ -42,12 +42,16 @@ absl::Status Scheduler::Add(RequestHandle handle, std::shared_ptr<const EngineRe
 
   auto owned = std::make_unique<Sequence>(handle, std::move(request));
   Sequence& sequence = *owned;
+  SetCacheUse(sequence);
+  const absl::Duration least_work = LeastWorkOf(sequence, FindCached(sequence).size());
+  status = CheckDeadline(sequence, least_work, sequence.request->arrival);
+  if (!status.ok()) return status;
+  sequence.turn = TurnOf(*sequence.request, least_work);
   const bool inserted = sequences_.try_emplace(handle, std::move(owned)).second;
   LOCKSTEP_INVARIANT(inserted, "a request handle is used twice");
   if (sequence.request->deadline != absl::InfiniteFuture()) {
     deadlines_.emplace(sequence.request->deadline, handle);
   }
-  SetCacheUse(sequence);
   JoinGroup(sequence);
   Enqueue(sequence);
   if (sequence.samples() && sequence.request->max_new_tokens <= 0) End(handle, v1::LENGTH, {});
@@ -87,6 +91,27 @@ absl::Status Scheduler::CheckQueue(const EngineRequest& request) const {
                                                      options_.max_queued_tokens, "): retry later"));
   }
   return absl::OkStatus();
+}
+
+absl::Duration Scheduler::LeastWorkOf(const Sequence& sequence, size_t num_cached_blocks) const {
+  const int32_t num_tokens =
+      sequence.num_known_tokens() - static_cast<int32_t>(num_cached_blocks) * options_.block_size;
+  // It may end with any token from the first that the request allows.
+  const int32_t num_new_tokens =
+      std::max(1, sequence.request->min_new_tokens - static_cast<int32_t>(sequence.answer.size()));
+  return least_work_.Estimate(num_tokens, num_new_tokens);
+}
+
+absl::Status Scheduler::CheckDeadline(const Sequence& sequence, absl::Duration least_work,
+                                      absl::Time now) const {
+  const absl::Duration left = sequence.request->deadline - now;
+  if (left > least_work) return absl::OkStatus();
+  if (left <= absl::ZeroDuration()) {
+    return absl::DeadlineExceededError("the deadline has passed: allow more time");
+  }
+  return absl::DeadlineExceededError(absl::StrCat(
+      "the deadline is in ", absl::FormatDuration(left), ", and the request takes ",
+      absl::FormatDuration(least_work), " at least: allow more time, or shorten the prompt"));
 }
 
 int32_t Scheduler::AnswerLimit(const EngineRequest& request) const {

@@ -25,6 +25,7 @@
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "server/scheduler/block_pool.h"
 #include "server/scheduler/event.h"
+#include "server/scheduler/least_work.h"
 #include "server/scheduler/prefix_cache.h"
 #include "server/scheduler/request.h"
 #include "server/scheduler/sequence.h"
@@ -75,6 +76,7 @@ class Scheduler {
   // Takes a request; `handle` must be new. Refused, without an event:
   //   INVALID_ARGUMENT    the prompt is empty or leaves no room for an answer within max_model_len
   //   RESOURCE_EXHAUSTED  the queue is full, or the prompt can never fit the KV cache
+  //   DEADLINE_EXCEEDED   the deadline cannot be met, even by the fastest steps seen so far
   absl::Status Add(RequestHandle handle, std::shared_ptr<const EngineRequest> request);
 
   // Ends a request in any phase. An error status wins over `reason`. Unknown and ended handles are
@@ -204,6 +206,11 @@ class Scheduler {
   // --- Life of a sequence (scheduler.cc) ---
   absl::Status CheckFits(const EngineRequest& request) const;
   absl::Status CheckQueue(const EngineRequest& request) const;
+  // The least time until the end of a sequence that begins now.
+  absl::Duration LeastWorkOf(const Sequence& sequence, size_t num_cached_blocks) const;
+  // DEADLINE_EXCEEDED if it has too little time left.
+  absl::Status CheckDeadline(const Sequence& sequence, absl::Duration least_work,
+                             absl::Time now) const;
   // Tokens that the answer may have, by max_new_tokens, max_model_len and the KV cache.
   int32_t AnswerLimit(const EngineRequest& request) const;
   int32_t NumBlocksFor(int32_t num_positions) const {
@@ -237,6 +244,7 @@ class Scheduler {
   std::vector<Sequence*> running_;  // sorted by ScheduledBefore
   std::set<std::pair<absl::Time, RequestHandle>> deadlines_;
   int64_t num_waiting_tokens_ = 0;
+  LeastWork least_work_;
   absl::flat_hash_map<uint64_t, PromptGroup> groups_;
 
   // The lowest first, so that the workers' arrays stay dense.

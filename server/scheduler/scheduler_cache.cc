@@ -20,7 +20,7 @@ void Scheduler::SetCacheUse(Sequence& sequence) const {
 }
 
 std::vector<uint32_t> Scheduler::FindCached(const Sequence& sequence) const {
-  if (!sequence.reads_cache) return {};
+  if (!sequence.reads_cache || !started()) return {};
   // The last token is run in any case: its logits are what comes next.
   const int32_t limit = std::min(sequence.num_known_tokens() - 1, options_.max_shared_len);
   const auto max_blocks = static_cast<size_t>(limit / options_.block_size);

@@ -108,6 +108,11 @@ void Scheduler::AdmitWaiting(Draft& draft, absl::Time now) {
     // Preempted a moment ago: what the steps in flight report still belongs to its tokens.
     if (InFlight(sequence)) break;
     const std::vector<uint32_t> cached = FindCached(sequence);
+    absl::Status hopeless = CheckDeadline(sequence, LeastWorkOf(sequence, cached.size()), now);
+    if (!hopeless.ok()) {
+      End(sequence.handle, v1::FINISH_REASON_UNSPECIFIED, std::move(hopeless));
+      continue;
+    }
     if (!CanAdmit(sequence, cached, num_sampling)) break;
     Admit(sequence, cached, draft, now);
     if (sequence.samples()) ++num_sampling;

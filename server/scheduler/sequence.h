@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_SERVER_SCHEDULER_SEQUENCE_H_
 #define LOCKSTEP_SERVER_SCHEDULER_SEQUENCE_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,6 +40,9 @@ struct Sequence {
   // status and reason are filled when the sequence ends.
   Completion completion;
 
+  // Its place in the order of scheduling: see ScheduledBefore. Never changes.
+  absl::Time turn = absl::InfinitePast();
+
   // How it uses the prefix cache: see Scheduler::CacheUseOf.
   bool reads_cache = false;
   bool fills_cache = false;
@@ -63,14 +67,32 @@ struct Sequence {
   }
 };
 
+// What a request without a deadline, or with a distant one, is taken to be content with.
+inline constexpr absl::Duration kPatience = absl::Minutes(1);
+// What one level of priority is worth.
+inline constexpr absl::Duration kPriorityHeadStart = absl::Minutes(10);
+
+// The moment that gives a request its place: the last at which it can begin and meet its deadline
+// (its slack, counted from a fixed point), or kPatience after its arrival if that is sooner; each
+// level of priority puts it kPriorityHeadStart forward.
+//
+// So a higher priority goes first, then the smaller slack; and nobody starves: a request is
+// overtaken by those that arrive within a bounded time after it (kPatience, and
+// kPriorityHeadStart per level of priority between them), and by none that come later.
+inline absl::Time TurnOf(const EngineRequest& request, absl::Duration least_work) {
+  const absl::Time latest_start = request.deadline - least_work;
+  return std::min(latest_start, request.arrival + kPatience) -
+         request.priority * kPriorityHeadStart;
+}
+
 // The order in which sequences are scheduled, and the reverse of that in which they are preempted.
-// Total, and the only place that says so: priority, then arrival, then the order of submission.
+// Total, and the only place that says so: turn, then arrival, then the order of submission.
 struct ScheduledBefore {
   bool operator()(const Sequence* a, const Sequence* b) const {
-    const EngineRequest& left = *a->request;
-    const EngineRequest& right = *b->request;
-    if (left.priority != right.priority) return left.priority > right.priority;
-    if (left.arrival != right.arrival) return left.arrival < right.arrival;
+    if (a->turn != b->turn) return a->turn < b->turn;
+    if (a->request->arrival != b->request->arrival) {
+      return a->request->arrival < b->request->arrival;
+    }
     return a->handle < b->handle;
   }
 };
