@@ -47,6 +47,7 @@ AnswerOptions ToAnswerOptions(const v1::GenerateRequest& request,
       output.has_skip_special_tokens() ? output.skip_special_tokens() : true;
   options.token_details = output.token_details();
   options.logprobs = output.has_logprobs();
+  options.prompt_tokens = output.token_details() || output.has_prompt_logprobs();
   options.echo = output.echo();
   return options;
 }
@@ -76,6 +77,35 @@ absl::Status SetLengths(const v1::StoppingParameters& stopping, int32_t max_mode
       stopping.has_max_new_tokens() ? std::min(stopping.max_new_tokens(), room) : room);
   engine.min_new_tokens = static_cast<int32_t>(stopping.min_new_tokens());
   return absl::OkStatus();
+}
+
+// Tokens that the answer may have, all of them forbidden until it is long enough.
+absl::Status CheckMinimumLength(const worker::v1::Sampling& sampling) {
+  const auto& allowed = sampling.allowed_token_ids();
+  const auto& end = sampling.end_token_ids();
+  const bool any_other =
+      allowed.empty() || std::any_of(allowed.begin(), allowed.end(), [&](uint32_t id) {
+        return std::find(end.begin(), end.end(), id) == end.end();
+      });
+  if (sampling.min_new_tokens() == 0 || any_other) return absl::OkStatus();
+  return InvalidField(
+      "sampling.allowed_token_ids",
+      absl::StrCat("has nothing but tokens that end the answer, which stopping.min_new_tokens = ",
+                   sampling.min_new_tokens(), " forbids; allow another or leave it out"));
+}
+
+// The requests of `num_sequences` answers, of which `first` is the first.
+std::vector<std::unique_ptr<const EngineRequest>> MakeSequences(
+    std::unique_ptr<EngineRequest> first, uint32_t num_sequences) {
+  std::vector<std::unique_ptr<const EngineRequest>> sequences;
+  for (uint32_t index = 1; index < num_sequences; ++index) {
+    auto sequence = std::make_unique<EngineRequest>(*first);
+    sequence->sampling.set_seed(SequenceSeed(first->sampling.seed(), index));
+    sequence->num_prompt_logprobs.reset();
+    sequences.push_back(std::move(sequence));
+  }
+  sequences.insert(sequences.begin(), std::move(first));
+  return sequences;
 }
 
 std::optional<std::string> WantedId(const v1::GenerateRequest& request) {
@@ -128,6 +158,12 @@ absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& r
   SetEndTokens(request, model_.defaults, *engine);
   if (auto status = SetLengths(request.stopping(), model_.max_model_len, *engine); !status.ok())
     return status;
+  if (auto status = CheckMinimumLength(engine->sampling); !status.ok()) return status;
+  if (request.output().has_prompt_logprobs())
+    engine->num_prompt_logprobs = request.output().prompt_logprobs();
+  engine->cache_bypass = request.cache().bypass();
+  engine->cache_salt = request.cache().salt();
+  if (request.num_sequences() > 1) engine->prompt_group = next_prompt_group_.fetch_add(1);
   engine->priority = request.priority();
   engine->arrival = times.arrival;
   engine->deadline = times.deadline;
@@ -140,7 +176,7 @@ absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& r
   if (request.stopping().has_time_limit_ms()) {
     admitted.time_limit = absl::Milliseconds(request.stopping().time_limit_ms());
   }
-  admitted.request = std::move(engine);
+  admitted.requests = MakeSequences(std::move(engine), request.num_sequences());
   return admitted;
 }
 

@@ -3,6 +3,7 @@
 #ifndef LOCKSTEP_SERVER_ADMISSION_ADMISSION_H_
 #define LOCKSTEP_SERVER_ADMISSION_ADMISSION_H_
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -33,7 +34,9 @@ struct CallTimes {
 struct AdmittedGeneration {
   // Keeps the id taken; hold it until the request has ended.
   RequestIdLease lease;
-  std::unique_ptr<const EngineRequest> request;
+  // One per sequence, alike but for the seed, and sharing the id. The first has the seed of
+  // SequenceSeed(seed, 0), and is the one that reports the prompt's log probabilities.
+  std::vector<std::unique_ptr<const EngineRequest>> requests;
   AnswerOptions answer;
   // The prompt as the model sees it; absent for token ids.
   std::optional<std::string> prompt_text;
@@ -75,6 +78,8 @@ class Admission {
   const ServedModel& model_;
   const PromptEncoder encoder_;
   NumberSource numbers_;
+  // 0 means no group.
+  std::atomic<uint64_t> next_prompt_group_{1};
   RequestIds ids_;
 };
 

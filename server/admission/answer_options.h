@@ -21,6 +21,8 @@ struct AnswerOptions {
   bool skip_special_tokens = true;
   // Report each token's bytes.
   bool token_details = false;
+  // Report the prompt's tokens: with token_details or prompt_logprobs.
+  bool prompt_tokens = false;
   // Report log probabilities, as far as the engine gives them.
   bool logprobs = false;
   // The text begins with the prompt.

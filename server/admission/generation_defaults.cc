@@ -128,11 +128,9 @@ absl::Status ReadEosTokenIds(const ConfigFile& file, int32_t vocab_size,
 // Fields that change what transformers would generate, with the value at which they do nothing.
 void WarnOfUnsupported(const ConfigFile& file, GenerationDefaults& defaults) {
   static constexpr std::pair<const char*, double> kNeutral[] = {
-      {"repetition_penalty", 1}, {"typical_p", 1},
-      {"num_beams", 1},          {"no_repeat_ngram_size", 0},
-      {"epsilon_cutoff", 0},     {"eta_cutoff", 0},
-      {"length_penalty", 1},     {"encoder_repetition_penalty", 1},
-      {"penalty_alpha", 0},      {"guidance_scale", 1}};
+      {"num_beams", 1},     {"no_repeat_ngram_size", 0}, {"epsilon_cutoff", 0},
+      {"eta_cutoff", 0},    {"length_penalty", 1},       {"encoder_repetition_penalty", 1},
+      {"penalty_alpha", 0}, {"guidance_scale", 1}};
   for (const auto& [field, neutral] : kNeutral) {
     const json* value = file.Find(field);
     if (value == nullptr || (value->is_number() && value->get<double>() == neutral)) continue;
@@ -148,6 +146,10 @@ absl::Status ReadSampling(const ConfigFile& file, GenerationDefaults& defaults) 
   status.Update(ReadTopK(file, defaults.top_k));
   status.Update(ReadNumber(file, "top_p", {0, false, 1}, "a number in (0, 1]", defaults.top_p));
   status.Update(ReadNumber(file, "min_p", {0, true, 1}, "a number in [0, 1]", defaults.min_p));
+  status.Update(
+      ReadNumber(file, "typical_p", {0, false, 1}, "a number in (0, 1]", defaults.typical_p));
+  status.Update(ReadNumber(file, "repetition_penalty", {0, false, limits::kRepetitionPenalty},
+                           "a number in (0, 100]", defaults.repetition_penalty));
   return status;
 }
 

@@ -21,9 +21,6 @@ class FieldChecks {
   void Invalid(absl::string_view field, absl::string_view problem) {
     status_.Update(InvalidField(Path(field), problem));
   }
-  void Unsupported(absl::string_view field, absl::string_view problem) {
-    status_.Update(UnsupportedField(Path(field), problem));
-  }
 
   // [min, max]; with kAbove, (min, max]. `fix` completes "...; use".
   enum class Low { kFrom, kAbove };
@@ -36,14 +33,17 @@ class FieldChecks {
                                 ", ", max, "]; use ", fix));
   }
 
-  // For a field that is only carried out at the value that does nothing.
-  void OnlyNeutral(bool present, absl::string_view field, double value, double neutral) {
-    if (present && value != neutral) {
-      Unsupported(field,
-                  absl::StrCat("is ", value,
-                               ", but this server does not carry it out; leave it out or use ",
-                               neutral, " (off)"));
-    }
+  // At most `max` elements of a repeated field or map.
+  void Count(absl::string_view field, std::size_t count, std::size_t max, absl::string_view what) {
+    if (count <= max) return;
+    Invalid(field, absl::StrCat("has ", count, " ", what, "; at most ", max, " are allowed"));
+  }
+
+  // A number of alternatives.
+  void Alternatives(absl::string_view field, uint32_t value) {
+    if (value <= limits::kLogprobs) return;
+    Invalid(field, absl::StrCat("is ", value, "; at most ", limits::kLogprobs,
+                                " alternatives are reported"));
   }
 
  private:
@@ -84,6 +84,10 @@ void CheckRanges(FieldChecks& checks, const v1::SamplingParameters& s) {
 }
 
 void CheckTokenChoices(FieldChecks& checks, const v1::SamplingParameters& s, int32_t vocab_size) {
+  checks.Count("logit_bias", s.logit_bias().size(), limits::kLogitBiases, "tokens");
+  checks.Count("allowed_token_ids", static_cast<std::size_t>(s.allowed_token_ids_size()),
+               limits::kAllowedTokenIds, "ids");
+  if (!checks.status().ok()) return;
   for (const auto& [id, bias] : s.logit_bias()) {
     const std::string field = absl::StrCat("logit_bias[", id, "]");
     if (id >= static_cast<uint32_t>(vocab_size)) {
@@ -94,19 +98,6 @@ void CheckTokenChoices(FieldChecks& checks, const v1::SamplingParameters& s, int
                  "0 for no bias");
   }
   CheckTokenIds(checks, "allowed_token_ids", s.allowed_token_ids(), vocab_size);
-}
-
-void CheckSupported(FieldChecks& checks, const v1::SamplingParameters& s) {
-  checks.OnlyNeutral(s.has_typical_p(), "typical_p", s.typical_p(), 1);
-  checks.OnlyNeutral(s.has_repetition_penalty(), "repetition_penalty", s.repetition_penalty(), 1);
-  checks.OnlyNeutral(s.has_presence_penalty(), "presence_penalty", s.presence_penalty(), 0);
-  checks.OnlyNeutral(s.has_frequency_penalty(), "frequency_penalty", s.frequency_penalty(), 0);
-  for (const auto& [id, bias] : s.logit_bias()) {
-    checks.OnlyNeutral(true, absl::StrCat("logit_bias[", id, "]"), bias, 0);
-  }
-  if (s.allowed_token_ids_size() > 0) {
-    checks.Unsupported("allowed_token_ids", "this server does not carry it out; leave it out");
-  }
 }
 
 void CheckStopStrings(FieldChecks& checks, const v1::StoppingParameters& s) {
@@ -161,7 +152,6 @@ absl::Status CheckSampling(const v1::SamplingParameters& sampling, const ServedM
   FieldChecks checks("sampling");
   CheckRanges(checks, sampling);
   CheckTokenChoices(checks, sampling, model.vocab_size);
-  CheckSupported(checks, sampling);
   return checks.status();
 }
 
@@ -177,11 +167,8 @@ absl::Status CheckStopping(const v1::StoppingParameters& stopping, const ServedM
                                 stopping.max_new_tokens(), "; lower it or raise max_new_tokens"));
   }
   CheckStopStrings(checks, stopping);
-  if (static_cast<std::size_t>(stopping.stop_token_ids_size()) > limits::kStopTokenIds) {
-    checks.Invalid("stop_token_ids",
-                   absl::StrCat("has ", stopping.stop_token_ids_size(), " ids; at most ",
-                                limits::kStopTokenIds, " are allowed"));
-  }
+  checks.Count("stop_token_ids", static_cast<std::size_t>(stopping.stop_token_ids_size()),
+               limits::kStopTokenIds, "ids");
   CheckTokenIds(checks, "stop_token_ids", stopping.stop_token_ids(), model.vocab_size);
   if (stopping.has_time_limit_ms() && stopping.time_limit_ms() == 0) {
     checks.Invalid("time_limit_ms", "is 0; must be at least 1, or absent for no limit");
@@ -191,26 +178,20 @@ absl::Status CheckStopping(const v1::StoppingParameters& stopping, const ServedM
 
 absl::Status CheckOutput(const v1::OutputOptions& output) {
   FieldChecks checks("output");
-  if (output.logprobs() > limits::kLogprobs) {
-    checks.Invalid("logprobs", absl::StrCat("is ", output.logprobs(), "; at most ",
-                                            limits::kLogprobs, " alternatives are reported"));
-  }
-  if (output.has_prompt_logprobs()) {
-    checks.Unsupported(
-        "prompt_logprobs",
-        "this server does not report them; leave it out (Forward gives the prompt's logits)");
-  }
+  checks.Alternatives("logprobs", output.logprobs());
+  checks.Alternatives("prompt_logprobs", output.prompt_logprobs());
   return checks.status();
 }
 
 absl::Status CheckOtherOptions(const v1::GenerateRequest& request) {
-  if (request.has_num_sequences() && request.num_sequences() != 1) {
-    if (request.num_sequences() == 0)
-      return InvalidField("num_sequences", "is 0; must be at least 1");
-    return UnsupportedField("num_sequences",
-                            absl::StrCat("is ", request.num_sequences(),
-                                         "; this server gives one answer per request: send it "
-                                         "several times, with different seeds"));
+  if (request.has_num_sequences() && request.num_sequences() == 0) {
+    return InvalidField("num_sequences", "is 0; must be at least 1");
+  }
+  if (request.num_sequences() > limits::kSequences) {
+    return InvalidField(
+        "num_sequences",
+        absl::StrCat("is ", request.num_sequences(), "; at most ", limits::kSequences,
+                     " answers are given to one request; send several, with different seeds"));
   }
   if (request.cache().salt().size() > limits::kCacheSaltBytes) {
     return InvalidField("cache.salt",
@@ -218,6 +199,14 @@ absl::Status CheckOtherOptions(const v1::GenerateRequest& request) {
                                      limits::kCacheSaltBytes, " are allowed"));
   }
   return request.has_guide() ? CheckGuide(request.guide()) : absl::OkStatus();
+}
+
+uint64_t SequenceSeed(uint64_t seed, uint32_t index) {
+  if (index == 0) return seed;
+  uint64_t x = seed + index * uint64_t{0x9E3779B97F4A7C15};
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EB;
+  return x ^ (x >> 31);
 }
 
 worker::v1::Sampling ResolveSampling(const v1::GenerateRequest& request,
@@ -228,8 +217,15 @@ worker::v1::Sampling ResolveSampling(const v1::GenerateRequest& request,
   resolved.set_top_k(wanted.has_top_k() ? wanted.top_k() : defaults.top_k);
   resolved.set_top_p(wanted.has_top_p() ? wanted.top_p() : defaults.top_p);
   resolved.set_min_p(wanted.has_min_p() ? wanted.min_p() : defaults.min_p);
-  resolved.set_typical_p(1);
-  resolved.set_repetition_penalty(1);
+  resolved.set_typical_p(wanted.has_typical_p() ? wanted.typical_p() : defaults.typical_p);
+  resolved.set_repetition_penalty(wanted.has_repetition_penalty() ? wanted.repetition_penalty()
+                                                                  : defaults.repetition_penalty);
+  resolved.set_presence_penalty(wanted.presence_penalty());
+  resolved.set_frequency_penalty(wanted.frequency_penalty());
+  for (const auto& [id, bias] : wanted.logit_bias()) {
+    if (bias != 0) (*resolved.mutable_logit_bias())[id] = bias;
+  }
+  *resolved.mutable_allowed_token_ids() = wanted.allowed_token_ids();
   resolved.set_seed(wanted.has_seed() ? wanted.seed() : seed);
   resolved.set_min_new_tokens(request.stopping().min_new_tokens());
   resolved.set_num_logprobs(

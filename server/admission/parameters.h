@@ -19,6 +19,11 @@ absl::Status CheckOutput(const v1::OutputOptions& output);
 // guide, num_sequences, cache.
 absl::Status CheckOtherOptions(const v1::GenerateRequest& request);
 
+// The seed of one of several answers to a request with this seed: the seed itself for the first, so
+// that it is the answer that is given alone; for the others the outputs of SplitMix64 (Steele, Lea
+// and Flood 2014) started at it. Given with a request of its own, it gives that answer again.
+uint64_t SequenceSeed(uint64_t seed, uint32_t index);
+
 // Every default resolved; `seed` is used if the request has none.
 worker::v1::Sampling ResolveSampling(const v1::GenerateRequest& request,
                                      const GenerationDefaults& defaults, uint64_t seed);

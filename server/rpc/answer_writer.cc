@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/rpc/token_detail.h"
+
 namespace lockstep::server {
 namespace {
 
@@ -62,7 +64,9 @@ bool AnswerWriter::EndsAnswer(int32_t id) const {
 bool AnswerWriter::Append(const worker::v1::SampledToken& token, v1::Delta& delta) {
   ++num_tokens_;
   delta.add_token_ids(token.token_id());
-  if (options_.token_details || options_.logprobs) AddDetails(token, delta);
+  if (options_.token_details || options_.logprobs) {
+    *delta.add_tokens() = DescribeToken(text_, token, options_.logprobs);
+  }
   const auto id = static_cast<int32_t>(token.token_id());
   if (EndsAnswer(id)) return false;
   return AddText(TakeAnswerText(detokenizer_.Append(id)), delta) || StopInPendingText(delta);
@@ -115,21 +119,6 @@ void AnswerWriter::StopAt(std::size_t stop_string, std::size_t end, v1::Delta& d
   const std::size_t keep = options_.include_stop_string ? end : end - stop_string_->size();
   delta.mutable_text()->append(held_, 0, keep);
   held_.clear();
-}
-
-void AnswerWriter::AddDetails(const worker::v1::SampledToken& token, v1::Delta& delta) const {
-  v1::TokenDetail& detail = *delta.add_tokens();
-  detail.set_id(token.token_id());
-  detail.set_bytes(text_.TokenBytes(static_cast<int32_t>(token.token_id())));
-  if (!options_.logprobs) return;
-  detail.set_logprob(token.logprob());
-  detail.set_rank(token.rank());
-  for (const auto& alternative : token.top()) {
-    v1::TopToken& top = *detail.add_top();
-    top.set_id(alternative.token_id());
-    top.set_bytes(text_.TokenBytes(static_cast<int32_t>(alternative.token_id())));
-    top.set_logprob(alternative.logprob());
-  }
 }
 
 }  // namespace lockstep::server

@@ -59,7 +59,6 @@ class AnswerWriter {
   bool AddText(std::string_view piece, v1::Delta& delta);
   bool StopInPendingText(v1::Delta& delta);
   void StopAt(std::size_t stop_string, std::size_t end, v1::Delta& delta);
-  void AddDetails(const worker::v1::SampledToken& token, v1::Delta& delta) const;
 
   const TextModel& text_;
   const AnswerOptions options_;

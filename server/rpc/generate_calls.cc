@@ -30,8 +30,9 @@ void GenerateStreamCall::OnFinished(v1::Finished finished) {
   v1::GenerateStreamResponse response;
   *response.mutable_finished() = std::move(finished);
   Push(std::move(response));
-  End(grpc::Status::OK);
 }
+
+void GenerateStreamCall::OnEnd() { End(grpc::Status::OK); }
 
 void GenerateStreamCall::OnFailed(const absl::Status& status) { End(ToGrpcStatus(status)); }
 
@@ -79,16 +80,25 @@ void GenerateStreamCall::OnWriteDone(bool ok) {
 }
 
 void GenerateStreamCall::Append(v1::GenerateStreamResponse response) {
-  const bool merge = response.has_delta() && !waiting_.empty() && waiting_.back().has_delta() &&
-                     waiting_.back().delta().token_ids_size() < kMaxDeltaTokens;
-  if (!merge) {
+  v1::Delta* const mergeable =
+      response.has_delta() ? FindMergeable(response.delta().index()) : nullptr;
+  if (mergeable == nullptr) {
     waiting_.push_back(std::move(response));
     return;
   }
-  v1::Delta& last = *waiting_.back().mutable_delta();
+  v1::Delta& last = *mergeable;
   std::string text = std::move(*last.mutable_text()) + response.delta().text();
   last.MergeFrom(response.delta());
   last.set_text(std::move(text));
+}
+
+v1::Delta* GenerateStreamCall::FindMergeable(uint32_t index) {
+  for (auto it = waiting_.rbegin(); it != waiting_.rend() && !it->has_started(); ++it) {
+    if (!it->has_delta() || it->delta().index() != index) continue;
+    const bool has_room = it->delta().token_ids_size() < kMaxDeltaTokens;
+    return has_room ? it->mutable_delta() : nullptr;
+  }
+  return nullptr;
 }
 
 GenerateStreamCall::Next GenerateStreamCall::TakeNext() {
@@ -131,19 +141,29 @@ void GenerateCall::OnStarted(v1::Started started) {
   answer_.set_num_prompt_tokens(started.num_prompt_tokens());
   answer_.set_num_cached_tokens(started.num_cached_tokens());
   answer_.mutable_prompt_tokens()->Swap(started.mutable_prompt_tokens());
-  answer_.add_sequences()->set_index(0);
-  answer_.mutable_sequences(0)->set_text("");
+}
+
+v1::GeneratedSequence& GenerateCall::SequenceOf(uint32_t index) {
+  for (int next = answer_.sequences_size(); next <= static_cast<int>(index); ++next) {
+    v1::GeneratedSequence& sequence = *answer_.add_sequences();
+    sequence.set_index(static_cast<uint32_t>(next));
+    sequence.set_text("");
+  }
+  return *answer_.mutable_sequences(static_cast<int>(index));
 }
 
 void GenerateCall::OnDelta(v1::Delta delta) {
-  v1::GeneratedSequence& sequence = *answer_.mutable_sequences(0);
+  v1::GeneratedSequence& sequence = SequenceOf(delta.index());
   sequence.mutable_text()->append(delta.text());
   sequence.mutable_token_ids()->MergeFrom(delta.token_ids());
   sequence.mutable_tokens()->MergeFrom(delta.tokens());
 }
 
 void GenerateCall::OnFinished(v1::Finished finished) {
-  *answer_.mutable_sequences(0)->mutable_finished() = std::move(finished);
+  *SequenceOf(finished.index()).mutable_finished() = std::move(finished);
+}
+
+void GenerateCall::OnEnd() {
   response_ = SerializeMessage(answer_);
   Finish(grpc::Status::OK);
 }

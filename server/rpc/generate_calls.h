@@ -6,6 +6,7 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <cstdint>
 #include <deque>
 #include <memory>
 
@@ -19,8 +20,8 @@ namespace lockstep::server {
 // GenerateStream. Deletes itself when gRPC is done with the call.
 //
 // gRPC takes one message at a time; what comes meanwhile waits here. A client that reads slowly
-// gets several tokens in one delta, so what waits is bounded by the answer, not by the number of
-// messages.
+// gets several tokens of a sequence in one delta, so what waits is bounded by the answers, not by
+// the number of messages.
 class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                                  public AnswerReceiver {
  public:
@@ -37,6 +38,7 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   void OnStarted(v1::Started started) override;
   void OnDelta(v1::Delta delta) override;
   void OnFinished(v1::Finished finished) override;
+  void OnEnd() override;
   void OnFailed(const absl::Status& status) override;
 
  private:
@@ -51,6 +53,9 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   void Push(v1::GenerateStreamResponse response);
   void End(grpc::Status status);
   void Append(v1::GenerateStreamResponse response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The delta that waits, is the last of this sequence and has room for more tokens; else null.
+  // Another sequence's messages may come before it or after it alike.
+  v1::Delta* FindMergeable(uint32_t index) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The next write, or the end, if it is time.
   Next TakeNext() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // With kNothing this object may be gone already, with the others it may be gone afterwards:
@@ -85,9 +90,13 @@ class GenerateCall final : public grpc::ServerUnaryReactor, public AnswerReceive
   void OnStarted(v1::Started started) override;
   void OnDelta(v1::Delta delta) override;
   void OnFinished(v1::Finished finished) override;
+  void OnEnd() override;
   void OnFailed(const absl::Status& status) override;
 
  private:
+  // Made when it is first spoken of; those before it too.
+  v1::GeneratedSequence& SequenceOf(uint32_t index);
+
   const std::shared_ptr<Generation> generation_;
   grpc::ByteBuffer& response_;
   v1::GenerateResponse answer_;

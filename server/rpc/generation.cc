@@ -8,6 +8,37 @@
 
 namespace lockstep::server {
 
+class Generation::Sink final : public OutputSink {
+ public:
+  Sink(std::shared_ptr<Generation> generation, uint32_t index)
+      : generation_(std::move(generation)), index_(index) {}
+
+  void OnScheduled(int32_t num_cached_tokens) override {
+    generation_->strand_.Post([generation = generation_, num_cached_tokens] {
+      generation->TakeScheduled(num_cached_tokens);
+    });
+  }
+  void OnPromptTokens(std::vector<worker::v1::SampledToken> tokens) override {
+    generation_->strand_.Post([generation = generation_, tokens = std::move(tokens)] {
+      generation->TakePromptTokens(tokens);
+    });
+  }
+  void OnToken(const worker::v1::SampledToken& token) override {
+    generation_->strand_.Post(
+        [generation = generation_, index = index_, token] { generation->TakeToken(index, token); });
+  }
+  void OnLogits(worker::v1::SlotLogits) override {}
+  void OnComplete(const Completion& completion) override {
+    generation_->strand_.Post([generation = generation_, index = index_, completion] {
+      generation->TakeCompletion(index, completion);
+    });
+  }
+
+ private:
+  const std::shared_ptr<Generation> generation_;
+  const uint32_t index_;
+};
+
 Generation::Generation(ServiceContext& context, AnswerReceiver& receiver, const char* method)
     : context_(context), receiver_(receiver), strand_(context.executor) {
   record_.method = method;
@@ -24,29 +55,19 @@ void Generation::Cancel() {
   // Seen by a request that still waits for the executor; one that the engine has is ended there.
   cancelled_ = true;
   strand_.Post([self = shared_from_this()] {
-    if (!self->handle_.has_value()) return;
     // gRPC cancels a call whose deadline has passed, and may do so before the engine looks at its
     // clock.
-    self->context_.engine.Finish(*self->handle_, v1::FINISH_REASON_UNSPECIFIED,
-                                 absl::Now() >= self->times_.deadline
-                                     ? absl::DeadlineExceededError("the deadline has passed")
-                                     : absl::CancelledError("the client has gone"));
+    self->FinishAll(v1::FINISH_REASON_UNSPECIFIED,
+                    absl::Now() >= self->times_.deadline
+                        ? absl::DeadlineExceededError("the deadline has passed")
+                        : absl::CancelledError("the client has gone"));
   });
 }
 
-void Generation::OnScheduled(int32_t num_cached_tokens) {
-  strand_.Post(
-      [self = shared_from_this(), num_cached_tokens] { self->SendStarted(num_cached_tokens); });
-}
-
-void Generation::OnToken(const worker::v1::SampledToken& token) {
-  strand_.Post([self = shared_from_this(), token] { self->TakeToken(token); });
-}
-
-void Generation::OnLogits(worker::v1::SlotLogits) {}
-
-void Generation::OnComplete(const Completion& completion) {
-  strand_.Post([self = shared_from_this(), completion] { self->Complete(completion); });
+void Generation::FinishAll(v1::FinishReason reason, const absl::Status& status) {
+  for (const Sequence& sequence : sequences_) {
+    if (!sequence.completion.has_value()) context_.engine.Finish(sequence.handle, reason, status);
+  }
 }
 
 void Generation::Admit(const grpc::ByteBuffer& bytes) {
@@ -63,97 +84,153 @@ absl::Status Generation::Submit(const v1::GenerateRequest& request) {
   auto admitted = context_.admission.Admit(request, times_);
   if (!admitted.ok()) return admitted.status();
   lease_ = std::move(admitted->lease);
+  const EngineRequest& first = *admitted->requests[0];
+  const std::vector<int32_t> prompt = first.prompt;
   record_.request_id = lease_.id();
-  record_.num_prompt_tokens = static_cast<int64_t>(admitted->request->prompt.size());
-  seed_ = admitted->request->sampling.seed();
-  token_details_ = admitted->answer.token_details;
-  // The request is the engine's from here on; the writer is made after it, so that the prompt
+  record_.num_prompt_tokens = static_cast<int64_t>(prompt.size());
+  prompt_report_.emplace(context_.text, admitted->answer.prompt_tokens,
+                         first.num_prompt_logprobs.has_value(), prompt);
+  sequences_.resize(admitted->requests.size());
+  std::vector<Submission> batch;
+  for (uint32_t index = 0; index < sequences_.size(); ++index) {
+    sequences_[index].seed = admitted->requests[index]->sampling.seed();
+    batch.push_back(
+        {std::move(admitted->requests[index]), std::make_shared<Sink>(shared_from_this(), index)});
+  }
+  // The requests are the engine's from here on; the writers are made after it, so that the prompt
   // already runs.
-  std::vector<int32_t> prompt = admitted->request->prompt;
-  handle_ = context_.engine.Submit(std::move(admitted->request), shared_from_this());
-  StartTimer(admitted->time_limit);
-  writer_.emplace(context_.text, std::move(admitted->answer), prompt, admitted->prompt_text);
-  if (token_details_) prompt_ = std::move(prompt);
+  std::vector<RequestHandle> handles = context_.engine.SubmitBatch(std::move(batch));
+  for (std::size_t index = 0; index < handles.size(); ++index) {
+    sequences_[index].handle = handles[index];
+    sequences_[index].writer.emplace(context_.text, admitted->answer, prompt,
+                                     admitted->prompt_text);
+  }
+  StartTimer(admitted->time_limit, std::move(handles));
   return absl::OkStatus();
 }
 
-void Generation::StartTimer(absl::Duration time_limit) {
+void Generation::StartTimer(absl::Duration time_limit, std::vector<RequestHandle> handles) {
   if (time_limit == absl::InfiniteDuration()) return;
   timer_.Set(absl::ToChronoTime(times_.arrival + time_limit),
-             [weak = weak_from_this(), &engine = context_.engine, handle = *handle_](bool expired) {
+             [weak = weak_from_this(), &engine = context_.engine,
+              handles = std::move(handles)](bool expired) {
                // A request that is gone has also left the engine.
                const auto self = expired ? weak.lock() : nullptr;
-               if (self != nullptr) engine.Finish(handle, v1::TIME_LIMIT, absl::OkStatus());
+               if (self == nullptr) return;
+               for (const RequestHandle handle : handles)
+                 engine.Finish(handle, v1::TIME_LIMIT, absl::OkStatus());
              });
 }
 
-void Generation::SendStarted(int32_t num_cached_tokens) {
+void Generation::TakeScheduled(int32_t num_cached_tokens) {
+  if (scheduled_) return;
+  scheduled_ = true;
+  // Of the first sequence that runs: what the others find are often the blocks of this one.
+  num_cached_tokens_ = num_cached_tokens;
+  if (failure_.ok() && prompt_report_->is_complete()) SendStarted();
+}
+
+void Generation::TakePromptTokens(absl::Span<const worker::v1::SampledToken> tokens) {
+  prompt_report_->Add(tokens);
+  if (failure_.ok() && !started_ && prompt_report_->is_complete()) SendStarted();
+}
+
+void Generation::SendStarted() {
   started_ = true;
   v1::Started started;
   started.set_request_id(record_.request_id);
   started.set_num_prompt_tokens(static_cast<uint32_t>(record_.num_prompt_tokens));
-  started.set_num_cached_tokens(static_cast<uint32_t>(num_cached_tokens));
-  for (int32_t id : prompt_) {
-    auto& token = *started.add_prompt_tokens();
-    token.set_id(static_cast<uint32_t>(id));
-    token.set_bytes(context_.text.TokenBytes(id));
-  }
+  started.set_num_cached_tokens(static_cast<uint32_t>(num_cached_tokens_));
+  prompt_report_->TakeInto(started);
   receiver_.OnStarted(std::move(started));
-  if (writer_->echo().empty()) return;
-  v1::Delta delta;
-  delta.set_index(0);
-  delta.set_text(writer_->echo());
-  receiver_.OnDelta(std::move(delta));
-}
-
-void Generation::TakeToken(const worker::v1::SampledToken& token) {
-  // Steps that were under way when the stop string was found.
-  if (answer_has_ended()) return;
-  v1::Delta delta;
-  delta.set_index(0);
-  if (writer_->Append(token, delta))
-    context_.engine.Finish(*handle_, v1::STOP_STRING, absl::OkStatus());
-  receiver_.OnDelta(std::move(delta));
-}
-
-void Generation::Complete(const Completion& completion) {
-  timer_.Cancel();
-  if (!completion.status.ok() && !answer_has_ended()) {
-    Fail(WithRetryIfUseful(context_, completion.status, record_.num_prompt_tokens), completion);
-  } else {
-    FinishAnswer(completion);
+  for (uint32_t index = 0; index < sequences_.size(); ++index) {
+    Sequence& sequence = sequences_[index];
+    if (!sequence.writer->echo().empty()) {
+      v1::Delta delta;
+      delta.set_index(index);
+      delta.set_text(sequence.writer->echo());
+      receiver_.OnDelta(std::move(delta));
+    }
+    for (const auto& token : std::exchange(sequence.waiting, {})) SendToken(index, token);
+    if (sequence.completion.has_value()) FinishSequence(index);
   }
 }
 
-void Generation::FinishAnswer(const Completion& completion) {
-  if (!started_) SendStarted(completion.num_cached_tokens);
-  if (!answer_has_ended()) {
+void Generation::TakeToken(uint32_t index, const worker::v1::SampledToken& token) {
+  if (!failure_.ok()) return;
+  if (started_) {
+    SendToken(index, token);
+  } else {
+    sequences_[index].waiting.push_back(token);
+  }
+}
+
+void Generation::SendToken(uint32_t index, const worker::v1::SampledToken& token) {
+  Sequence& sequence = sequences_[index];
+  // Steps that were under way when the stop string was found.
+  if (sequence.has_stopped()) return;
+  v1::Delta delta;
+  delta.set_index(index);
+  if (sequence.writer->Append(token, delta) && !sequence.completion.has_value())
+    context_.engine.Finish(sequence.handle, v1::STOP_STRING, absl::OkStatus());
+  receiver_.OnDelta(std::move(delta));
+}
+
+void Generation::TakeCompletion(uint32_t index, const Completion& completion) {
+  Sequence& sequence = sequences_[index];
+  sequence.completion = completion;
+  ++num_complete_;
+  const bool has_failed = !completion.status.ok() && !sequence.has_stopped();
+  if (has_failed && failure_.ok()) {
+    failure_ = completion.status;
+    // The others' answers are worth nothing without this one.
+    FinishAll(v1::FINISH_REASON_UNSPECIFIED, failure_);
+  }
+  if (failure_.ok() && started_) FinishSequence(index);
+  if (num_complete_ < sequences_.size()) return;
+  timer_.Cancel();
+  if (failure_.ok()) {
+    // Ended before the prompt had run.
+    if (!started_) SendStarted();
+    receiver_.OnEnd();
+  } else {
+    Fail(WithRetryIfUseful(context_, failure_, record_.num_prompt_tokens), completion);
+  }
+}
+
+void Generation::FinishSequence(uint32_t index) {
+  Sequence& sequence = sequences_[index];
+  const Completion& completion = *sequence.completion;
+  if (!sequence.has_stopped()) {
     v1::Delta rest;
-    rest.set_index(0);
-    writer_->Finish(rest);
+    rest.set_index(index);
+    sequence.writer->Finish(rest);
     if (!rest.text().empty()) receiver_.OnDelta(std::move(rest));
   }
   v1::Finished finished;
-  finished.set_index(0);
-  finished.set_reason(answer_has_ended() ? v1::STOP_STRING : completion.reason);
-  if (answer_has_ended()) {
-    finished.set_stop_string(*writer_->stop_string());
+  finished.set_index(index);
+  finished.set_reason(sequence.has_stopped() ? v1::STOP_STRING : completion.reason);
+  if (sequence.has_stopped()) {
+    finished.set_stop_string(*sequence.writer->stop_string());
   } else if (completion.stop_token_id.has_value()) {
     finished.set_stop_token_id(static_cast<uint32_t>(*completion.stop_token_id));
   }
+  const int32_t num_tokens = sequence.writer->num_tokens();
   finished.mutable_usage()->set_prompt_tokens(static_cast<uint32_t>(record_.num_prompt_tokens));
-  finished.mutable_usage()->set_completion_tokens(static_cast<uint32_t>(writer_->num_tokens()));
+  finished.mutable_usage()->set_completion_tokens(static_cast<uint32_t>(num_tokens));
   finished.mutable_usage()->set_cached_tokens(static_cast<uint32_t>(completion.num_cached_tokens));
-  finished.set_seed(seed_);
+  finished.set_seed(sequence.seed);
   *finished.mutable_timing() = ToTiming(completion, times_.arrival, absl::Now());
 
   record_.reason = finished.reason();
-  record_.num_completion_tokens = writer_->num_tokens();
+  record_.num_completion_tokens += num_tokens;
   record_.num_cached_tokens = completion.num_cached_tokens;
   record_.timing = finished.timing();
-  LogRequest(record_);
-  // The id is free before the client can know that the request has ended.
-  lease_ = RequestIdLease();
+  if (++num_finished_ == sequences_.size()) {
+    LogRequest(record_);
+    // The id is free before the client can know that the request has ended.
+    lease_ = RequestIdLease();
+  }
   receiver_.OnFinished(std::move(finished));
 }
 

@@ -9,22 +9,24 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "lockstep/v1/generate.pb.h"
 #include "server/admission/admission.h"
-#include "server/engine/output_sink.h"
 #include "server/rpc/answer_writer.h"
 #include "server/rpc/executor.h"
+#include "server/rpc/prompt_report.h"
 #include "server/rpc/request_log.h"
 #include "server/rpc/service_context.h"
 
 namespace lockstep::server {
 
-// Where an answer goes. Calls come one at a time, from threads of the executor: OnStarted once,
-// OnDelta any number of times, then either OnFinished or OnFailed, once; nothing touches the
-// receiver afterwards.
+// Where the answers go. Calls come one at a time, from threads of the executor: OnStarted once;
+// OnDelta any number of times, and OnFinished once, last, for each sequence; then OnEnd. Or, at any
+// point before OnEnd, OnFailed. Nothing touches the receiver after OnEnd or OnFailed.
 class AnswerReceiver {
  public:
   virtual ~AnswerReceiver() = default;
@@ -32,14 +34,16 @@ class AnswerReceiver {
   virtual void OnStarted(v1::Started started) = 0;
   virtual void OnDelta(v1::Delta delta) = 0;
   virtual void OnFinished(v1::Finished finished) = 0;
-  // Possibly without OnStarted.
+  // Every sequence has finished.
+  virtual void OnEnd() = 0;
   virtual void OnFailed(const absl::Status& status) = 0;
 };
 
 // Everything but the constructor's caller's thread and the engine's calls happens on a strand:
-// admission, detokenizing, stop strings, the receiver's calls. Alive until the engine and the
+// admission, detokenizing, stop strings, the receiver's calls. The engine has one request per
+// sequence, which share an id; what ends the call ends all of them. Alive until the engine and the
 // strand have let go of it.
-class Generation : public OutputSink, public std::enable_shared_from_this<Generation> {
+class Generation : public std::enable_shared_from_this<Generation> {
  public:
   // `method` names the call in the log. The receiver lives until it has been told the end.
   Generation(ServiceContext& context, AnswerReceiver& receiver, const char* method);
@@ -50,25 +54,36 @@ class Generation : public OutputSink, public std::enable_shared_from_this<Genera
   // The client has gone: ends the request soon. Thread-safe.
   void Cancel();
 
-  void OnScheduled(int32_t num_cached_tokens) override;
-  void OnToken(const worker::v1::SampledToken& token) override;
-  void OnLogits(worker::v1::SlotLogits logits) override;
-  void OnComplete(const Completion& completion) override;
-
  private:
+  // What the engine speaks to about one sequence: passes everything on to the strand.
+  class Sink;
+  struct Sequence {
+    RequestHandle handle = 0;
+    uint64_t seed = 0;
+    std::optional<AnswerWriter> writer;
+    // Tokens that came before Started could be sent.
+    std::vector<worker::v1::SampledToken> waiting;
+    // When the engine has let go of it.
+    std::optional<Completion> completion;
+
+    // The client has the whole answer, whatever the engine still says.
+    bool has_stopped() const { return writer->stop_string().has_value(); }
+  };
+
   // --- On the strand ---
   void Admit(const grpc::ByteBuffer& bytes);
   absl::Status Submit(const v1::GenerateRequest& request);
-  void StartTimer(absl::Duration time_limit);
-  void SendStarted(int32_t num_cached_tokens);
-  void TakeToken(const worker::v1::SampledToken& token);
-  void Complete(const Completion& completion);
-  void FinishAnswer(const Completion& completion);
+  void StartTimer(absl::Duration time_limit, std::vector<RequestHandle> handles);
+  // Ends all sequences that are alive.
+  void FinishAll(v1::FinishReason reason, const absl::Status& status);
+  void TakeScheduled(int32_t num_cached_tokens);
+  void TakePromptTokens(absl::Span<const worker::v1::SampledToken> tokens);
+  void TakeToken(uint32_t index, const worker::v1::SampledToken& token);
+  void TakeCompletion(uint32_t index, const Completion& completion);
+  void SendStarted();
+  void SendToken(uint32_t index, const worker::v1::SampledToken& token);
+  void FinishSequence(uint32_t index);
   void Fail(absl::Status status, const Completion& completion);
-  // The client has the whole answer, whatever the engine still says.
-  bool answer_has_ended() const {
-    return writer_.has_value() && writer_->stop_string().has_value();
-  }
 
   ServiceContext& context_;
   AnswerReceiver& receiver_;
@@ -78,14 +93,18 @@ class Generation : public OutputSink, public std::enable_shared_from_this<Genera
   // --- Owned by the strand ---
   CallTimes times_;
   RequestIdLease lease_;
-  std::optional<AnswerWriter> writer_;
-  std::optional<RequestHandle> handle_;
+  // In order of index; empty until the engine has the request.
+  std::vector<Sequence> sequences_;
+  std::optional<PromptReport> prompt_report_;
   grpc::Alarm timer_;
-  bool token_details_ = false;
-  // With token_details, for OnStarted.
-  std::vector<int32_t> prompt_;
-  uint64_t seed_ = 0;
+  int32_t num_cached_tokens_ = 0;
+  bool scheduled_ = false;
   bool started_ = false;
+  // Sequences that the engine has let go of, and those whose Finished has been sent.
+  std::size_t num_complete_ = 0;
+  std::size_t num_finished_ = 0;
+  // Why the call fails, as soon as one of its sequences has.
+  absl::Status failure_;
   RequestRecord record_;
 };
 

@@ -32,6 +32,8 @@ void SetDefaults(const GenerationDefaults& defaults, v1::GetModelInfoResponse& i
   sampling.set_top_k(defaults.top_k);
   sampling.set_top_p(defaults.top_p);
   sampling.set_min_p(defaults.min_p);
+  sampling.set_typical_p(defaults.typical_p);
+  sampling.set_repetition_penalty(defaults.repetition_penalty);
   for (int32_t id : defaults.eos_token_ids) info.add_eos_token_ids(static_cast<uint32_t>(id));
 }
 

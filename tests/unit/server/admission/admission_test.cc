@@ -10,6 +10,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "server/admission/field_error.h"
 #include "server/admission/limits.h"
+#include "server/admission/parameters.h"
 #include "tests/unit/server/admission/byte_text_model.h"
 
 namespace lockstep::server {
@@ -69,10 +70,10 @@ class AdmissionTest : public ::testing::Test {
 };
 
 TEST_F(AdmissionTest, FillsTheEngineRequestWithDefaults) {
-  model_.defaults = {0.5F, 40, 0.9F, 0.1F, {kByteEos}, {}};
+  model_.defaults = {0.5F, 40, 0.9F, 0.1F, 0.7F, 1.2F, {kByteEos}, {}};
   const auto admitted = Admit("text: 'hello'");
   ASSERT_TRUE(admitted.ok()) << admitted.status();
-  const EngineRequest& request = *admitted->request;
+  const EngineRequest& request = *admitted->requests[0];
   EXPECT_EQ(request.id, admitted->lease.id());
   EXPECT_EQ(request.prompt, BytesAsTokens(*text_, "hello"));
   EXPECT_FLOAT_EQ(request.sampling.temperature(), 0.5);
@@ -91,14 +92,14 @@ TEST_F(AdmissionTest, FillsTheEngineRequestWithDefaults) {
 }
 
 TEST_F(AdmissionTest, WhatTheRequestSaysWinsOverDefaultsAlsoWhereItIsZero) {
-  model_.defaults = {0.5F, 40, 0.9F, 0.1F, {kByteEos}, {}};
+  model_.defaults = {0.5F, 40, 0.9F, 0.1F, 0.7F, 1.2F, {kByteEos}, {}};
   const auto admitted = Admit(R"(token_ids { ids: [1, 2] } request_id: 'r' priority: -3
       sampling { temperature: 0 top_k: 0 top_p: 1 min_p: 0 seed: 0 }
       stopping { max_new_tokens: 9 min_new_tokens: 4 stop_token_ids: [7] stop_strings: 'x' ignore_eos: true
                  include_stop_string: true time_limit_ms: 250 }
       output { logprobs: 0 token_details: true skip_special_tokens: false echo: true })");
   ASSERT_TRUE(admitted.ok()) << admitted.status();
-  const EngineRequest& request = *admitted->request;
+  const EngineRequest& request = *admitted->requests[0];
   EXPECT_EQ(request.id, "r");
   EXPECT_EQ(request.priority, -3);
   EXPECT_EQ(request.sampling.temperature(), 0);
@@ -122,12 +123,13 @@ TEST_F(AdmissionTest, WhatTheRequestSaysWinsOverDefaultsAlsoWhereItIsZero) {
 TEST_F(AdmissionTest, DrawsAnotherSeedForEachRequestWithoutOne) {
   const auto first = Admit("text: 'a'");
   const auto second = Admit("text: 'a'");
-  EXPECT_NE(first->request->sampling.seed(), second->request->sampling.seed());
+  EXPECT_NE(first->requests[0]->sampling.seed(), second->requests[0]->sampling.seed());
 }
 
 TEST_F(AdmissionTest, CutsMaxNewTokensToWhatTheContextLeaves) {
-  EXPECT_EQ(Admit("text: 'abcd' stopping { max_new_tokens: 4294967295 }")->request->max_new_tokens,
-            60);
+  EXPECT_EQ(
+      Admit("text: 'abcd' stopping { max_new_tokens: 4294967295 }")->requests[0]->max_new_tokens,
+      60);
 }
 
 TEST_F(AdmissionTest, TakesTheServedNameAndNoOther) {
@@ -258,26 +260,94 @@ TEST_F(AdmissionTest, RefusesOtherBadFields) {
 }
 
 TEST_F(AdmissionTest, NamesWhatItDoesNotCarryOut) {
-  ExpectUnsupported("sampling { typical_p: 0.9 }", "sampling.typical_p");
-  ExpectUnsupported("sampling { repetition_penalty: 1.1 }", "sampling.repetition_penalty");
-  ExpectUnsupported("sampling { presence_penalty: 0.1 }", "sampling.presence_penalty");
-  ExpectUnsupported("sampling { frequency_penalty: -0.1 }", "sampling.frequency_penalty");
-  ExpectUnsupported("sampling { logit_bias { key: 3 value: 1 } }", "sampling.logit_bias[3]");
-  ExpectUnsupported("sampling { allowed_token_ids: 3 }", "sampling.allowed_token_ids");
   ExpectUnsupported("guide { json_schema: '{}' }", "guide.json_schema");
   ExpectUnsupported("guide { json_object: true }", "guide.json_object");
   ExpectUnsupported("guide { regex: 'a' }", "guide.regex");
   ExpectUnsupported("guide { grammar: 'a' }", "guide.grammar");
   ExpectUnsupported("guide { choice {} }", "guide.choice");
-  ExpectUnsupported("num_sequences: 2", "num_sequences");
-  ExpectUnsupported("output { prompt_logprobs: 0 }", "output.prompt_logprobs");
 }
 
-TEST_F(AdmissionTest, TakesOptionsThatChangeNothing) {
-  EXPECT_TRUE(Admit(R"(text: 'a' num_sequences: 1 cache { bypass: true salt: 's' }
-      sampling { typical_p: 1 repetition_penalty: 1 presence_penalty: 0 frequency_penalty: 0
-                 logit_bias { key: 3 value: 0 } })")
+TEST_F(AdmissionTest, PassesOnEveryWayToChangeTheLogits) {
+  model_.defaults.repetition_penalty = 1.5F;
+  model_.defaults.typical_p = 0.8F;
+  const auto defaults = Admit("text: 'a'");
+  ASSERT_TRUE(defaults.ok()) << defaults.status();
+  EXPECT_EQ(defaults->requests[0]->sampling.repetition_penalty(), 1.5F);
+  EXPECT_EQ(defaults->requests[0]->sampling.typical_p(), 0.8F);
+  EXPECT_EQ(defaults->requests[0]->sampling.presence_penalty(), 0);
+  const auto admitted = Admit(R"(text: 'a'
+      sampling { typical_p: 0.9 repetition_penalty: 1 presence_penalty: -0.5 frequency_penalty: 0.25
+                 logit_bias { key: 3 value: 0 } logit_bias { key: 4 value: -100 }
+                 allowed_token_ids: [7, 5] })");
+  ASSERT_TRUE(admitted.ok()) << admitted.status();
+  const worker::v1::Sampling& sampling = admitted->requests[0]->sampling;
+  EXPECT_EQ(sampling.typical_p(), 0.9F);
+  EXPECT_EQ(sampling.repetition_penalty(), 1);
+  EXPECT_EQ(sampling.presence_penalty(), -0.5F);
+  EXPECT_EQ(sampling.frequency_penalty(), 0.25F);
+  ASSERT_EQ(sampling.logit_bias_size(), 1);
+  EXPECT_EQ(sampling.logit_bias().at(4), -100);
+  EXPECT_THAT(sampling.allowed_token_ids(), ElementsAre(7, 5));
+}
+
+TEST_F(AdmissionTest, RefusesTooManyTokensAndAnswers) {
+  auto request = Parse<v1::GenerateRequest>("text: 'a'");
+  for (std::size_t i = 0; i <= limits::kAllowedTokenIds; ++i)
+    request.mutable_sampling()->add_allowed_token_ids(1);
+  ExpectRefused(request, absl::StatusCode::kInvalidArgument, "sampling.allowed_token_ids");
+  request = Parse<v1::GenerateRequest>("text: 'a'");
+  for (uint32_t i = 0; i <= limits::kLogitBiases; ++i)
+    (*request.mutable_sampling()->mutable_logit_bias())[i] = 1;
+  ExpectRefused(request, absl::StatusCode::kInvalidArgument, "sampling.logit_bias");
+  ExpectInvalid("text: 'a' num_sequences: 129", "num_sequences");
+  ExpectInvalid("text: 'a' output { prompt_logprobs: 21 }", "output.prompt_logprobs");
+}
+
+TEST_F(AdmissionTest, RefusesAMinimumLengthThatNoAllowedTokenCanReach) {
+  model_.defaults.eos_token_ids = {kByteEos};
+  const std::string allowed = std::to_string(kByteEos) + ", 5";
+  ExpectInvalid(
+      "text: 'a' stopping { min_new_tokens: 2 stop_token_ids: 5 } "
+      "sampling { allowed_token_ids: [" +
+          allowed + "] }",
+      "sampling.allowed_token_ids");
+  EXPECT_TRUE(Admit("text: 'a' stopping { min_new_tokens: 2 } "
+                    "sampling { allowed_token_ids: [" +
+                    allowed + "] }")
                   .ok());
+}
+
+TEST_F(AdmissionTest, SeveralSequencesDifferInTheSeedAlone) {
+  const auto admitted = Admit(R"(text: 'ab' num_sequences: 3 sampling { seed: 7 }
+      output { prompt_logprobs: 2 } cache { bypass: true salt: 's' })");
+  ASSERT_TRUE(admitted.ok()) << admitted.status();
+  ASSERT_EQ(admitted->requests.size(), 3u);
+  const EngineRequest& first = *admitted->requests[0];
+  EXPECT_EQ(first.sampling.seed(), 7u);
+  EXPECT_EQ(first.num_prompt_logprobs, 2u);
+  EXPECT_NE(first.prompt_group, 0u);
+  for (uint32_t i = 1; i < 3; ++i) {
+    const EngineRequest& request = *admitted->requests[i];
+    EXPECT_EQ(request.sampling.seed(), SequenceSeed(7, i));
+    EXPECT_EQ(request.id, first.id);
+    EXPECT_EQ(request.prompt, first.prompt);
+    EXPECT_EQ(request.prompt_group, first.prompt_group);
+    EXPECT_TRUE(request.cache_bypass);
+    EXPECT_EQ(request.cache_salt, "s");
+    EXPECT_FALSE(request.num_prompt_logprobs.has_value());
+  }
+  const auto other = Admit("text: 'ab' num_sequences: 2");
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_NE(other->requests[0]->prompt_group, first.prompt_group);
+  EXPECT_EQ(Admit("text: 'ab'")->requests[0]->prompt_group, 0u);
+}
+
+// The generator's first outputs from state 0, as its authors' reference implementation gives them.
+TEST(SequenceSeed, IsTheSeedItselfAndThenSplitMix64) {
+  EXPECT_EQ(SequenceSeed(0, 0), 0u);
+  EXPECT_EQ(SequenceSeed(0, 1), 0xE220A8397B1DCDAFu);
+  EXPECT_EQ(SequenceSeed(0, 2), 0x6E789E6AA1B965F4u);
+  EXPECT_EQ(SequenceSeed(0, 3), 0x06C45D188009454Fu);
 }
 
 TEST_F(AdmissionTest, ARefusedRequestLeavesItsIdFree) {

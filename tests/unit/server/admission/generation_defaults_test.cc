@@ -35,12 +35,14 @@ TEST(GenerationDefaults, AreGreedyWithoutAFile) {
 
 TEST(GenerationDefaults, SampleAsWrittenWhereDoSampleIsTrue) {
   const auto defaults =
-      Load(R"({"do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40, "min_p": 0.05})");
+      Load(R"({"do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40, "min_p": 0.05,
+               "typical_p": 0.8})");
   ASSERT_TRUE(defaults.ok()) << defaults.status();
   EXPECT_FLOAT_EQ(defaults->temperature, 0.6);
   EXPECT_FLOAT_EQ(defaults->top_p, 0.9);
   EXPECT_EQ(defaults->top_k, 40u);
   EXPECT_FLOAT_EQ(defaults->min_p, 0.05);
+  EXPECT_FLOAT_EQ(defaults->typical_p, 0.8);
   EXPECT_THAT(defaults->warnings, IsEmpty());
 }
 
@@ -52,6 +54,12 @@ TEST(GenerationDefaults, StayGreedyWithoutDoSampleButKeepTheFiltersForRequestsTh
   const auto defaults = Load(R"({"temperature": 0.9, "top_p": 0.6})");
   EXPECT_EQ(defaults->temperature, 0);
   EXPECT_FLOAT_EQ(defaults->top_p, 0.6);
+}
+
+TEST(GenerationDefaults, TheRepetitionPenaltyHoldsForGreedyAnswersToo) {
+  const auto defaults = Load(R"({"do_sample": false, "repetition_penalty": 1.1})");
+  EXPECT_EQ(defaults->temperature, 0);
+  EXPECT_FLOAT_EQ(defaults->repetition_penalty, 1.1);
 }
 
 TEST(GenerationDefaults, NullCountsAsAbsent) {
@@ -77,8 +85,8 @@ TEST(GenerationDefaults, WarnOfEosTokensThatTheModelCannotProduce) {
 }
 
 TEST(GenerationDefaults, WarnOfWhatIsNotApplied) {
-  EXPECT_THAT(Load(R"({"repetition_penalty": 1.1, "num_beams": 1})")->warnings,
-              ElementsAre(HasSubstr("repetition_penalty")));
+  EXPECT_THAT(Load(R"({"num_beams": 4, "penalty_alpha": 0})")->warnings,
+              ElementsAre(HasSubstr("num_beams")));
 }
 
 TEST(GenerationDefaults, RefuseBadFilesNamingFileAndField) {
@@ -93,6 +101,8 @@ TEST(GenerationDefaults, RefuseBadFilesNamingFileAndField) {
       {R"({"top_k": -2})", "top_k"},
       {R"({"top_k": 2.5})", "top_k"},
       {R"({"min_p": 2})", "min_p"},
+      {R"({"typical_p": 0})", "typical_p"},
+      {R"({"repetition_penalty": 0})", "repetition_penalty"},
       {R"({"eos_token_id": "</s>"})", "eos_token_id"},
       {R"({"eos_token_id": [[1]]})", "eos_token_id"},
   };

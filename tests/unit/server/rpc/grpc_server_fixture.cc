@@ -9,6 +9,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
+#include "tests/testing/fake_model.h"
 
 namespace lockstep::server {
 namespace {
@@ -44,7 +45,7 @@ bool WaitFor(Condition condition) {
 
 Frontend::Frontend(const FrontendOptions& options)
     : text_(MakeByteTextModel()),
-      model_{"bytes", kByteVocabSize, options.max_model_len, {0, 0, 1, 0, {kByteEos}, {}}},
+      model_{"bytes", kByteVocabSize, options.max_model_len, {0, 0, 1, 0, 1, 1, {kByteEos}, {}}},
       config_(SmallConfig(options.max_model_len)) {
   EngineOptions engine_options;
   engine_options.scheduler.max_model_len = options.max_model_len;
@@ -59,8 +60,10 @@ Frontend::Frontend(const FrontendOptions& options)
   worker.max_num_batched_tokens = static_cast<uint32_t>(options.max_num_batched_tokens);
   worker.max_model_len = static_cast<uint32_t>(options.max_model_len);
   worker.vocab_size = kByteVocabSize;
-  worker.next_token = [answer = Tokens(options.answer), a = Tokens("a")[0]](
-                          absl::Span<const int32_t> tokens, const worker::v1::Sampling& sampling) {
+  worker.next_token = [answer = Tokens(options.answer), a = Tokens("a")[0],
+                       is_random = options.is_random](absl::Span<const int32_t> tokens,
+                                                      const worker::v1::Sampling& sampling) {
+    if (is_random) return testing::FakeNextToken(tokens, sampling, kByteVocabSize);
     if (answer.empty()) return a;
     const std::size_t index = tokens.size() - sampling.num_prompt_tokens();
     return index < answer.size() ? answer[index] : kByteEos;

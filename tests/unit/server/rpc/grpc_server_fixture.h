@@ -22,6 +22,8 @@ namespace lockstep::server {
 struct FrontendOptions {
   // The model's answer to everything; then it goes on with EOS. "" stands for an endless "a".
   std::string answer;
+  // Instead of that, random tokens: a function of the tokens before, and of the seed.
+  bool is_random = false;
   // kManual: the test runs the steps.
   testing::FakeWorkerPool::Mode mode = testing::FakeWorkerPool::Mode::kThreaded;
   int max_model_len = 2048;
