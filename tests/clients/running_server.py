@@ -42,9 +42,9 @@ def with_long_context(model_dir, directory):
 class RunningServer:
     """Starts on ports of the system's choice, unless told otherwise; use as a context manager."""
 
-    def __init__(self, binary, model_dir, *arguments, listen="127.0.0.1:0"):
+    def __init__(self, binary, model_dir, *arguments, listen="127.0.0.1:0", ranks=2):
         command = [binary, "--model", model_dir, "--listen", listen, "--metrics-listen", "127.0.0.1:0",
-                   "--tensor-parallel-size", "2", "--threads-per-rank", "1", *arguments]
+                   "--tensor-parallel-size", str(ranks), "--threads-per-rank", "1", *arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._log = []
         self._log_grew = threading.Condition()
