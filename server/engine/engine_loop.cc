@@ -153,6 +153,8 @@ void EngineLoop::Take(PoolReadyCommand command) {
   const uint64_t limit = std::numeric_limits<uint32_t>::max();
   if (!pool_failed_) {
     scheduler_.Start(static_cast<uint32_t>(std::min(command.capacity.num_kv_blocks, limit)));
+    // Before a request that came at the same moment is refused: who is told looks at the capacity.
+    PublishSnapshot();
   }
 }
 
