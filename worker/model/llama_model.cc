@@ -25,6 +25,17 @@ AttentionGeometry MakeGeometry(const LlamaConfig& config, const ShardPlan& plan)
 
 }  // namespace
 
+KvCacheGeometry CacheGeometry(const LlamaConfig& config, const ShardPlan& plan,
+                              const ModelOptions& options, int64_t block_size) {
+  const AttentionGeometry attention = MakeGeometry(config, plan);
+  return {.num_layers = config.num_hidden_layers,
+          .num_kv_heads = attention.num_kv_heads,
+          .head_dim = attention.padded_head_dim,
+          .block_size = block_size,
+          .dtype = options.dtype,
+          .device = options.device};
+}
+
 LlamaModel::LlamaModel(const LlamaConfig& config, const Checkpoint& checkpoint,
                        const ShardPlan& plan, const ModelOptions& options, KernelContext& context,
                        const std::function<void(uint64_t, uint64_t)>& progress)
@@ -78,15 +89,6 @@ void LlamaModel::LoadLayers(WeightLoader& loader, const AttentionGeometry& geome
     head_ = loader.Matrix({"lm_head.weight"});
     weight_bytes_ += head_.num_bytes();
   }
-}
-
-KvCacheGeometry LlamaModel::CacheGeometry(int64_t block_size) const {
-  return {.num_layers = config_.num_hidden_layers,
-          .num_kv_heads = geometry_.num_kv_heads,
-          .head_dim = geometry_.padded_head_dim,
-          .block_size = block_size,
-          .dtype = options_.dtype,
-          .device = options_.device};
 }
 
 const at::Tensor& LlamaModel::NormAfter(size_t index) const {

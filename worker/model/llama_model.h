@@ -33,6 +33,10 @@ struct ModelOptions {
 // vocabulary takes.
 inline constexpr int64_t kMaxLogitRows = 64;
 
+// What a cache for a rank of this plan is made of. Known before any weight is loaded.
+KvCacheGeometry CacheGeometry(const LlamaConfig& config, const ShardPlan& plan,
+                              const ModelOptions& options, int64_t block_size);
+
 // One rank's shard of a LlamaForCausalLM. The residual stream and all sums over ranks are float32
 // whatever the dtype; everything after an all-reduce is computed by every rank alike, so the ranks
 // agree bit for bit.
@@ -46,8 +50,6 @@ class LlamaModel {
              const ModelOptions& options, KernelContext& context,
              const std::function<void(uint64_t, uint64_t)>& progress);
 
-  // What a cache for this rank is made of.
-  KvCacheGeometry CacheGeometry(int64_t block_size) const;
   int64_t weight_bytes() const { return weight_bytes_; }
   int64_t vocab_size() const { return config_.vocab_size; }
 

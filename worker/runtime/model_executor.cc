@@ -107,12 +107,16 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
 
   const ModelOptions options = {
       .dtype = *dtype, .device = device_, .max_num_tokens = config_.max_num_batched_tokens};
-  model_ = std::make_unique<LlamaModel>(
-      *llama, *checkpoint, MakeShardPlan(*llama, rank_, world_size_), options, *context_, progress);
+  const ShardPlan plan = MakeShardPlan(*llama, rank_, world_size_);
+  cache_geometry_ = CacheGeometry(*llama, plan, options, config_.block_size);
   LoadedInfo info;
+  info.kv_block_bytes = static_cast<uint64_t>(cache_geometry_.block_bytes());
+  // What does not fit now will not fit beside the weights: minutes are saved by saying so here.
+  status =
+      ChooseNumKvBlocks(config_, world_size_, info.kv_block_bytes, AvailableHostMemory()).status();
+  if (!status.ok()) return status;
+  model_ = std::make_unique<LlamaModel>(*llama, *checkpoint, plan, options, *context_, progress);
   info.weight_bytes = static_cast<uint64_t>(model_->weight_bytes());
-  info.kv_block_bytes =
-      static_cast<uint64_t>(model_->CacheGeometry(config_.block_size).block_bytes());
   const absl::StatusOr<uint64_t> num_blocks =
       ChooseNumKvBlocks(config_, world_size_, info.kv_block_bytes, AvailableHostMemory());
   if (!num_blocks.ok()) return num_blocks.status();
@@ -135,8 +139,7 @@ absl::Status ModelExecutor::Start(uint64_t num_kv_blocks) {
 }
 
 absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks) {
-  cache_ = std::make_unique<KvCache>(model_->CacheGeometry(config_.block_size),
-                                     static_cast<int64_t>(num_kv_blocks));
+  cache_ = std::make_unique<KvCache>(cache_geometry_, static_cast<int64_t>(num_kv_blocks));
   slots_.emplace(SlotTable::Limits{.max_num_seqs = config_.max_num_seqs,
                                    .max_num_batched_tokens = config_.max_num_batched_tokens,
                                    .max_model_len = config_.max_model_len,

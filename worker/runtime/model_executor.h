@@ -44,6 +44,7 @@ class ModelExecutor : public StepExecutor {
   at::Device device_ = at::kCPU;
   std::unique_ptr<KernelContext> context_;
   std::unique_ptr<LlamaModel> model_;
+  KvCacheGeometry cache_geometry_;
   std::unique_ptr<KvCache> cache_;
   std::optional<SlotTable> slots_;
   std::unique_ptr<LogitsReader> logits_reader_;  // on rank 0 alone

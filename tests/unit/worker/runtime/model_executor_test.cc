@@ -76,6 +76,18 @@ TEST(ModelExecutorTest, RefusesAConfigurationThatItCannotCarryOut) {
               HasSubstr("3"));
 }
 
+TEST(ModelExecutorTest, AKvCacheThatIsTooSmallIsRefusedBeforeAnyWeightIsRead) {
+  const SmallModel model;
+  WorkerConfig config = SmallWorkerConfig(model.directory());
+  config.kv_cache_bytes = 1 << 12;
+  int num_calls = 0;
+  const auto loaded =
+      MakeStepExecutor()->Load(config, 0, 1, [&](uint64_t, uint64_t) { ++num_calls; });
+  EXPECT_EQ(loaded.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(loaded.status().message()), HasSubstr("kv_cache_bytes = 4096"));
+  EXPECT_EQ(num_calls, 0);
+}
+
 TEST(ModelExecutorTest, LogitsOfTheLastPositionAreTheLastRowOfAll) {
   const SmallModel model;
   auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 2);
