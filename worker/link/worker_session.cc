@@ -1,5 +1,6 @@
 #include "worker/link/worker_session.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +18,9 @@ namespace {
 
 // Well below Protobuf's 2 GiB, and large enough that a step's logits are few messages.
 constexpr size_t kMaxPartBytes = size_t{256} << 20;
+// After logits of this size the allocator is told to give memory back, which it would keep for
+// good: messages are serialized into many buffers too small to be mapped by themselves.
+constexpr size_t kMinBytesToTrim = size_t{16} << 20;
 
 std::string HostName() {
   std::array<char, 256> name{};
@@ -161,9 +165,12 @@ absl::Status WorkerSession::Start(const v1::Start& start) {
 absl::Status WorkerSession::Execute(const v1::StepPlan& plan) {
   absl::StatusOr<StepResult> result = executor_.Execute(FromProto(plan));
   if (!result.ok()) return result.status();
+  size_t num_bytes = 0;
+  for (const SlotLogits& logits : result->logits) num_bytes += logits.logits.size();
   for (const v1::WorkerMessage& message : ToProto(*std::move(result), kMaxPartBytes)) {
     if (absl::Status status = Send(message); !status.ok()) return status;
   }
+  if (num_bytes >= kMinBytesToTrim) malloc_trim(0);
   return absl::OkStatus();
 }
 
