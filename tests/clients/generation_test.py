@@ -203,6 +203,21 @@ class GenerationTest(unittest.TestCase):
         self.assertEqual(token.top[0], plain.tokens[0].top[0])
         self.assertLess(token.logprob, token.top[0].logprob)
 
+    def test_text_and_bytes_are_those_of_the_tokens_special_ones_included(self):
+        for skip in [True, False]:
+            response = self.generate(num_sequences=4, sampling={"temperature": 20, "seed": 31}, text="Ünïcode",
+                                     stopping={"max_new_tokens": 200, "ignore_eos": True},
+                                     output={"token_details": True, "skip_special_tokens": skip})
+            for sequence in response.sequences:
+                message = ARGUMENTS["inference_pb2"].DetokenizeRequest(token_ids={"ids": sequence.token_ids},
+                                                                       skip_special_tokens=skip)
+                decoded = self.inference.Detokenize(message, timeout=TIMEOUT)
+                self.assertEqual(sequence.text, decoded.text)
+                self.assertEqual([token.id for token in sequence.tokens], list(sequence.token_ids))
+                if not skip:
+                    joined = b"".join(token.bytes for token in sequence.tokens)
+                    self.assertEqual(joined.decode(errors="replace"), sequence.text)
+
     def test_an_answer_is_not_shorter_than_its_minimum(self):
         natural = self.first(sampling={"temperature": 0}, stopping={})
         self.assertEqual(natural.finished.reason, ARGUMENTS["generate_pb2"].EOS)

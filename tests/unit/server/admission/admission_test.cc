@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
 #include "server/admission/field_error.h"
 #include "server/admission/limits.h"
@@ -305,16 +306,11 @@ TEST_F(AdmissionTest, RefusesTooManyTokensAndAnswers) {
 
 TEST_F(AdmissionTest, RefusesAMinimumLengthThatNoAllowedTokenCanReach) {
   model_.defaults.eos_token_ids = {kByteEos};
-  const std::string allowed = std::to_string(kByteEos) + ", 5";
+  const std::string allowed = absl::StrCat("sampling { allowed_token_ids: [", kByteEos, ", 5] }");
   ExpectInvalid(
-      "text: 'a' stopping { min_new_tokens: 2 stop_token_ids: 5 } "
-      "sampling { allowed_token_ids: [" +
-          allowed + "] }",
+      absl::StrCat("text: 'a' stopping { min_new_tokens: 2 stop_token_ids: 5 } ", allowed),
       "sampling.allowed_token_ids");
-  EXPECT_TRUE(Admit("text: 'a' stopping { min_new_tokens: 2 } "
-                    "sampling { allowed_token_ids: [" +
-                    allowed + "] }")
-                  .ok());
+  EXPECT_TRUE(Admit(absl::StrCat("text: 'a' stopping { min_new_tokens: 2 } ", allowed)).ok());
 }
 
 TEST_F(AdmissionTest, SeveralSequencesDifferInTheSeedAlone) {
