@@ -125,8 +125,7 @@ void ForwardBatch::Complete(std::size_t index, const Completion& completion) {
   if (!completion.status.ok()) {
     Abandon(WithRetryIfUseful(context_, completion.status, longest_prompt_));
   } else {
-    auto& longest = step_time_[completion.first_scheduled];
-    longest = std::max(longest, completion.step_time);
+    for (const StepTime& step : completion.steps) step_times_[step.step] = step.duration;
     auto& output = *response_.mutable_outputs(static_cast<int>(index));
     const auto num_floats = static_cast<int64_t>(output.logits().size() / sizeof(float));
     output.add_shape(num_rows_[index]);
@@ -148,7 +147,7 @@ void ForwardBatch::Abandon(const absl::Status& status) {
 void ForwardBatch::End(absl::Status status) {
   if (status.ok()) {
     absl::Duration total;
-    for (const auto& [begin, duration] : step_time_) total += duration;
+    for (const auto& [step, duration] : step_times_) total += duration;
     const int64_t nanoseconds = absl::ToInt64Nanoseconds(total);
     response_.mutable_duration()->set_seconds(nanoseconds / 1'000'000'000);
     response_.mutable_duration()->set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));

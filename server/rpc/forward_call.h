@@ -65,9 +65,8 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
   int64_t longest_prompt_ = 0;  // tokens
   absl::Status status_;
   v1::ForwardResponse response_;
-  // Time of the model's steps, by the step in which prompts began. Prompts that begin in the same
-  // step go on in the same steps, so the longest of them counts.
-  std::map<absl::Time, absl::Duration> step_time_;
+  // Of the steps that some of the prompts were part of, by number: prompts share steps.
+  std::map<uint64_t, absl::Duration> step_times_;
   Completion last_;
   RequestRecord record_;
 };

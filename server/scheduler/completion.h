@@ -4,12 +4,18 @@
 
 #include <cstdint>
 #include <optional>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "lockstep/v1/generate.pb.h"
 
 namespace lockstep::server {
+
+struct StepTime {
+  uint64_t step = 0;
+  absl::Duration duration;  // on the workers
+};
 
 struct Completion {
   // Not OK: the request failed, and `reason` says nothing.
@@ -24,8 +30,8 @@ struct Completion {
   absl::Time first_scheduled = absl::InfinitePast();
   absl::Time first_token = absl::InfinitePast();
   absl::Time last_token = absl::InfinitePast();
-  // Sum over the steps that this request was part of.
-  absl::Duration step_time;
+  // For a request that wants logits: the steps that it was part of, in order.
+  std::vector<StepTime> steps;
 };
 
 }  // namespace lockstep::server

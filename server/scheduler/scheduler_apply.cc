@@ -71,7 +71,7 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
     const auto it = sequences_.find(step.rows[i].handle);
     if (it == sequences_.end()) continue;  // ended while the step was in flight
     Sequence& sequence = *it->second;
-    sequence.completion.step_time += duration;
+    if (!sequence.samples()) sequence.completion.steps.push_back({step.step, duration});
     // A sequence that was preempted meanwhile has given up its blocks.
     if (sequence.running()) FillCache(sequence, step.rows[i].end);
     const Report& report = (*reports)[i];

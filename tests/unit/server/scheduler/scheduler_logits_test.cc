@@ -56,6 +56,25 @@ TEST(SchedulerLogits, LogitsOfTheLastPositionComeOnceAfterTheLastChunk) {
   ExpectRows(harness.outcome(handle), 39);
 }
 
+TEST(SchedulerLogits, TheStepsOfAPromptAreNamedWithTheirTimes) {
+  SchedulerHarness harness(SmallOptions(), 16);
+  harness.Start();
+  // The first ends within the second step, in which the second begins.
+  const RequestHandle first = harness.Add(MakeLogitsRequest(harness, 20, worker::v1::LOGITS_LAST));
+  const RequestHandle second = harness.Add(MakeLogitsRequest(harness, 20, worker::v1::LOGITS_LAST));
+  harness.RunAll();
+  const auto steps = [&harness](RequestHandle handle) {
+    std::vector<uint64_t> numbers;
+    for (const StepTime& step : harness.outcome(handle).completion->steps) {
+      EXPECT_EQ(step.duration, absl::Milliseconds(1));
+      numbers.push_back(step.step);
+    }
+    return numbers;
+  };
+  EXPECT_EQ(steps(first), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(steps(second), (std::vector<uint64_t>{2, 3}));
+}
+
 TEST(SchedulerLogits, ABatchThatFitsTheBudgetRunsInOneStep) {
   SchedulerHarness harness(SmallOptions(), 4);
   harness.Start();
