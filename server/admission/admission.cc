@@ -226,6 +226,8 @@ absl::StatusOr<AdmittedForward> Admission::Admit(const v1::ForwardRequest& reque
     engine->sampling.set_num_prompt_tokens(static_cast<uint32_t>(engine->prompt.size()));
     engine->sampling.set_num_logprobs(-1);
     engine->logits = request.all_positions() ? worker::v1::LOGITS_ALL : worker::v1::LOGITS_LAST;
+    // A pass over the whole prompt is what is asked for, and timed.
+    engine->cache_bypass = true;
     engine->arrival = times.arrival;
     engine->deadline = times.deadline;
     const int64_t num_rows =
