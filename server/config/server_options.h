@@ -28,11 +28,11 @@ struct ServerOptions {
   std::string listen = "127.0.0.1:50051";
   std::string metrics_listen = "127.0.0.1:9400";  // empty: no metrics port
 
-  int max_model_len = 0;   // tokens; 0: the checkpoint's max_position_embeddings
-  int max_num_seqs = 256;  // running at once
-  int max_num_batched_tokens = 2048;
-  uint64_t kv_cache_memory = 0;  // bytes per rank; 0: decided at start-up
-  int block_size = 16;           // tokens per KV block
+  int max_model_len = 0;              // tokens; 0: the checkpoint's max_position_embeddings
+  int max_num_seqs = 256;             // running at once
+  int max_num_batched_tokens = 1024;  // why: docs/benchmarks/simulation.md
+  uint64_t kv_cache_memory = 0;       // bytes per rank; 0: decided at start-up
+  int block_size = 16;                // tokens per KV block
   bool enable_prefix_caching = true;
   int max_steps_in_flight = 2;
   int max_queued_requests = 1024;

@@ -36,7 +36,7 @@ namespace lockstep::server {
 struct SchedulerOptions {
   int32_t max_model_len = 2048;  // tokens of prompt and answer together
   int32_t max_num_seqs = 256;    // slots
-  int32_t max_num_batched_tokens = 2048;
+  int32_t max_num_batched_tokens = 1024;
   int32_t block_size = 16;  // tokens per KV block
   // Plans that may be unconfirmed at once: with 2, a step is on its way while the one before it
   // runs.

@@ -112,6 +112,7 @@ TEST(SchedulerPlan, NoMoreSequencesRunThanThereAreSlots) {
 
 TEST(SchedulerPlan, ADecodeStepIsAFewBytesPerSequence) {
   SchedulerOptions options;
+  options.max_num_batched_tokens = 2048;
   options.max_num_seqs = 256;
   SchedulerHarness harness(options, 4096);
   harness.Start();
