@@ -67,6 +67,8 @@ int main(int argc, char** argv) {
   app.add_option("--max-queued-requests", options.scheduler.max_queued_requests)
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_option("--enable-prefix-caching", options.scheduler.enable_prefix_caching)
+      ->capture_default_str();
   app.add_flag("--json", json, "Machine-readable output");
   CLI11_PARSE(app, argc, argv);
 

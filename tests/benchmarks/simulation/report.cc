@@ -46,6 +46,7 @@ std::string ToJson(const SimulationOptions& options, const SimulationResult& res
                      {"max_num_batched_tokens", options.scheduler.max_num_batched_tokens},
                      {"block_size", options.scheduler.block_size},
                      {"max_steps_in_flight", options.scheduler.max_steps_in_flight},
+                     {"enable_prefix_caching", options.scheduler.enable_prefix_caching},
                      {"max_queued_requests", options.scheduler.max_queued_requests}};
   json["requests"] = {{"offered", NumOffered(requests)},
                       {"completed", requests.completed},
@@ -95,7 +96,8 @@ std::string ToText(const SimulationOptions& options, const SimulationResult& res
       &text,
       "  workers busy               %8.1f %%, waiting for a plan on its way %.2f %%\n"
       "  steps                      %8d, of %.1f rows\n"
-      "  tokens per second          %8.0f generated, %.0f of prompts run, %.0f of prompts cached\n"
+      "  tokens per second          %8.0f generated, %.0f of prompts, %.0f of these from the "
+      "cache\n"
       "  preemptions                %8d, KV cache in use %.1f %% on average\n"
       "  fairness over tenants      %8.4f (Jain's index of the mean slowdown)\n\n"
       "  seconds                         mean       p50       p90       p99       max\n",
