@@ -171,36 +171,47 @@ void Sampler::KeepTopP(double top_p) {
   const size_t num_tokens = weights_.size();
   const double removable = (1.0 - top_p) * SumWeights(weights_);
   // Tokens below the removable mass's share per token go whatever the order, being the least
-  // probable and together at most that mass: only the others are sorted.
+  // probable and together at most that mass: only the others are put in order.
   const double share = removable / static_cast<double>(num_tokens);
-  order_.clear();
+  by_weight_.clear();
   double removed = 0.0;
   for (size_t i = 0; i < num_tokens; ++i) {
     if (weights_[i] < share) {
       removed += weights_[i];
+      weights_[i] = 0.0F;
     } else {
-      order_.push_back(static_cast<uint32_t>(i));
+      by_weight_.push_back({.weight = weights_[i], .index = static_cast<uint32_t>(i)});
     }
   }
-  std::sort(order_.begin(), order_.end(), [&](uint32_t a, uint32_t b) {
-    return weights_[a] != weights_[b] ? weights_[a] < weights_[b] : a < b;
-  });
-  size_t num_removed = 0;
-  while (num_removed + 1 < order_.size()) {
-    removed += weights_[order_[num_removed]];
-    if (removed > removable) break;
-    ++num_removed;
+  const size_t num_removed = NumRemovable(removable - removed);
+  for (size_t i = 0; i < num_removed; ++i) weights_[by_weight_[i].index] = 0.0F;
+}
+
+// A selection by halves, so that no more is put in order than has to be.
+size_t Sampler::NumRemovable(double removable) {
+  const auto lighter = [](const WeightedIndex& a, const WeightedIndex& b) {
+    return a.weight != b.weight ? a.weight < b.weight : a.index < b.index;
+  };
+  size_t begin = 0;
+  size_t end = by_weight_.size() - 1;  // the last of the order stays
+  std::nth_element(by_weight_.begin(), by_weight_.end() - 1, by_weight_.end(), lighter);
+  double removed = 0.0;  // the weight of the tokens before `begin`, which are lighter than the rest
+  while (begin < end) {
+    const size_t middle = begin + (end - begin) / 2;
+    const auto at = [&](size_t index) {
+      return by_weight_.begin() + static_cast<ptrdiff_t>(index);
+    };
+    std::nth_element(at(begin), at(middle), at(end), lighter);
+    double half = removed;
+    for (size_t i = begin; i <= middle; ++i) half += by_weight_[i].weight;
+    if (half <= removable) {
+      removed = half;
+      begin = middle + 1;
+    } else {
+      end = middle;
+    }
   }
-  order_.erase(order_.begin(), order_.begin() + static_cast<ptrdiff_t>(num_removed));
-  std::sort(order_.begin(), order_.end());  // back to the order of token ids
-  const bool had_all = kept_ids_.empty();
-  if (had_all) kept_ids_.resize(order_.size());
-  for (size_t i = 0; i < order_.size(); ++i) {
-    kept_ids_[i] = had_all ? order_[i] : kept_ids_[order_[i]];
-    weights_[i] = weights_[order_[i]];
-  }
-  kept_ids_.resize(order_.size());
-  weights_.resize(order_.size());
+  return begin;
 }
 
 // Removes tokens less probable than min_p times the most probable, whose weight is 1.

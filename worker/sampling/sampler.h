@@ -75,6 +75,9 @@ class Sampler {
   void KeepAll(std::span<const float> logits, float maximum, float temperature);
   void KeepTopK(std::span<const float> logits, float maximum, const SamplingParameters& parameters);
   void KeepTopP(double top_p);
+  // How many tokens of by_weight_, the lightest first, weigh `removable` at most; puts them first.
+  // The heaviest is not counted. Precondition: by_weight_ is not empty.
+  size_t NumRemovable(double removable);
   void KeepMinP(float min_p);
   void KeepTypical(std::span<const float> logits, float maximum,
                    const SamplingParameters& parameters);
@@ -89,11 +92,17 @@ class Sampler {
 
   LogitsProcessors processors_;
   std::vector<float> heap_;
-  // The tokens that the filters have kept so far, in ascending order, and for each
-  // exp((logit - maximum) / temperature). The most probable token is always among them.
+  // The tokens that top-k has kept, in ascending order (none: every token is its own index), and
+  // for each exp((logit - maximum) / temperature), or 0 where a later filter removed it. The most
+  // probable token is always among them, but for typical-p.
   std::vector<uint32_t> kept_ids_;
   std::vector<float> weights_;
   std::vector<uint32_t> order_;
+  struct WeightedIndex {
+    float weight = 0.0F;
+    uint32_t index = 0;
+  };
+  std::vector<WeightedIndex> by_weight_;
   struct Deviation {
     float value = 0.0F;  // how far a token's surprisal is from the entropy
     float weight = 0.0F;
