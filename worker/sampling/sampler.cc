@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <numeric>
 
 #include "absl/strings/str_cat.h"
 #include "worker/sampling/philox.h"
