@@ -86,7 +86,9 @@ int Run(CommandContext& context, const GenerateOptions& options) {
   Connection connection(context);
   if (const grpc::Status ready = connection.WaitUntilReady(); !ready.ok())
     return connection.Fail(ready);
-  if (options.no_stream) return GenerateWhole(context, connection, request);
+  // The texts of several answers would interleave.
+  const bool is_several = request.num_sequences() > 1 && !context.json;
+  if (options.no_stream || is_several) return GenerateWhole(context, connection, request);
   return GenerateStreamed(context, connection, request, options.stats);
 }
 
@@ -108,7 +110,8 @@ void AddGenerate(CLI::App& app, CommandContext& context, Command& chosen) {
           ->excludes(ids);
   command.add_option("--system", options->system, "A system message before the prompt")
       ->needs(chat);
-  command.add_flag("--no-stream", options->no_stream, "Show the answer when it is whole");
+  command.add_flag("--no-stream", options->no_stream,
+                   "Show the answer when it is whole, as several answers always are");
   command.add_flag("--stats", options->stats, "Say on stderr how long it took");
   options->request.AddTo(command);
   command.callback([&context, &chosen, options, prompt, ids] {

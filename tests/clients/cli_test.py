@@ -124,6 +124,13 @@ class CliTest(unittest.TestCase):
         self.assertEqual(done.stdout, whole.stdout)
         self.assertGreater(len(done.stdout), 5)
 
+    def test_generate_prints_every_one_of_several_answers(self):
+        options = ["--max-new-tokens", "4", "--temperature", "0"]
+        one = lockstep("generate", "Once upon a time", *options)
+        done = lockstep("generate", "Once upon a time", *options, "--num-sequences", "3")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(done.stdout, "".join(f"[{index}] {one.stdout}" for index in range(3)))
+
     def test_generate_reads_the_prompt_from_standard_input(self):
         given = lockstep("generate", "Once upon", "-n", "8", "--temperature", "0")
         piped = lockstep("generate", "-", "-n", "8", "--temperature", "0", text="Once upon")
