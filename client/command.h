@@ -41,6 +41,7 @@ void AddGenerate(CLI::App& app, CommandContext& context, Command& chosen);
 void AddChat(CLI::App& app, CommandContext& context, Command& chosen);
 void AddTokenize(CLI::App& app, CommandContext& context, Command& chosen);
 void AddForward(CLI::App& app, CommandContext& context, Command& chosen);
+void AddBench(CLI::App& app, CommandContext& context, Command& chosen);
 void AddStatus(CLI::App& app, CommandContext& context, Command& chosen);
 
 }  // namespace lockstep::client

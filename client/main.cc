@@ -13,7 +13,8 @@ constexpr char kDescription[] = R"(lockstep: talk to a Lockstep inference server
   lockstep chat                                  a conversation
   lockstep generate "Once upon a time"           complete a text
   lockstep generate --chat "What is 12 + 30?"    answer one question
-  lockstep status                                what the server is doing)";
+  lockstep status                                what the server is doing
+  lockstep bench serve --request-rate 4          how fast it is)";
 
 int Main(int argc, char** argv) {
   CLI::App app(kDescription, "lockstep");
@@ -38,6 +39,7 @@ int Main(int argc, char** argv) {
   AddChat(app, context, chosen);
   AddTokenize(app, context, chosen);
   AddForward(app, context, chosen);
+  AddBench(app, context, chosen);
   AddStatus(app, context, chosen);
 
   try {
@@ -47,8 +49,9 @@ int Main(int argc, char** argv) {
     return code == 0 ? kExitOk : kExitUsage;
   }
   if (!chosen) {
-    std::cerr << "error: which command? One of generate, chat, tokenize, forward and status; "
-                 "--help lists them\n";
+    std::cerr
+        << "error: which command? One of generate, chat, tokenize, forward, bench and status; "
+           "--help lists them\n";
     return kExitUsage;
   }
   return chosen();

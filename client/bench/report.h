@@ -1,0 +1,29 @@
+// A benchmark's summaries for people, programs and slides.
+#ifndef LOCKSTEP_CLIENT_BENCH_REPORT_H_
+#define LOCKSTEP_CLIENT_BENCH_REPORT_H_
+
+#include <string>
+#include <vector>
+
+#include "client/bench/summary.h"
+
+namespace lockstep::client {
+
+// One run of a sweep, or the only one.
+struct BenchRun {
+  std::string name;  // for example "concurrency 16", "4 requests/s"
+  Objective objective;
+  Summary summary;
+};
+
+std::string ReportAsText(const BenchRun& run);
+
+// {"runs": [...]}; durations in seconds.
+std::string ReportAsJson(const std::vector<BenchRun>& runs);
+
+// An SVG file: the shares of requests and gaps that came within a time, for each run.
+std::string DrawLatencies(const std::vector<BenchRun>& runs);
+
+}  // namespace lockstep::client
+
+#endif  // LOCKSTEP_CLIENT_BENCH_REPORT_H_
