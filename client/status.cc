@@ -1,6 +1,7 @@
 // lockstep status: what the server is and does.
 
 #include <iostream>
+#include <memory>
 #include <string>
 
 #include "absl/strings/ascii.h"
@@ -9,6 +10,7 @@
 #include "absl/time/time.h"
 #include "client/command.h"
 #include "client/connection.h"
+#include "client/watch.h"
 
 namespace lockstep::client {
 namespace {
@@ -89,7 +91,24 @@ int Run(const CommandContext& context) {
 void AddStatus(CLI::App& app, CommandContext& context, Command& chosen) {
   CLI::App& command =
       *app.add_subcommand("status", "Show the server's model, ranks, queue and KV cache");
-  command.callback([&context, &chosen] { chosen = [&context] { return Run(context); }; });
+  struct Options {
+    bool watch = false;
+    double interval = 1;
+  };
+  auto options = std::make_shared<Options>();
+  CLI::Option* watch = command.add_flag("--watch", options->watch,
+                                        "Go on showing it, with throughput, until Ctrl-C");
+  command.add_option("--interval", options->interval, "Seconds between two looks")
+      ->check(CLI::Range(0.05, 3600.0))
+      ->needs(watch)
+      ->capture_default_str();
+  command.callback([&context, &chosen, options] {
+    chosen = [&context, options] {
+      if (!options->watch) return Run(context);
+      Connection connection(context);
+      return Watch(context, connection, options->interval);
+    };
+  });
 }
 
 }  // namespace lockstep::client

@@ -74,10 +74,16 @@ std::vector<MetricFamily> StateCollector::Collect() const {
       Gauge("lockstep_kv_cache_usage_ratio", "KV blocks in use, of all; 1 is full.", usage));
   families.push_back(Gauge("lockstep_kv_cache_blocks", "KV blocks of the pool.",
                            static_cast<double>(now.kv_blocks_total)));
-  families.push_back(Counter("lockstep_prompt_tokens_total", "Tokens of prompts that were run.",
-                             now.prompt_tokens));
+  families.push_back(Counter("lockstep_prompt_tokens_total",
+                             "Tokens of prompts that were run or cached.", now.prompt_tokens));
   families.push_back(
       Counter("lockstep_generation_tokens_total", "Tokens of answers.", now.generated_tokens));
+  families.push_back(Counter("lockstep_prefix_cache_queries_total",
+                             "Prompt tokens that were looked for in the prefix cache.",
+                             now.prefix_cache_queries));
+  families.push_back(Counter("lockstep_prefix_cache_hits_total",
+                             "Prompt tokens that were found in the prefix cache.",
+                             now.prefix_cache_hits));
   families.push_back(StepAges(pool_.Ranks()));
   return families;
 }

@@ -27,6 +27,10 @@ v1::GetServerInfoResponse AdminService::Describe() const {
   info.set_steps(now.steps);
   info.set_prompt_tokens(now.prompt_tokens);
   info.set_generated_tokens(now.generated_tokens);
+  info.set_num_waiting_tokens(now.num_waiting_tokens);
+  info.set_preemptions(now.preemptions);
+  info.set_prefix_cache_queries(now.prefix_cache_queries);
+  info.set_prefix_cache_hits(now.prefix_cache_hits);
   return info;
 }
 

@@ -1,0 +1,148 @@
+"""`lockstep bench serve` and `lockstep status --watch` against a running server.
+
+    bench_test.py CLIENT_BINARY SERVER_BINARY MODEL_DIR
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+import xml.etree.ElementTree
+
+import running_server
+
+TIMEOUT = 60
+ARGUMENTS = {}
+
+
+def setUpModule():
+    ARGUMENTS["dir"] = tempfile.mkdtemp()
+    ARGUMENTS["model"] = running_server.with_long_context(ARGUMENTS["model"], ARGUMENTS["dir"])
+    ARGUMENTS["server"] = running_server.RunningServer(
+        ARGUMENTS["server_binary"], ARGUMENTS["model"], "--kv-cache-memory", "512MiB", "--max-num-seqs", "8",
+        "--max-queued-requests", "8")
+
+
+def tearDownModule():
+    ARGUMENTS["server"].stop()
+    shutil.rmtree(ARGUMENTS["dir"])
+
+
+def command(*arguments):
+    return [ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, *arguments]
+
+
+def bench(*arguments):
+    return subprocess.run(command("bench", "serve", *arguments), capture_output=True, text=True, timeout=TIMEOUT)
+
+
+def in_dir(name):
+    return os.path.join(ARGUMENTS["dir"], name)
+
+
+class BenchServeTest(unittest.TestCase):
+    def test_a_sweep_completes_everything_and_writes_figures_and_chart(self):
+        result = bench("--max-concurrency", "1,4", "--num-prompts", "12", "--random-input-len", "24", "--random-output-len", "8",
+                       "--goodput", "e2el:60000", "--output", in_dir("figures.json"), "--chart", in_dir("chart.svg"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("concurrency 4: 12 of 12 requests completed", result.stdout)
+        with open(in_dir("figures.json")) as file:
+            runs = json.load(file)["runs"]
+        self.assertEqual([run["name"] for run in runs], ["concurrency 1", "concurrency 4"])
+        for run in runs:
+            self.assertEqual(run["requests"], {"sent": 12, "completed": 12, "refused": 0, "failed": 0, "cancelled": 0})
+            self.assertEqual((run["input_tokens"], run["output_tokens"], run["cached_tokens"]), (288, 96, 0))
+            self.assertEqual(run["itl_seconds"]["count"], 12 * 7)
+            self.assertEqual(run["good_requests"], 12)
+            for name in ("ttft_seconds", "tpot_seconds", "itl_seconds", "e2el_seconds"):
+                figures = run[name]
+                ordered = [figures[key] for key in ("p50", "p90", "p95", "p99", "max")]
+                self.assertEqual(ordered, sorted(ordered))
+                self.assertGreater(figures["mean"], 0)
+        svg = xml.etree.ElementTree.parse(in_dir("chart.svg")).getroot()
+        self.assertEqual(len(svg.findall("{http://www.w3.org/2000/svg}polyline")), 4)
+
+    def test_what_the_server_refuses_is_counted_apart(self):
+        # All at once: more than may run and wait.
+        result = bench("--json", "--num-prompts", "200", "--random-input-len", "16", "--random-output-len", "256")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        requests = json.loads(result.stdout)["runs"][0]["requests"]
+        self.assertEqual(requests["completed"] + requests["refused"], 200)
+        self.assertGreater(requests["refused"], 0)
+        self.assertGreaterEqual(requests["completed"], 8)
+        self.assertEqual(requests["failed"], 0)
+
+    def test_a_trace_is_sent_with_its_lengths(self):
+        with open(in_dir("trace.csv"), "w") as file:
+            file.write("TIMESTAMP,ContextTokens,GeneratedTokens\n0.0,20,4\n0.05,30,5\n0.1,10,6\n")
+        result = bench("--json", "--trace", in_dir("trace.csv"))
+        self.assertEqual(result.returncode, 0, result.stderr)
+        run = json.loads(result.stdout)["runs"][0]
+        self.assertEqual((run["requests"]["completed"], run["input_tokens"], run["output_tokens"]), (3, 60, 15))
+        self.assertGreaterEqual(run["duration_seconds"], 0.1)
+
+    def test_bad_options_are_named(self):
+        with open(in_dir("bad.csv"), "w") as file:
+            file.write("TIMESTAMP,ContextTokens,GeneratedTokens\nnow,1,1\n")
+        for arguments, message in (
+            (["--max-concurrency", "2", "--request-rate", "3"], "choose one"),
+            (["--goodput", "speed:1"], "speed:1"),
+            (["--trace", in_dir("bad.csv")], "bad.csv:2"),
+            (["--trace", in_dir("missing.csv")], "missing.csv"),
+            (["--random-input-len", "9999999"], "server's limit"),
+            (["--max-concurrency", "0"], "--max-concurrency"),
+        ):
+            result = bench(*arguments)
+            self.assertEqual(result.returncode, 2, arguments)
+            self.assertIn(message, result.stderr)
+
+    def test_ctrl_c_reports_what_was_measured(self):
+        process = subprocess.Popen(command("--json", "bench", "serve", "--max-concurrency", "2", "--num-prompts", "1000000",
+                                           "--random-input-len", "8", "--random-output-len", "4"),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # A line of progress comes every five seconds where there is no terminal.
+        self.assertIn("done", process.stderr.readline())
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 130)
+        requests = json.loads(output)["runs"][0]["requests"]
+        self.assertGreater(requests["completed"], 0)
+        self.assertEqual(requests["failed"], 0)
+
+    def test_a_server_that_is_not_there(self):
+        result = subprocess.run([ARGUMENTS["client"], "--target", "127.0.0.1:1", "bench", "serve"], capture_output=True, text=True,
+                                timeout=TIMEOUT)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("127.0.0.1:1", result.stderr)
+
+
+class StatusWatchTest(unittest.TestCase):
+    def test_lines_follow_one_another_until_ctrl_c(self):
+        process = subprocess.Popen(command("status", "--watch", "--interval", "0.05"), stdout=subprocess.PIPE, text=True)
+        for _ in range(3):
+            self.assertRegex(process.stdout.readline(), r"^ready: \d+ running, \d+ waiting, .* tokens/s generated, .*KV cache .* %")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 0)
+
+    def test_a_server_that_is_not_there_is_waited_for(self):
+        process = subprocess.Popen([ARGUMENTS["client"], "--target", "127.0.0.1:1", "status", "--watch", "--interval", "0.05"],
+                                   stdout=subprocess.PIPE, text=True)
+        self.assertIn("unreachable (UNAVAILABLE), retrying 127.0.0.1:1", process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 0)
+
+    def test_an_interval_without_watch_is_refused(self):
+        result = subprocess.run(command("status", "--interval", "2"), capture_output=True, text=True, timeout=TIMEOUT)
+        self.assertEqual(result.returncode, 2)
+        self.assertIn("--watch", result.stderr)
+
+
+if __name__ == "__main__":
+    ARGUMENTS.update(zip(["client", "server_binary", "model"], sys.argv[1:4], strict=True))
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=2)
