@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <exception>
 #include <thread>
@@ -21,6 +22,9 @@ constexpr size_t kMaxPartBytes = size_t{256} << 20;
 // After logits of this size the allocator is told to give memory back, which it would keep for
 // good: messages are serialized into many buffers too small to be mapped by themselves.
 constexpr size_t kMinBytesToTrim = size_t{16} << 20;
+
+// How long the frontend's word may take to one rank longer than to another.
+constexpr std::chrono::seconds kGoodbyePatience(2);
 
 std::string HostName() {
   std::array<char, 256> name{};
@@ -180,7 +184,12 @@ absl::Status WorkerSession::Send(const v1::WorkerMessage& message) {
 
 void WorkerSession::ReportFailure(const absl::Status& status) {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
+    // A peer that gave up in the middle of a step had a reason, most often that the frontend said
+    // goodbye, which is then on its way to this rank too.
+    if (absl::IsCancelled(status)) {
+      changed_.wait_for(lock, kGoodbyePatience, [this] { return code_.has_value(); });
+    }
     if (code_.has_value()) return;  // a consequence of the end, which the frontend knows of
   }
   std::fprintf(stderr, "%s\n", status.ToString().c_str());
