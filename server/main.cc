@@ -1,8 +1,10 @@
 #include <signal.h>
+#include <spdlog/async.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <cstdio>
+#include <memory>
 
 #include "server/app/checked_model.h"
 #include "server/app/exit_status.h"
@@ -20,12 +22,24 @@ ExitStatus Refuse(const absl::Status& status) {
   return ExitStatus::kBadUsage;
 }
 
-// Standard output is for the one line that says where the server listens.
+// Lines that may wait to be written.
+constexpr size_t kLogQueueLines = 16384;
+
+// Standard output is for the one line that says where the server listens. A thread of its own
+// writes the log, and the oldest lines give way when nobody reads it fast enough: whoever collects
+// the log cannot hold up an answer.
 void SetUpLog(const std::string& level) {
-  auto logger = spdlog::stderr_color_mt("lockstep");
+  spdlog::init_thread_pool(kLogQueueLines, 1, [] {
+    // They are for the thread that waits for them: see ProcessEvents.
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  });
+  auto logger = std::make_shared<spdlog::async_logger>(
+      "lockstep", std::make_shared<spdlog::sinks::stderr_color_sink_mt>(), spdlog::thread_pool(),
+      spdlog::async_overflow_policy::overrun_oldest);
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ %v", spdlog::pattern_time_type::utc);
   logger->set_level(spdlog::level::from_str(level));
-  logger->flush_on(spdlog::level::trace);
   spdlog::set_default_logger(std::move(logger));
 }
 
