@@ -25,10 +25,22 @@ function(lockstep_binary name)
   set_target_properties(${name} PROPERTIES OUTPUT_NAME ${ARG_OUTPUT})
 endfunction()
 
+# What a sanitizer is told, also in the servers and workers that a test starts; its word anywhere in a test's output fails
+# the test, because a process that a test kills has no exit status of its own.
+set(LOCKSTEP_TEST_PROPERTIES "")
+if(LOCKSTEP_SANITIZER)
+  set(LOCKSTEP_TEST_ENVIRONMENT
+    "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitizers/thread.supp ignore_noninstrumented_modules=1 second_deadlock_stack=1")
+  set(LOCKSTEP_TEST_PROPERTIES ENVIRONMENT "${LOCKSTEP_TEST_ENVIRONMENT}" FAIL_REGULAR_EXPRESSION "Sanitizer: ")
+endif()
+
 function(lockstep_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
+  endif()
+  if(LOCKSTEP_SANITIZER)
+    math(EXPR ARG_TIMEOUT "${ARG_TIMEOUT} * 3")
   endif()
   add_executable(${name} ${ARG_SRCS})
   target_include_directories(${name} PRIVATE ${CMAKE_SOURCE_DIR})
@@ -36,5 +48,7 @@ function(lockstep_test name)
   target_compile_definitions(${name} PRIVATE LOCKSTEP_SOURCE_DIR="${CMAKE_SOURCE_DIR}"
     LOCKSTEP_BINARY_DIR="${CMAKE_RUNTIME_OUTPUT_DIRECTORY}")
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+  # LABELS last: an empty value would take the next property's name.
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT ${ARG_TIMEOUT} ${LOCKSTEP_TEST_PROPERTIES}
+    LABELS "${ARG_LABELS}")
 endfunction()

@@ -167,8 +167,10 @@ ForwardCall::ForwardCall(ServiceContext& context, grpc::CallbackServerContext& c
           context,
           [this, &response](const absl::Status& status, const v1::ForwardResponse& answer) {
             if (status.ok()) response = SerializeMessage(answer);
+            handoff_.Give();
             Finish(ToGrpcStatus(status));
           })) {
+  handoff_.Give();
   batch_->Start(request, TimesOf(call));
 }
 

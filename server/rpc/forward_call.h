@@ -20,6 +20,7 @@
 #include "server/rpc/executor.h"
 #include "server/rpc/request_log.h"
 #include "server/rpc/service_context.h"
+#include "server/sync/handoff.h"
 
 namespace lockstep::server {
 
@@ -78,10 +79,17 @@ class ForwardCall final : public grpc::ServerUnaryReactor {
   ForwardCall(ServiceContext& context, grpc::CallbackServerContext& call,
               const grpc::ByteBuffer& request, grpc::ByteBuffer& response);
 
-  void OnCancel() override { batch_->Cancel(); }
-  void OnDone() override { delete this; }
+  void OnCancel() override {
+    handoff_.Take();
+    batch_->Cancel();
+  }
+  void OnDone() override {
+    handoff_.Take();
+    delete this;
+  }
 
  private:
+  Handoff handoff_;  // before and after each of gRPC's steps
   const std::shared_ptr<ForwardBatch> batch_;
 };
 

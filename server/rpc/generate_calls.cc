@@ -11,6 +11,7 @@ namespace lockstep::server {
 GenerateStreamCall::GenerateStreamCall(ServiceContext& context, grpc::CallbackServerContext& call,
                                        const grpc::ByteBuffer& request)
     : generation_(std::make_shared<Generation>(context, *this, "GenerateStream")) {
+  handoff_.Give();
   generation_->Start(request, TimesOf(call));
 }
 
@@ -37,10 +38,7 @@ void GenerateStreamCall::OnEnd() { End(grpc::Status::OK); }
 void GenerateStreamCall::OnFailed(const absl::Status& status) { End(ToGrpcStatus(status)); }
 
 void GenerateStreamCall::OnDone() {
-  // gRPC orders this after everything else; the lock shows that to whoever cannot see into gRPC.
-  {
-    MutexLock lock(mutex_);
-  }
+  handoff_.Take();
   delete this;
 }
 
@@ -66,6 +64,7 @@ void GenerateStreamCall::End(grpc::Status status) {
 }
 
 void GenerateStreamCall::OnWriteDone(bool ok) {
+  handoff_.Take();
   Next next;
   {
     MutexLock lock(mutex_);
@@ -122,9 +121,11 @@ void GenerateStreamCall::Do(Next next) {
       return;
     case Next::Action::kWrite:
       message_ = SerializeMessage(next.response);
+      handoff_.Give();
       StartWrite(&message_);
       return;
     case Next::Action::kFinish:
+      handoff_.Give();
       Finish(std::move(next.status));
       return;
   }
@@ -133,6 +134,7 @@ void GenerateStreamCall::Do(Next next) {
 GenerateCall::GenerateCall(ServiceContext& context, grpc::CallbackServerContext& call,
                            const grpc::ByteBuffer& request, grpc::ByteBuffer& response)
     : generation_(std::make_shared<Generation>(context, *this, "Generate")), response_(response) {
+  handoff_.Give();
   generation_->Start(request, TimesOf(call));
 }
 
@@ -165,9 +167,13 @@ void GenerateCall::OnFinished(v1::Finished finished) {
 
 void GenerateCall::OnEnd() {
   response_ = SerializeMessage(answer_);
+  handoff_.Give();
   Finish(grpc::Status::OK);
 }
 
-void GenerateCall::OnFailed(const absl::Status& status) { Finish(ToGrpcStatus(status)); }
+void GenerateCall::OnFailed(const absl::Status& status) {
+  handoff_.Give();
+  Finish(ToGrpcStatus(status));
+}
 
 }  // namespace lockstep::server

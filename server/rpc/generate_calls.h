@@ -13,6 +13,7 @@
 #include "lockstep/v1/generate.pb.h"
 #include "server/rpc/generation.h"
 #include "server/rpc/service_context.h"
+#include "server/sync/handoff.h"
 #include "server/sync/mutex.h"
 
 namespace lockstep::server {
@@ -32,7 +33,10 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
                      const grpc::ByteBuffer& request);
 
   void OnWriteDone(bool ok) override;
-  void OnCancel() override { generation_->Cancel(); }
+  void OnCancel() override {
+    handoff_.Take();
+    generation_->Cancel();
+  }
   void OnDone() override;
 
   void OnStarted(v1::Started started) override;
@@ -63,6 +67,8 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   void Do(Next next);
 
   const std::shared_ptr<Generation> generation_;
+  // Before and after each of gRPC's steps.
+  Handoff handoff_;
   // Of the write under way.
   grpc::ByteBuffer message_;
 
@@ -84,8 +90,14 @@ class GenerateCall final : public grpc::ServerUnaryReactor, public AnswerReceive
   GenerateCall(ServiceContext& context, grpc::CallbackServerContext& call,
                const grpc::ByteBuffer& request, grpc::ByteBuffer& response);
 
-  void OnCancel() override { generation_->Cancel(); }
-  void OnDone() override { delete this; }
+  void OnCancel() override {
+    handoff_.Take();
+    generation_->Cancel();
+  }
+  void OnDone() override {
+    handoff_.Take();
+    delete this;
+  }
 
   void OnStarted(v1::Started started) override;
   void OnDelta(v1::Delta delta) override;
@@ -98,6 +110,7 @@ class GenerateCall final : public grpc::ServerUnaryReactor, public AnswerReceive
   v1::GeneratedSequence& SequenceOf(uint32_t index);
 
   const std::shared_ptr<Generation> generation_;
+  Handoff handoff_;
   grpc::ByteBuffer& response_;
   v1::GenerateResponse answer_;
 };

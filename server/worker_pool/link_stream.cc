@@ -23,12 +23,14 @@ void LinkStream::Close(const grpc::Status& status) {
 }
 
 void LinkStream::OnReadDone(bool ok) {
+  handoff_.Take();
   worker::v1::WorkerMessage message;
   if (ok) {
     grpc::ProtoBufferReader reader(&incoming_);
     if (message.ParseFromZeroCopyStream(&reader)) {
       callbacks_.on_message(std::move(message));
       incoming_.Clear();
+      handoff_.Give();
       StartRead(&incoming_);
       return;
     }
@@ -43,6 +45,7 @@ void LinkStream::OnReadDone(bool ok) {
 }
 
 void LinkStream::OnWriteDone(bool ok) {
+  handoff_.Take();
   MutexLock lock(mutex_);
   outgoing_.pop_front();
   if (!ok) outgoing_.clear();  // the stream is broken; OnReadDone hears of it too
@@ -56,6 +59,7 @@ void LinkStream::OnWriteDone(bool ok) {
 void LinkStream::FinishIfDue() {
   if (!end_.has_value() || is_finished_ || !outgoing_.empty()) return;
   is_finished_ = true;
+  handoff_.Give();
   Finish(*end_);
 }
 

@@ -12,6 +12,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "lockstep/worker/v1/control_link.pb.h"
+#include "server/sync/handoff.h"
 #include "server/sync/mutex.h"
 
 namespace lockstep::server {
@@ -30,7 +31,10 @@ class LinkStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
       : context_(context), callbacks_(std::move(callbacks)) {}
 
   // Begins to read. Once, after the constructor.
-  void Start() { StartRead(&incoming_); }
+  void Start() {
+    handoff_.Give();
+    StartRead(&incoming_);
+  }
 
   // Queues a message; the buffer's bytes are shared, not copied. Nothing after Close.
   void Send(const grpc::ByteBuffer& message);
@@ -39,7 +43,10 @@ class LinkStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
 
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
-  void OnDone() override { callbacks_.on_done(); }
+  void OnDone() override {
+    handoff_.Take();
+    callbacks_.on_done();
+  }
 
  private:
   // gRPC takes Finish only after the last write.
@@ -49,6 +56,7 @@ class LinkStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::
   const Callbacks callbacks_;
   grpc::ByteBuffer incoming_;  // the read under way
 
+  Handoff handoff_;  // before and after each of gRPC's steps
   Mutex mutex_;
   std::deque<grpc::ByteBuffer> outgoing_ ABSL_GUARDED_BY(mutex_);  // front: the write under way
   std::optional<grpc::Status> end_ ABSL_GUARDED_BY(mutex_);        // set: the stream is to end
