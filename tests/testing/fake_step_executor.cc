@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <stdexcept>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 
@@ -33,6 +34,7 @@ absl::Status FakeStepExecutor::Start(uint64_t num_kv_blocks) {
 }
 
 absl::StatusOr<worker::StepResult> FakeStepExecutor::Execute(const worker::StepPlan& plan) {
+  const auto begin = std::chrono::steady_clock::now();
   worker::StepResult result;
   result.step = plan.step;
   result.duration_ns = 1000;
@@ -48,7 +50,22 @@ absl::StatusOr<worker::StepResult> FakeStepExecutor::Execute(const worker::StepP
     result.sampled.clear();
     result.logits.clear();
   }
+  std::this_thread::sleep_until(begin + options_.step_time);
+  Trace(plan.step, begin);
   return result;
+}
+
+// A trace may end anywhere: its readers do without the closing bracket.
+void FakeStepExecutor::Trace(uint64_t step, std::chrono::steady_clock::time_point begin) {
+  if (!trace_.is_open()) return;
+  const auto microseconds = [](auto duration) {
+    return std::chrono::duration<double, std::micro>(duration).count();
+  };
+  trace_ << std::fixed << (step == 1 ? "[" : ",") << "{\"name\":\"step " << step
+         << "\",\"ph\":\"X\",\"pid\":" << rank_
+         << ",\"tid\":0,\"ts\":" << microseconds(begin.time_since_epoch())
+         << ",\"dur\":" << microseconds(std::chrono::steady_clock::now() - begin) << "}"
+         << std::endl;
 }
 
 absl::Status FakeStepExecutor::Misbehave(worker::StepResult& result) {

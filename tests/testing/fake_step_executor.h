@@ -3,8 +3,10 @@
 #ifndef LOCKSTEP_TESTS_TESTING_FAKE_STEP_EXECUTOR_H_
 #define LOCKSTEP_TESTS_TESTING_FAKE_STEP_EXECUTOR_H_
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <string>
@@ -35,11 +37,16 @@ struct FakeExecutorOptions {
   uint64_t faulty_step = 1;
   uint64_t num_kv_blocks = 100;  // rank r reports this less r
   uint32_t vocab_size = 64;
+  // What a step takes beside the bookkeeping, as a model would.
+  std::chrono::microseconds step_time{0};
+  // Where every step's begin and end go, in Chrome's trace format; "" for nowhere.
+  std::string trace_path;
 };
 
 class FakeStepExecutor final : public worker::StepExecutor {
  public:
-  explicit FakeStepExecutor(const FakeExecutorOptions& options) : options_(options) {}
+  explicit FakeStepExecutor(const FakeExecutorOptions& options)
+      : options_(options), trace_(options.trace_path) {}
 
   absl::StatusOr<worker::LoadedInfo> Load(const worker::WorkerConfig& config, int rank,
                                           int world_size,
@@ -56,11 +63,13 @@ class FakeStepExecutor final : public worker::StepExecutor {
   absl::Status WaitForAbort();
   absl::Status Misbehave(worker::StepResult& result);
   void Run(const worker::ScheduledSlot& scheduled, worker::StepResult& result);
+  void Trace(uint64_t step, std::chrono::steady_clock::time_point begin);
 
   const FakeExecutorOptions options_;
   int rank_ = 0;
   std::map<uint32_t, worker::AdmittedSlot> slots_;
   uint64_t state_hash_ = 0;
+  std::ofstream trace_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -1,0 +1,79 @@
+"""How long a worker waits between its steps, from the trace that it writes, while streams decode.
+
+    worker_idle_benchmark.py SERVER_BINARY FAKE_WORKER_BINARY MODEL_DIR [STEP_MILLISECONDS] [NUM_STREAMS]
+
+The server and the control link are the real ones. The worker has no model: its step takes as long as it is told, so that what
+is left is the frontend's and the link's. The trace is in Chrome's format (chrome://tracing, Perfetto).
+"""
+
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+TOKENS = 100
+START_SECONDS = 60
+
+
+def start_server(binary, model, directory):
+    """The server process and where it listens, with workers that this program starts."""
+    link = f"unix:{directory}/link.sock"
+    process = subprocess.Popen([binary, "--model", model, "--listen", "127.0.0.1:0", "--metrics-listen", "off",
+                                "--external-workers", "--worker-listen", link], stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "LOCKSTEP_POOL_TOKEN": "idle"}, stderr=subprocess.DEVNULL)
+    return process, link
+
+
+def start_worker(binary, link, step_us, trace):
+    return subprocess.Popen([binary, f"0,0,0,{step_us},{trace}", "--frontend", link, "--rank", "0", "--world-size", "1"],
+                            env={**os.environ, "LOCKSTEP_POOL_TOKEN": "idle"}, stderr=subprocess.DEVNULL)
+
+
+def generate(client, address, index):
+    done = subprocess.run([client, "--target", address, "generate", "--token-ids", f"{index + 1},2,3", "-n", str(TOKENS),
+                           "--ignore-eos", "--temperature", "0"], capture_output=True, text=True, timeout=START_SECONDS)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+
+
+def report(trace, num_streams):
+    """Of the steps in the middle, where all streams decode: what of a step's time its worker waits before it."""
+    with open(trace, encoding="utf-8") as file:
+        steps = json.loads(file.read() + "]")
+    steps = steps[len(steps) // 4:-len(steps) // 4]
+    gaps = [after["ts"] - before["ts"] - before["dur"] for before, after in zip(steps, steps[1:])]
+    whole = steps[-1]["ts"] - steps[0]["ts"]
+    print(f"{num_streams} streams, {len(steps)} steps of {statistics.median(s['dur'] for s in steps) / 1000:.2f} ms (median)")
+    print(f"idle between steps: median {statistics.median(gaps):.0f} µs, p99 {sorted(gaps)[int(len(gaps) * 0.99)]:.0f} µs, "
+          f"{sum(gaps) / whole:.2%} of the time")
+
+
+def main():
+    server_binary, worker_binary, model = sys.argv[1:4]
+    step_ms = float(sys.argv[4]) if len(sys.argv) > 4 else 8
+    num_streams = int(sys.argv[5]) if len(sys.argv) > 5 else 8
+    client = os.path.join(os.path.dirname(server_binary), "lockstep")
+    with tempfile.TemporaryDirectory() as directory:
+        trace = os.path.join(directory, "trace.json")
+        server, link = start_server(server_binary, model, directory)
+        worker = start_worker(worker_binary, link, int(step_ms * 1000), trace)
+        try:
+            address = re.match(r"lockstep-server listening on ([^,\s]+)", server.stdout.readline()).group(1)
+            with concurrent.futures.ThreadPoolExecutor(num_streams) as threads:
+                list(threads.map(lambda i: generate(client, address, i), range(num_streams)))
+        finally:
+            server.terminate()
+            server.wait(timeout=START_SECONDS)
+            worker.wait(timeout=START_SECONDS)
+        report(trace, num_streams)
+        shutil.copy(trace, "worker_idle_trace.json")
+        print("the trace is in worker_idle_trace.json")
+
+
+if __name__ == "__main__":
+    main()
