@@ -1,6 +1,5 @@
 #include "worker/link/worker_session.h"
 
-#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,12 +15,6 @@
 
 namespace lockstep::worker {
 namespace {
-
-// Well below Protobuf's 2 GiB, and large enough that a step's logits are few messages.
-constexpr size_t kMaxPartBytes = size_t{256} << 20;
-// After logits of this size the allocator is told to give memory back, which it would keep for
-// good: messages are serialized into many buffers too small to be mapped by themselves.
-constexpr size_t kMinBytesToTrim = size_t{16} << 20;
 
 // How long the frontend's word may take to one rank longer than to another.
 constexpr std::chrono::seconds kGoodbyePatience(2);
@@ -48,11 +41,17 @@ bool IsRefusal(const absl::Status& status) {
   }
 }
 
+absl::Status BrokenLink() { return absl::UnavailableError("the link broke"); }
+
 }  // namespace
 
 WorkerSession::WorkerSession(const WorkerOptions& options, ControlLink& link,
                              StepExecutor& executor, std::function<void(ExitCode)> on_ending)
-    : options_(options), link_(link), executor_(executor), on_ending_(std::move(on_ending)) {}
+    : options_(options),
+      link_(link),
+      executor_(executor),
+      on_ending_(std::move(on_ending)),
+      results_(link) {}
 
 ExitCode WorkerSession::Run() {
   std::thread executing([this] { ExecuteMessages(); });
@@ -169,17 +168,12 @@ absl::Status WorkerSession::Start(const v1::Start& start) {
 absl::Status WorkerSession::Execute(const v1::StepPlan& plan) {
   absl::StatusOr<StepResult> result = executor_.Execute(FromProto(plan));
   if (!result.ok()) return result.status();
-  size_t num_bytes = 0;
-  for (const SlotLogits& logits : result->logits) num_bytes += logits.logits.size();
-  for (const v1::WorkerMessage& message : ToProto(*std::move(result), kMaxPartBytes)) {
-    if (absl::Status status = Send(message); !status.ok()) return status;
-  }
-  if (num_bytes >= kMinBytesToTrim) malloc_trim(0);
-  return absl::OkStatus();
+  // The next step need not wait for this.
+  return results_.Push(*std::move(result)) ? absl::OkStatus() : BrokenLink();
 }
 
 absl::Status WorkerSession::Send(const v1::WorkerMessage& message) {
-  return link_.Write(message) ? absl::OkStatus() : absl::UnavailableError("the link broke");
+  return link_.Write(message) ? absl::OkStatus() : BrokenLink();
 }
 
 void WorkerSession::ReportFailure(const absl::Status& status) {
@@ -193,6 +187,7 @@ void WorkerSession::ReportFailure(const absl::Status& status) {
     if (code_.has_value()) return;  // a consequence of the end, which the frontend knows of
   }
   std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  results_.Flush();
   v1::WorkerMessage message;
   message.mutable_failure()->set_code(static_cast<int32_t>(status.code()));
   message.mutable_failure()->set_message(std::string(status.message()));

@@ -13,12 +13,14 @@
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "worker/link/control_link.h"
 #include "worker/link/exit_code.h"
+#include "worker/link/result_writer.h"
 #include "worker/link/worker_options.h"
 #include "worker/runtime/step_executor.h"
 
 namespace lockstep::worker {
 
-// The caller's thread reads; a second one executes, so that plans queue while a step runs.
+// The caller's thread reads; a second one executes, so that plans queue while a step runs; a third
+// sends results.
 class WorkerSession {
  public:
   // `on_ending` is called once, by whichever thread sees first that the session is ending: from
@@ -48,6 +50,7 @@ class WorkerSession {
   ControlLink& link_;
   StepExecutor& executor_;
   const std::function<void(ExitCode)> on_ending_;
+  ResultWriter results_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -1,6 +1,6 @@
 """How long a worker waits between its steps, from the trace that it writes, while streams decode.
 
-    worker_idle_benchmark.py SERVER_BINARY FAKE_WORKER_BINARY MODEL_DIR [STEP_MILLISECONDS] [NUM_STREAMS]
+    worker_idle_benchmark.py SERVER_BINARY FAKE_WORKER_BINARY MODEL_DIR TRACE_FILE [STEP_MILLISECONDS] [NUM_STREAMS]
 
 The server and the control link are the real ones. The worker has no model: its step takes as long as it is told, so that what
 is left is the frontend's and the link's. The trace is in Chrome's format (chrome://tracing, Perfetto).
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 
-TOKENS = 100
+TOKENS = 400
 START_SECONDS = 60
 
 
@@ -54,9 +54,9 @@ def report(trace, num_streams):
 
 
 def main():
-    server_binary, worker_binary, model = sys.argv[1:4]
-    step_ms = float(sys.argv[4]) if len(sys.argv) > 4 else 8
-    num_streams = int(sys.argv[5]) if len(sys.argv) > 5 else 8
+    server_binary, worker_binary, model, kept_trace = sys.argv[1:5]
+    step_ms = float(sys.argv[5]) if len(sys.argv) > 5 else 8
+    num_streams = int(sys.argv[6]) if len(sys.argv) > 6 else 8
     client = os.path.join(os.path.dirname(server_binary), "lockstep")
     with tempfile.TemporaryDirectory() as directory:
         trace = os.path.join(directory, "trace.json")
@@ -71,8 +71,8 @@ def main():
             server.wait(timeout=START_SECONDS)
             worker.wait(timeout=START_SECONDS)
         report(trace, num_streams)
-        shutil.copy(trace, "worker_idle_trace.json")
-        print("the trace is in worker_idle_trace.json")
+        shutil.copy(trace, kept_trace)
+        print(f"the trace is in {kept_trace}")
 
 
 if __name__ == "__main__":
