@@ -14,9 +14,7 @@ build() {
     say "configuring the $preset build"
     cmake --preset "$preset" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "cmake failed; the whole output is in $log"; }
   fi
-  # ninja -n lists what is to do without doing it.
-  if ninja -C "build/$preset" -n "$@" 2>/dev/null | grep -q 'no work to do'; then return 0; fi
-  say "building ($preset; the first time takes several minutes)"
+  say "bringing the $preset build up to date (the first time takes several minutes)"
   if [ -t 2 ]; then
     ninja -C "build/$preset" "$@" >&2 || fail "the build failed"
   else
