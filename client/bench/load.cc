@@ -22,10 +22,12 @@ double Seconds(Clock::duration duration) { return std::chrono::duration<double>(
 v1::GenerateRequest MakeRequest(const PlannedRequest& planned, const LoadOptions& options,
                                 uint64_t seed) {
   v1::GenerateRequest request;
-  std::mt19937_64 random(seed);
-  std::uniform_int_distribution<uint32_t> ids(0, options.vocab_size - 1);
-  for (uint32_t i = 0; i < planned.input_tokens; ++i) {
-    request.mutable_token_ids()->add_ids(ids(random));
+  auto& prompt = *request.mutable_token_ids()->mutable_ids();
+  prompt.Add(planned.token_ids.begin(), planned.token_ids.end());
+  if (prompt.empty()) {
+    std::mt19937_64 random(seed);
+    std::uniform_int_distribution<uint32_t> ids(0, options.vocab_size - 1);
+    for (uint32_t i = 0; i < planned.input_tokens; ++i) prompt.Add(ids(random));
   }
   request.mutable_sampling()->set_temperature(options.temperature);
   request.mutable_sampling()->set_seed(seed);
@@ -102,6 +104,7 @@ class Load::Call : public grpc::ClientReadReactor<v1::GenerateStreamResponse> {
     const double now = Seconds(Clock::now() - state_.start);
     if (measured_.output_tokens == 0) {
       measured_.first_token = now;
+      measured_.gaps.assign(num_tokens - 1, 0);  // they came together
     } else {
       const auto gap = static_cast<float>((now - measured_.last_token) / num_tokens);
       measured_.gaps.insert(measured_.gaps.end(), num_tokens, gap);
@@ -146,7 +149,8 @@ LoadResult Load::Run(const std::function<void(const LoadProgress&)>& show) {
     const bool more = next < state.plan.size() && !state.interrupted;
     if (!more && state.running.empty()) break;
     const double at = more ? state.plan[next].at : 0;
-    const bool due = more && (limit > 0 ? state.running.size() < limit : at <= now);
+    const bool place = limit == 0 || state.running.size() < limit;
+    const bool due = more && place && at <= now;
     if (due) {
       lock.unlock();
       Send(next, limit > 0 ? now : at);
@@ -160,7 +164,7 @@ LoadResult Load::Run(const std::function<void(const LoadProgress&)>& show) {
     // An end that came meanwhile is seen above; one that comes now wakes this.
     if (state.done.size() != progress.num_done) continue;
     Clock::time_point wake = Clock::now() + kShowInterval;
-    if (more && limit == 0) {
+    if (more && place) {
       wake = std::min(wake, state.start + std::chrono::duration_cast<Clock::duration>(
                                               std::chrono::duration<double>(at)));
     }

@@ -16,11 +16,12 @@ namespace lockstep::client {
 // What happened to one request. Times in seconds after the benchmark's start.
 struct Measured {
   // When it should have been sent: latencies count from here, so that a client which falls behind
-  // hides nothing (no coordinated omission). With a fixed concurrency, when it was.
+  // hides nothing (no coordinated omission). With a limit of concurrency, when it was.
   double intended = 0;
   double first_token = 0;
   double last_token = 0;
-  std::vector<float> gaps;  // between tokens; a message of several divides its gap
+  // Between tokens, one fewer than there are; a message of several divides its gap.
+  std::vector<float> gaps;
   uint32_t input_tokens = 0;
   uint32_t output_tokens = 0;
   uint32_t cached_tokens = 0;
@@ -29,8 +30,8 @@ struct Measured {
 };
 
 struct LoadOptions {
-  // 0: every request at its time (an open loop). Else the next request is sent when one of so many
-  // has ended, whatever its time (a closed loop).
+  // 0: every request at its time (an open loop). Else at its time or when fewer than so many are
+  // under way, whichever is later; with all times 0 that is a closed loop.
   uint32_t max_concurrency = 0;
   uint32_t vocab_size = 0;
   bool ignore_eos = true;
@@ -51,8 +52,8 @@ struct LoadResult {
   bool interrupted = false;
 };
 
-// Sends all requests and waits for their ends. Prompts are random token ids, other ones for each
-// request, so that no cache can answer.
+// Sends all requests and waits for their ends. Prompts that the plan does not have are random token
+// ids, other ones for each request, so that no cache can answer.
 class Load {
  public:
   Load(v1::Inference::Stub& stub, std::vector<PlannedRequest> plan, LoadOptions options);

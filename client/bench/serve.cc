@@ -17,12 +17,14 @@
 namespace lockstep::client {
 namespace {
 
+constexpr size_t kDefaultNumPrompts = 100;
+
 struct ServeOptions {
   std::optional<double> request_rate;
   double burstiness = 1;
   std::vector<uint32_t> max_concurrency;
   std::string trace;
-  size_t num_prompts = 100;
+  std::optional<size_t> num_prompts;
   LengthOptions lengths;
   float temperature = 0;
   bool stop_at_eos = false;
@@ -63,13 +65,13 @@ int Usage(absl::string_view problem) {
 
 absl::StatusOr<std::vector<PlannedRequest>> MakePlan(const ServeOptions& options) {
   if (options.trace.empty()) {
-    return PlanRequests(options.num_prompts, options.lengths,
+    return PlanRequests(options.num_prompts.value_or(kDefaultNumPrompts), options.lengths,
                         {options.request_rate.value_or(0), options.burstiness}, options.seed);
   }
   std::ifstream file(options.trace);
   if (!file) return absl::NotFoundError(absl::StrCat("cannot read ", options.trace));
   auto plan = ReadTrace(file, options.trace);
-  if (plan.ok() && plan->size() > options.num_prompts) plan->resize(options.num_prompts);
+  if (plan.ok()) plan->resize(std::min(plan->size(), options.num_prompts.value_or(plan->size())));
   return plan;
 }
 
@@ -87,10 +89,16 @@ absl::Status CheckLengths(const std::vector<PlannedRequest>& plan, uint32_t max_
 }
 
 std::string NameOf(const ServeOptions& options, uint32_t concurrency) {
-  if (concurrency > 0) return absl::StrCat("concurrency ", concurrency);
-  if (!options.trace.empty()) return options.trace;
-  return options.request_rate.has_value() ? absl::StrCat(*options.request_rate, " requests/s")
-                                          : "all at once";
+  std::string name = options.trace;
+  if (options.request_rate.has_value()) {
+    name = absl::StrCat(*options.request_rate, " requests/s");
+  } else if (name.empty() && concurrency == 0) {
+    name = "all at once";
+  }
+  if (concurrency > 0) {
+    absl::StrAppend(&name, name.empty() ? "" : ", ", "concurrency ", concurrency);
+  }
+  return name;
 }
 
 bool WriteFile(const std::string& path, const std::string& content) {
@@ -133,14 +141,6 @@ int Report(const CommandContext& context, const ServeOptions& options,
 }
 
 int Run(CommandContext& context, const ServeOptions& options) {
-  if (!options.max_concurrency.empty() && (options.request_rate || !options.trace.empty())) {
-    return Usage(
-        "--max-concurrency sends when an answer has ended, --request-rate and --trace at "
-        "given times: choose one");
-  }
-  if (options.request_rate && !options.trace.empty()) {
-    return Usage("--trace has the times of its own requests: leave --request-rate out");
-  }
   const auto objective = ParseObjective(options.goodput);
   if (!objective.ok()) return Usage(absl::StrCat("--goodput: ", objective.status().message()));
   const auto plan = MakePlan(options);
@@ -177,51 +177,86 @@ int Run(CommandContext& context, const ServeOptions& options) {
   return Report(context, options, runs, interrupted);
 }
 
-void AddOptions(CLI::App& command, ServeOptions& options) {
-  command
-      .add_option("--request-rate", options.request_rate,
-                  "Requests per second, sent whether or not answers have come (an open loop); "
-                  "default: all at once")
-      ->check(CLI::PositiveNumber);
+void AddArrivals(CLI::App& command, ServeOptions& options) {
+  const std::string group = "Arrivals";
+  CLI::Option* rate =
+      command
+          .add_option("--request-rate", options.request_rate,
+                      "Requests per second, sent whether or not answers have come (an open loop); "
+                      "default: all at once")
+          ->check(CLI::PositiveNumber)
+          ->group(group);
   command
       .add_option("--burstiness", options.burstiness,
                   "With --request-rate: 1 is a Poisson process, less comes in bursts")
       ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  command.add_option("--trace", options.trace,
-                     "Arrivals and lengths: CSV with TIMESTAMP, ContextTokens, GeneratedTokens, or "
-                     "JSON lines with timestamp, input_length, output_length");
+      ->capture_default_str()
+      ->needs(rate)
+      ->group(group);
   command
       .add_option("--max-concurrency", options.max_concurrency,
-                  "Requests under way at once (a closed loop); several for a sweep: 1,4,16")
+                  "Requests under way at most; the next is sent when one has ended (a closed "
+                  "loop). Several for a sweep: 1,4,16")
       ->delimiter(',')
-      ->check(CLI::Range(1, 100000));
+      ->check(CLI::Range(1, 100000))
+      ->group(group);
+}
+
+void AddWorkload(CLI::App& command, ServeOptions& options) {
+  const std::string group = "Requests";
+  CLI::Option* trace =
+      command
+          .add_option("--trace", options.trace,
+                      "Arrivals and lengths: CSV with TIMESTAMP, ContextTokens, GeneratedTokens, "
+                      "or JSON lines with timestamp, input_length or token_ids, output_length")
+          ->excludes("--request-rate")
+          ->group(group);
   command
-      .add_option("--num-prompts", options.num_prompts, "Requests of each run; of a trace, at most")
+      .add_option(
+          "--num-prompts", options.num_prompts,
+          absl::StrCat("Requests of each run; default: all of the trace, or ", kDefaultNumPrompts))
       ->check(CLI::Range(1, 10000000))
-      ->capture_default_str();
+      ->group(group);
   command.add_option("--random-input-len", options.lengths.input, "Tokens of a prompt")
       ->check(CLI::Range(1, 10000000))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->excludes(trace)
+      ->group(group);
   command.add_option("--random-output-len", options.lengths.output, "Tokens of an answer")
       ->check(CLI::Range(1, 10000000))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->excludes(trace)
+      ->group(group);
   command
       .add_option("--random-range-ratio", options.lengths.range_ratio,
                   "Lengths vary by so much to both sides, in [0, 1)")
       ->check(CLI::Range(0.0, 0.999))
-      ->capture_default_str();
-  command.add_option("--temperature", options.temperature)
+      ->capture_default_str()
+      ->excludes(trace)
+      ->group(group);
+  command.add_option("--temperature", options.temperature, "0 = greedy")
       ->check(CLI::Range(0.0, 100.0))
-      ->capture_default_str();
-  command.add_flag("--stop-at-eos", options.stop_at_eos,
-                   "Answers may end early; otherwise they have just the wanted lengths");
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_flag("--stop-at-eos", options.stop_at_eos,
+                "Answers may end early; otherwise they have just the wanted lengths")
+      ->group(group);
   command.add_option("--seed", options.seed, "Of lengths, arrivals and prompts")
-      ->capture_default_str();
-  command.add_option("--goodput", options.goodput,
-                     "Count requests within limits in ms: ttft:500,tpot:50,e2el:10000");
-  command.add_option("--output", options.output, "Write the figures to this file, as JSON");
-  command.add_option("--chart", options.chart, "Write a chart of the latencies to this SVG file");
+      ->capture_default_str()
+      ->group(group);
+}
+
+void AddReport(CLI::App& command, ServeOptions& options) {
+  const std::string group = "Report";
+  command
+      .add_option("--goodput", options.goodput,
+                  "Count requests within limits in ms: ttft:500,tpot:50,e2el:10000")
+      ->group(group);
+  command.add_option("--output", options.output, "Write the figures to this file, as JSON")
+      ->group(group);
+  command.add_option("--chart", options.chart, "Write a chart of the latencies to this SVG file")
+      ->group(group);
 }
 
 }  // namespace
@@ -232,7 +267,9 @@ void AddBench(CLI::App& app, CommandContext& context, Command& chosen) {
   bench.fallthrough();
   CLI::App& serve = *bench.add_subcommand("serve", "Send a load of requests and time the answers");
   auto options = std::make_shared<ServeOptions>();
-  AddOptions(serve, *options);
+  AddArrivals(serve, *options);
+  AddWorkload(serve, *options);
+  AddReport(serve, *options);
   serve.callback([&context, &chosen, options] {
     chosen = [&context, options] { return Run(context, *options); };
   });

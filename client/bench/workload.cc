@@ -95,8 +95,19 @@ class TraceReader {
   }
 
   absl::Status AddJson(const std::string& line) {
-    const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
+    nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
     if (!json.is_object()) return Wrong("not a JSON object");
+    std::vector<uint32_t> token_ids;
+    if (const auto it = json.find("token_ids"); it != json.end()) {
+      if (!ReadTokenIds(*it, token_ids)) {
+        return Wrong("\"token_ids\" is not a list of at least one token id");
+      }
+      const auto length = json.emplace("input_length", token_ids.size()).first;
+      if (*length != token_ids.size()) {
+        return Wrong(absl::StrCat("\"input_length\" is ", length->dump(), ", but there are ",
+                                  token_ids.size(), " \"token_ids\": leave the length out"));
+      }
+    }
     std::string values[3];
     const char* const names[] = {"timestamp", "input_length", "output_length"};
     for (size_t i = 0; i < 3; ++i) {
@@ -104,7 +115,20 @@ class TraceReader {
       if (it == json.end()) return Wrong(absl::StrCat("the object lacks \"", names[i], "\""));
       values[i] = it->is_string() ? it->get<std::string>() : it->dump();
     }
-    return AddRequest(values[0], values[1], values[2]);
+    const absl::Status added = AddRequest(values[0], values[1], values[2]);
+    if (added.ok()) requests_.back().token_ids = std::move(token_ids);
+    return added;
+  }
+
+  static bool ReadTokenIds(const nlohmann::json& json, std::vector<uint32_t>& token_ids) {
+    if (!json.is_array() || json.empty()) return false;
+    for (const nlohmann::json& id : json) {
+      if (!id.is_number_unsigned() || id.get<uint64_t>() > std::numeric_limits<uint32_t>::max()) {
+        return false;
+      }
+      token_ids.push_back(id.get<uint32_t>());
+    }
+    return true;
   }
 
   absl::Status AddRequest(const std::string& timestamp, const std::string& input,
@@ -119,7 +143,7 @@ class TraceReader {
       return Wrong(absl::StrCat("the lengths are \"", input, "\" and \"", output,
                                 "\"; expected numbers of tokens, at least 1"));
     }
-    requests_.push_back({*at, *input_tokens, *output_tokens});
+    requests_.push_back({*at, *input_tokens, *output_tokens, {}});
     return absl::OkStatus();
   }
 

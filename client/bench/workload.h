@@ -15,6 +15,8 @@ struct PlannedRequest {
   double at = 0;  // seconds after the start
   uint32_t input_tokens = 0;
   uint32_t output_tokens = 0;
+  // The prompt, `input_tokens` of them; empty: random ones.
+  std::vector<uint32_t> token_ids;
 };
 
 // Lengths that vary by a factor around their middle, uniformly: [length · (1 - ratio), length · (1
@@ -38,10 +40,11 @@ std::vector<PlannedRequest> PlanRequests(size_t num_requests, const LengthOption
 
 // A trace of arrivals and lengths, in order of time, the first at 0. Either of
 //
-//   JSON lines  {"timestamp": seconds, "input_length": tokens, "output_length": tokens}
-//   CSV         a header naming TIMESTAMP, ContextTokens and GeneratedTokens (the Azure LLM
-//   inference
-//               traces); timestamps in seconds, or as "2023-11-16 18:15:46.6805900"
+//   JSON lines  {"timestamp": seconds, "input_length": tokens, "output_length": tokens}; with
+//               "token_ids": [ids] the prompt itself, whose length need not be given again
+//   CSV         a header naming TIMESTAMP, ContextTokens and GeneratedTokens, as the Azure LLM
+//               inference traces have it; timestamps in seconds, or as
+//               "2023-11-16 18:15:46.6805900"
 //
 // INVALID_ARGUMENT naming `name` and the line of what is wrong.
 absl::StatusOr<std::vector<PlannedRequest>> ReadTrace(std::istream& in, const std::string& name);

@@ -85,11 +85,41 @@ class BenchServeTest(unittest.TestCase):
         self.assertEqual((run["requests"]["completed"], run["input_tokens"], run["output_tokens"]), (3, 60, 15))
         self.assertGreaterEqual(run["duration_seconds"], 0.1)
 
+    def test_a_traces_own_prompts_are_sent(self):
+        prompt = list(range(100, 148))
+        with open(in_dir("prompts.jsonl"), "w") as file:
+            for at in (0, 0.01, 0.02):
+                file.write(json.dumps({"timestamp": at, "token_ids": prompt, "output_length": 4}) + "\n")
+        # One after the other, so that the later two find the first one's blocks.
+        result = bench("--json", "--trace", in_dir("prompts.jsonl"), "--max-concurrency", "1")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        run = json.loads(result.stdout)["runs"][0]
+        self.assertEqual(run["name"], in_dir("prompts.jsonl") + ", concurrency 1")
+        self.assertEqual((run["requests"]["completed"], run["input_tokens"], run["output_tokens"]), (3, 144, 12))
+        self.assertGreater(run["cached_tokens"], 0)
+
+    def test_num_prompts_shortens_a_trace(self):
+        with open(in_dir("three.csv"), "w") as file:
+            file.write("TIMESTAMP,ContextTokens,GeneratedTokens\n0,20,4\n0,30,5\n0,10,6\n")
+        run = json.loads(bench("--json", "--trace", in_dir("three.csv"), "--num-prompts", "2").stdout)["runs"][0]
+        self.assertEqual((run["requests"]["sent"], run["input_tokens"], run["output_tokens"]), (2, 50, 9))
+
+    def test_arrivals_wait_for_a_place_where_both_are_given(self):
+        result = bench("--json", "--request-rate", "1000", "--max-concurrency", "1", "--num-prompts", "8", "--random-input-len", "8",
+                       "--random-output-len", "8")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        run = json.loads(result.stdout)["runs"][0]
+        self.assertEqual(run["name"], "1000 requests/s, concurrency 1")
+        # One at a time: together they last as long as the run.
+        self.assertLessEqual(run["e2el_seconds"]["mean"] * 8, run["duration_seconds"])
+
     def test_bad_options_are_named(self):
         with open(in_dir("bad.csv"), "w") as file:
             file.write("TIMESTAMP,ContextTokens,GeneratedTokens\nnow,1,1\n")
         for arguments, message in (
-            (["--max-concurrency", "2", "--request-rate", "3"], "choose one"),
+            (["--trace", in_dir("trace.csv"), "--request-rate", "3"], "--request-rate"),
+            (["--trace", in_dir("trace.csv"), "--random-input-len", "3"], "--random-input-len"),
+            (["--burstiness", "0.5"], "--request-rate"),
             (["--goodput", "speed:1"], "speed:1"),
             (["--trace", in_dir("bad.csv")], "bad.csv:2"),
             (["--trace", in_dir("missing.csv")], "missing.csv"),

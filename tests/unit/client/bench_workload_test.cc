@@ -73,6 +73,31 @@ TEST(ReadTrace, TakesTheAzureTracesColumns) {
   EXPECT_EQ((*plan)[1].output_tokens, 109);
 }
 
+TEST(ReadTrace, TakesPromptsThemselves) {
+  const auto plan = Read(
+      "{\"timestamp\": 1, \"token_ids\": [9, 8], \"output_length\": 4}\n"
+      "{\"timestamp\": 0, \"token_ids\": [7], \"input_length\": 1, \"output_length\": 3}\n");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->size(), 2);
+  EXPECT_EQ((*plan)[0].token_ids, std::vector<uint32_t>({7}));
+  EXPECT_EQ((*plan)[1].token_ids, std::vector<uint32_t>({9, 8}));
+  EXPECT_EQ((*plan)[1].input_tokens, 2);
+  EXPECT_EQ((*plan)[1].output_tokens, 4);
+}
+
+TEST(ReadTrace, RefusesWhatIsNoPrompt) {
+  for (const char* ids : {"[]", "7", "[-1]", "[1.5]", "[4294967296]", "[\"a\"]", "null"}) {
+    const auto plan =
+        Read(std::string("{\"timestamp\": 0, \"output_length\": 1, \"token_ids\": ") + ids + "}\n");
+    ASSERT_FALSE(plan.ok()) << ids;
+    EXPECT_THAT(plan.status().ToString(), HasSubstr("trace:1: \"token_ids\"")) << ids;
+  }
+  const auto plan =
+      Read("{\"timestamp\": 0, \"input_length\": 3, \"output_length\": 1, \"token_ids\": [1]}\n");
+  ASSERT_FALSE(plan.ok());
+  EXPECT_THAT(plan.status().ToString(), HasSubstr("\"input_length\" is 3, but there are 1"));
+}
+
 TEST(ReadTrace, TakesJsonLinesInAnyOrder) {
   const auto plan = Read(
       "{\"timestamp\": 12.5, \"input_length\": 7, \"output_length\": 3, \"more\": []}\n"
