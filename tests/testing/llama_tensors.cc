@@ -121,6 +121,16 @@ Json Llama3EightBillion() {
       {"tie_word_embeddings", false}, {"max_position_embeddings", 8192}, {"rope_scaling", nullptr}};
 }
 
+Json SmolLm2() {
+  return {{"hidden_size", 576},          {"intermediate_size", 1536},
+          {"num_hidden_layers", 30},     {"num_attention_heads", 9},
+          {"num_key_value_heads", 3},    {"head_dim", 64},
+          {"tie_word_embeddings", true}, {"max_position_embeddings", 8192},
+          {"vocab_size", 49152},         {"rope_theta", 100000.0},
+          {"bos_token_id", 1},           {"eos_token_id", 2},
+          {"rope_scaling", nullptr}};
+}
+
 const char* StorageName(StorageType storage) {
   switch (storage) {
     case StorageType::kFloat32:
@@ -144,16 +154,7 @@ absl::StatusOr<std::vector<RandomTensor>> LlamaTensors(std::string_view config_j
 }
 
 absl::StatusOr<std::string> PublishedShapeConfig(std::string_view shape, StorageType storage) {
-  Json config;
-  if (shape == "llama-3.2-1b") {
-    config = Llama32OneBillion();
-  } else if (shape == "llama-3-8b") {
-    config = Llama3EightBillion();
-  } else {
-    return absl::InvalidArgumentError(
-        absl::StrCat("shape \"", std::string(shape), "\" is not one of llama-3.2-1b, llama-3-8b"));
-  }
-  config.update({{"architectures", {"LlamaForCausalLM"}},
+  Json config = {{"architectures", {"LlamaForCausalLM"}},
                  {"model_type", "llama"},
                  {"hidden_act", "silu"},
                  {"attention_bias", false},
@@ -163,7 +164,17 @@ absl::StatusOr<std::string> PublishedShapeConfig(std::string_view shape, Storage
                  {"rope_theta", 500000.0},
                  {"bos_token_id", 128000},
                  {"eos_token_id", 128001},
-                 {"torch_dtype", StorageName(storage)}});
+                 {"torch_dtype", StorageName(storage)}};
+  if (shape == "llama-3.2-1b") {
+    config.update(Llama32OneBillion());
+  } else if (shape == "llama-3-8b") {
+    config.update(Llama3EightBillion());
+  } else if (shape == "smollm2-135m") {
+    config.update(SmolLm2());
+  } else {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "shape \"", std::string(shape), "\" is not one of smollm2-135m, llama-3.2-1b, llama-3-8b"));
+  }
   return config.dump(1);
 }
 

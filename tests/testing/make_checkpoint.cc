@@ -78,7 +78,7 @@ int main(int argc, char** argv) {
   source->add_option("--config", options.config_path, "Take the shape from this config.json")
       ->check(CLI::ExistingFile);
   source->add_option("--shape", options.shape,
-                     "Take a published model's shape: llama-3.2-1b or llama-3-8b");
+                     "Take a published model's shape: smollm2-135m, llama-3.2-1b or llama-3-8b");
   app.add_option("--dtype", options.dtype, "float32, float16 or bfloat16")->capture_default_str();
   app.add_option("--seed", options.seed, "Other seeds give other weights")->capture_default_str();
   app.add_option("--shards", options.num_shards, "Number of safetensors files")

@@ -34,7 +34,8 @@ absl::Status WriteRandomCheckpoint(const std::filesystem::path& directory,
 // Every tensor of the LlamaForCausalLM that a config.json describes, in the order of the file.
 absl::StatusOr<std::vector<RandomTensor>> LlamaTensors(std::string_view config_json);
 
-// The config.json of a published model's shape: "llama-3.2-1b" or "llama-3-8b".
+// The config.json of a published model's shape: "smollm2-135m", "llama-3.2-1b" or
+// "llama-3-8b".
 absl::StatusOr<std::string> PublishedShapeConfig(std::string_view shape, StorageType storage);
 
 }  // namespace lockstep::testing
