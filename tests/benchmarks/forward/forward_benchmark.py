@@ -6,21 +6,18 @@ import shlex
 import signal
 import sys
 import tempfile
-import time
 
-import machine
 import measure
 import options as command_line
 import report
-from children import BenchmarkError, cpu_seconds
+from harness import machine
+from harness.checkpoint import kv_cache_bytes_per_token, read_into_page_cache
+from harness.children import BenchmarkError, cpu_seconds
+from harness.progress import say
 from summary import Results, targets
 
 # Tokens that the KV cache holds, so small that measuring fills it: its pages are taken only when first written.
 MIN_KV_TOKENS = 4096
-
-
-def say(text):
-    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)
 
 
 def generate_stubs(directory):
@@ -46,10 +43,7 @@ def kv_cache_tokens(options):
 
 
 def kv_cache_bytes(options, num_ranks):
-    config = options.config
-    head_dim = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
-    kv_heads = max(1, config.get("num_key_value_heads", config["num_attention_heads"]) // num_ranks)
-    return kv_cache_tokens(options) * 2 * config["num_hidden_layers"] * kv_heads * head_dim * 2
+    return kv_cache_tokens(options) * kv_cache_bytes_per_token(options.config, num_ranks)
 
 
 def make_systems(options):
@@ -65,13 +59,6 @@ def make_systems(options):
         if "transformers" in options.sides:
             systems.append(TransformersSide(options, num_ranks, threads))
     return systems
-
-
-def read_into_page_cache(directory):
-    for path in sorted(directory.glob("*.safetensors")):
-        with open(path, "rb") as file:
-            while file.read(1 << 24):
-                pass
 
 
 class Benchmark:

@@ -2,18 +2,16 @@
 
 import os
 import re
-import subprocess
 import threading
 import time
 import urllib.request
 
-from children import BenchmarkError, Child, memory_of
+from harness.children import BenchmarkError, memory_of
+from harness.lockstep_server import LockstepServer
 
 # gRPC's fork handlers would wait for their threads whenever a child is started.
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import grpc  # noqa: E402
-
-READY_LINE = re.compile(r"listening on ([^ ,]+), metrics on ([^\s,]+)")
 
 
 class Stubs:
@@ -77,7 +75,7 @@ class LockstepSide:
         self.label = "Lockstep"
         self.call_seconds = options.call_seconds
         self._options = options
-        self._child = None
+        self._server = None
         self._channel = None
         self.command = [
             options.bin_dir / "lockstep-server", "--model", options.model,
@@ -88,29 +86,14 @@ class LockstepSide:
 
     def start(self):
         """Starts the server; `start_seconds` is from there until the line that says that it is ready."""
-        log = self._options.work_dir / f"{self.name}.log"
-        began = time.perf_counter()
-        self._child = Child(self.command, log, stdout=subprocess.PIPE)
-        self._target, self._metrics = self._await_ready_line()
-        self.start_seconds = time.perf_counter() - began
+        self._server = LockstepServer(self.command, self._options.work_dir / f"{self.name}.log", self._options.start_seconds)
+        self.start_seconds = self._server.start_seconds
         self.stubs = Stubs()
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(self._target, options=unlimited)
+        self._channel = grpc.insecure_channel(self._server.target, options=unlimited)
         self.inference = self.stubs.inference_grpc.InferenceStub(self._channel)
         self._admin = self.stubs.admin_grpc.AdminStub(self._channel)
-        self.pids = [self._child.pid] + [rank.pid for rank in self.ranks()]
-
-    def _await_ready_line(self):
-        killer = threading.Timer(self._options.start_seconds, self._child.process.terminate)
-        killer.start()
-        try:
-            for line in self._child.process.stdout:
-                if match := READY_LINE.search(line.decode("utf-8", "replace")):
-                    return match.groups()
-        finally:
-            killer.cancel()
-        self._child.process.wait()
-        raise BenchmarkError(f"the server ended before it was ready ({self._options.start_seconds} s are its limit); its log ends:\n{self._child.log_tail()}")
+        self.pids = [self._server.pid] + [rank.pid for rank in self.ranks()]
 
     def _call(self, method, request):
         try:
@@ -155,7 +138,7 @@ class LockstepSide:
 
     def step_totals(self):
         """Number and total duration of the steps so far, from /metrics; None if the metric is not there."""
-        with urllib.request.urlopen(f"http://{self._metrics}/metrics", timeout=10) as response:
+        with urllib.request.urlopen(f"http://{self._server.metrics}/metrics", timeout=10) as response:
             text = response.read().decode("utf-8")
         totals = {}
         for kind, value in re.findall(r"^lockstep_step_duration_seconds_(sum|count)(?:\{[^}]*\})? (\S+)", text, re.MULTILINE):
@@ -166,7 +149,7 @@ class LockstepSide:
         return self._call(self._admin.GetServerInfo, self.stubs.admin.GetServerInfoRequest()).ranks
 
     def frontend_pid(self):
-        return self._child.pid
+        return self._server.pid
 
     def memory(self):
         """Of each rank: what the server says that it holds, and what the kernel says that its process takes."""
@@ -178,5 +161,5 @@ class LockstepSide:
     def stop(self):
         if self._channel:
             self._channel.close()
-        if self._child:
-            self._child.stop(grace_seconds=15)
+        if self._server:
+            self._server.stop()

@@ -4,7 +4,7 @@ import math
 import random
 import time
 
-from children import BenchmarkError, cpu_seconds
+from harness.children import BenchmarkError, cpu_seconds
 
 AGREEMENT_PROMPTS, AGREEMENT_LENGTH = 4, 64
 DECODE_PROMPT_LENGTH = 64

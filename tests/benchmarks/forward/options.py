@@ -1,34 +1,16 @@
 """The command line of `scripts/bench forward`, parsed and checked once."""
 
 import argparse
-import json
 import os
 import pathlib
 import sys
 
+from harness.checkpoint import read_config
+from harness.option_types import count, counts
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
 # Lockstep answers one Forward call with at most this many bytes of logits.
 MAX_LOGITS_BYTES = 1 << 30
-
-
-def _counts(text):
-    values = [int(part) for part in text.split(",")]
-    if not values or any(value < 1 for value in values) or len(set(values)) != len(values):
-        raise ValueError
-    return values
-
-
-_counts.__name__ = "list of different positive numbers, such as 1,2,4"
-
-
-def _count(text):
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
-
-
-_count.__name__ = "positive number"
 
 
 def _parser():
@@ -40,15 +22,15 @@ def _parser():
     add = parser.add_argument
     add("--model", type=pathlib.Path, default=REPOSITORY / "build/bench/llama-3.2-1b", metavar="DIR",
         help="bfloat16 checkpoint (default: random weights in the shape of Llama-3.2-1B)")  # fmt: skip
-    add("--ranks", type=_counts, default=[1, 2], metavar="N,…", help="tensor-parallel sizes (default: 1,2)")
-    add("--cores", type=_count, default=len(os.sched_getaffinity(0)), metavar="N",
+    add("--ranks", type=counts, default=[1, 2], metavar="N,…", help="tensor-parallel sizes (default: 1,2)")
+    add("--cores", type=count, default=len(os.sched_getaffinity(0)), metavar="N",
         help="cores for each system; a rank gets its share of them as threads (default: all)")  # fmt: skip
-    add("--batch-sizes", type=_counts, default=[1, 2, 4], metavar="N,…", help="prompts of a forward pass (default: 1,2,4)")
-    add("--sequence-length", type=_count, default=512, metavar="TOKENS", help="length of each prompt (default: 512)")
-    add("--decode-batch-sizes", type=_counts, default=[1, 4], metavar="N,…", help="streams that decode together (default: 1,4)")
-    add("--decode-tokens", type=_count, default=24, metavar="TOKENS", help="length of each answer (default: 24)")
-    add("--streams", type=_count, default=32, metavar="N", help="streams for the frontend's overhead (default: 32)")
-    add("--repeats", type=_count, default=5, metavar="N", help="rounds over all measurements (default: 5)")
+    add("--batch-sizes", type=counts, default=[1, 2, 4], metavar="N,…", help="prompts of a forward pass (default: 1,2,4)")
+    add("--sequence-length", type=count, default=512, metavar="TOKENS", help="length of each prompt (default: 512)")
+    add("--decode-batch-sizes", type=counts, default=[1, 4], metavar="N,…", help="streams that decode together (default: 1,4)")
+    add("--decode-tokens", type=count, default=24, metavar="TOKENS", help="length of each answer (default: 24)")
+    add("--streams", type=count, default=32, metavar="N", help="streams for the frontend's overhead (default: 32)")
+    add("--repeats", type=count, default=5, metavar="N", help="rounds over all measurements (default: 5)")
     add("--max-minutes", type=float, default=8.0, metavar="M", help="no round begins that would not end by then (default: 8)")
     add("--quick", action="store_true", help="a look: one round of batch size 1, results not in docs/")
     add("--sides", type=lambda text: text.split(","), default=["lockstep", "transformers"], metavar="SIDE,…",
@@ -59,16 +41,6 @@ def _parser():
         help="Python with torch and transformers (default: made by scripts/setup --reference)")  # fmt: skip
     add("--output", type=pathlib.Path, metavar="DIR", help="where forward.md, .json and .svg go (default: docs/benchmarks)")
     return parser
-
-
-def _read_config(parser, model):
-    try:
-        config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        parser.error(f"argument --model: {model} is no Hugging Face directory: {error}")
-    if (config.get("dtype") or config.get("torch_dtype")) != "bfloat16":
-        parser.error(f"argument --model: {model} is not stored in bfloat16; both sides would convert it, each in its own way")
-    return config
 
 
 def parse_syntax(arguments):
@@ -90,7 +62,7 @@ def parse_syntax(arguments):
 
 def parse(arguments):
     parser, options = parse_syntax(arguments)
-    options.config = _read_config(parser, options.model)
+    options.config = read_config(parser, options.model)
     logits_bytes = max(options.batch_sizes) * options.sequence_length * options.config["vocab_size"] * 4
     if logits_bytes > MAX_LOGITS_BYTES:
         parser.error(

@@ -2,24 +2,12 @@
 
 from statistics import median
 
-import chart
+from harness import chart
+from harness.tables import spread, table
 from summary import forward_operations, ratios, targets
 
 # More of the machine than this in others' hands, and wall-clock figures say little.
 MAX_QUIET_SHARE = 0.05
-
-
-def _table(header, rows):
-    lines = ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
-def _spread(values, format_):
-    """Median over the rounds, and the range they had."""
-    if not values:
-        return "unmeasured"
-    text = format_.format(median(values))
-    return text if len(values) == 1 else f"{text} ({format_.format(min(values))} – {format_.format(max(values))})"
 
 
 def _times(value):
@@ -44,11 +32,11 @@ def forward_table(systems, options, results, all_positions):
     rows = []
     for system in systems:
         series = [results.series("seconds", "forward", system.name, size, all_positions) for size in options.batch_sizes]
-        rows.append([label(system)] + [_spread(values, "{:.2f}") for values in series])
+        rows.append([label(system)] + [spread(values, "{:.2f}") for values in series])
         if system.side == "lockstep":
             calls = [results.series("call_seconds", "forward", system.name, size, all_positions) for size in options.batch_sizes]
-            rows.append(["… the whole call, logits received"] + [_spread(values, "{:.2f}") for values in calls])
-    return _table(header, rows)
+            rows.append(["… the whole call, logits received"] + [spread(values, "{:.2f}") for values in calls])
+    return table(header, rows)
 
 
 def limit_text(options, measured):
@@ -68,8 +56,8 @@ def decode_table(systems, options, results):
     rows = []
     for system in systems:
         series = [results.series("tokens_per_second", "decode", system.name, size) for size in options.decode_batch_sizes]
-        rows.append([label(system)] + [_spread(values, "{:.2f}") for values in series])
-    return _table(header, rows)
+        rows.append([label(system)] + [spread(values, "{:.2f}") for values in series])
+    return table(header, rows)
 
 
 def ratio_table(systems, options, results):
@@ -86,7 +74,7 @@ def ratio_table(systems, options, results):
                 found = ratios(results, kind, *pair, size, all_positions)
                 what = {None: "decode", True: "forward, all positions", False: "forward, last position"}[all_positions]
                 rows.append([f"{label(system)} : {label(other)}: {what}, batch {size}"] + [_times(found[k]) for k in ("wall", "best", "cpu")])
-    return _table(header, rows)
+    return table(header, rows)
 
 
 def _cases(options):
@@ -103,7 +91,7 @@ def target_table(options, results, measured):
         [row["what"], row["aim"], "unmeasured" if row["value"] is None else f"{row['value']:.3g}", verdict[row["reached"]]]
         for row in targets(options, results, measured)
     ]
-    return _table(["figure", "aim", "measured", "reached"], rows)
+    return table(["figure", "aim", "measured", "reached"], rows)
 
 
 def overhead_table(systems, options, measured):
@@ -121,7 +109,7 @@ def overhead_table(systems, options, measured):
             f"{found['overhead_seconds_per_token'] * 1e3:.3f}", f"{found['overhead_seconds_per_step'] * 1e3:.2f}",
             f"{found['frontend_cpu_seconds_per_token'] * 1e3:.3f}",
         ])  # fmt: skip
-    return _table(header, rows) if rows else "Unmeasured."
+    return table(header, rows) if rows else "Unmeasured."
 
 
 def memory_table(systems, measured):
@@ -138,7 +126,7 @@ def memory_table(systems, measured):
                 share = rank["weight_bytes"] + rank["kv_cache_bytes"]
                 rows.append([f"{label(system)}, rank {rank['rank']}, {when.replace('_', ' ')}", gib(rank["weight_bytes"]), gib(rank["kv_cache_bytes"]),
                              gib(rank["pss"]), gib(rank["rss"]), gib(rank["peak_rss"]), f"{rank['pss'] / share - 1:+.1%}"])  # fmt: skip
-    return _table(["GiB", "weights", "KV cache", "PSS", "RSS", "peak RSS", "PSS over share"], rows) if rows else "Unmeasured."
+    return table(["GiB", "weights", "KV cache", "PSS", "RSS", "peak RSS", "PSS over share"], rows) if rows else "Unmeasured."
 
 
 def start_table(systems, measured):
@@ -149,7 +137,7 @@ def start_table(systems, measured):
     for system in systems:
         if seconds := measured["peer_load_seconds"].get(system.name):
             rows.append([f"{label(system)}: `from_pretrained` alone", f"{seconds:.2f}", ""])
-    return _table(["seconds", "each start", "CPU time of the last, all processes"], rows) if rows else "Unmeasured."
+    return table(["seconds", "each start", "CPU time of the last, all processes"], rows) if rows else "Unmeasured."
 
 
 def agreement_table(systems, measured):
@@ -161,7 +149,7 @@ def agreement_table(systems, measured):
         for s in systems
         if (a := found.get(s.name))
     ]
-    return _table(["last-position logits against float32", "relative RMS error", "largest difference", "same argmax"], rows)
+    return table(["last-position logits against float32", "relative RMS error", "largest difference", "same argmax"], rows)
 
 
 def svg(systems, options, results, measured, machine):

@@ -1,4 +1,4 @@
-"""Checks what the report is made of, without a model: python3 tests/benchmarks/forward/report_test.py"""
+"""Checks what the report is made of, without a model: PYTHONPATH=tests/benchmarks python3 tests/benchmarks/forward/report_test.py"""
 
 import contextlib
 import io
@@ -10,7 +10,7 @@ import xml.etree.ElementTree
 import measure
 import options as command_line
 import report
-from children import BenchmarkError
+from harness.children import BenchmarkError
 from summary import Results, paired_ratio, ratios, targets
 
 

@@ -4,8 +4,9 @@ from xml.sax.saxutils import escape
 
 WIDTH, PANEL_HEIGHT, TOP, LEFT, GAP = 960, 250, 116, 64, 72
 INK, FAINT = "#1f2933", "#d5dbe1"
-# Ours in blue, the reference in sand; the darker of each is the one split over most ranks.
-COLORS = {"lockstep": ["#1d4e89", "#6fa8dc", "#a9cdec", "#d3e5f5"], "transformers": ["#b5651d", "#e3b778", "#efd3ab", "#f7e9d5"]}
+# Ours in blue, the reference in sand, llama.cpp in green; the darker of each is the one split over most ranks.
+COLORS = {"lockstep": ["#1d4e89", "#6fa8dc", "#a9cdec", "#d3e5f5"], "transformers": ["#b5651d", "#e3b778", "#efd3ab", "#f7e9d5"],
+          "llama.cpp": ["#4d7c4d", "#9cc59c", "#c4ddc4", "#e1eee1"]}  # fmt: skip
 
 
 def _text(x, y, text, size=13, anchor="start", weight="normal", fill=INK):

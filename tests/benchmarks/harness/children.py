@@ -51,6 +51,13 @@ class Child:
                 + self.log_tail()
             )
 
+    def await_end(self, seconds):
+        """Of a process that is leaving: until its status and the end of its log are there, or the time is over."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+
     def log_tail(self, num_lines=15):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
             return "".join(log.readlines()[-num_lines:])
@@ -59,10 +66,7 @@ class Child:
         """Ends the process and whatever is left of its session."""
         if self.process.poll() is None:
             self.process.terminate()
-            try:
-                self.process.wait(grace_seconds)
-            except subprocess.TimeoutExpired:
-                pass
+            self.await_end(grace_seconds)
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:

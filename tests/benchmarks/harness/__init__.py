@@ -1,0 +1,1 @@
+"""What the benchmarks of whole systems share; scripts/bench puts the folder above on PYTHONPATH."""
