@@ -124,11 +124,15 @@ TEST(ParseServerOptions, RefusesContradictions) {
       AllOf(HasSubstr("--listen"), HasSubstr("--metrics-listen (default)"), HasSubstr("9400")));
 }
 
-TEST(ParseServerOptions, RefusesCudaInABuildWithoutIt) {
-#ifndef LOCKSTEP_WITH_CUDA
-  EXPECT_THAT(ErrorOf({"--device", "cuda"}), HasSubstr("no CUDA kernels"));
-#endif
+#ifdef LOCKSTEP_WITH_CUDA
+TEST(ParseServerOptions, TakesCudaInABuildWithIt) {
+  EXPECT_EQ(ParseGood({"--model", "m", "--device", "cuda"}).device, "cuda");
 }
+#else
+TEST(ParseServerOptions, RefusesCudaInABuildWithoutIt) {
+  EXPECT_THAT(ErrorOf({"--device", "cuda"}), HasSubstr("no CUDA kernels"));
+}
+#endif
 
 TEST(ParseServerOptions, ExternalWorkersHaveADefaultAddress) {
   EXPECT_EQ(ParseGood({"--model", "m", "--external-workers"}).worker_listen, kDefaultWorkerListen);
