@@ -1,6 +1,7 @@
 #include "worker/kernels/embedding.h"
 
 #include "worker/kernels/cpu/ops.h"
+#include "worker/kernels/cuda/ops.h"
 #include "worker/kernels/tensor_checks.h"
 
 namespace lockstep::worker {
@@ -16,6 +17,8 @@ void EmbeddingLookup(KernelContext& context, const at::Tensor& token_ids, const 
   TORCH_CHECK(vocab_begin <= vocab_end && vocab_end - vocab_begin <= table.out_features(), kOp,
               ": tokens [", vocab_begin, ", ", vocab_end, ") do not fit the table's ",
               table.out_features(), " rows");
+  CheckDevices(kOp, out.device(), {&token_ids, &table.packed()});
+  if (out.is_cuda()) return cuda::EmbeddingLookup(token_ids, table, vocab_begin, vocab_end, out);
   cpu::EmbeddingLookup(context, token_ids, table, vocab_begin, vocab_end, out);
 }
 

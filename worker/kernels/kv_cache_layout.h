@@ -9,11 +9,11 @@
 namespace lockstep::worker {
 
 // The shapes in which the attention kernels read one layer's paged KV cache. Keys lie with the
-// tokens innermost on the CPU, so that scores are computed for a vector of tokens at a time; values
-// lie with the features innermost.
+// tokens innermost on the CPU, so that scores are computed for a vector of tokens at a time; on the
+// GPU, and for values, the features are innermost.
 struct KvCacheShapes {
-  std::array<int64_t, 4> key;    // CPU: [num_blocks, num_kv_heads, head_dim, block_size]
-  std::array<int64_t, 4> value;  // CPU: [num_blocks, num_kv_heads, block_size, head_dim]
+  std::array<int64_t, 4> key;    // [num_blocks, num_kv_heads, head_dim, block_size], GPU: as value
+  std::array<int64_t, 4> value;  // [num_blocks, num_kv_heads, block_size, head_dim]
 };
 
 // `block_size` is in tokens, a power of two from 8 to 256; `head_dim` a multiple of 8 up to 256;

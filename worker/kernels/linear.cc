@@ -2,6 +2,7 @@
 
 #include "worker/kernels/cpu/linear_weight.h"
 #include "worker/kernels/cpu/ops.h"
+#include "worker/kernels/cuda/ops.h"
 #include "worker/kernels/tensor_checks.h"
 
 namespace lockstep::worker {
@@ -11,10 +12,10 @@ LinearWeight LinearWeight::Create(int64_t out_features, int64_t in_features, at:
   TORCH_CHECK(out_features > 0 && in_features > 0, "a weight needs positive dimensions, not [",
               out_features, ", ", in_features, "]");
   CheckFloating(dtype, "LinearWeight", "dtype");
-  TORCH_CHECK(device.is_cpu(), "weights on ", device,
-              " are not supported: this build has kernels for the CPU only");
+  TORCH_CHECK(device.is_cpu() || device.is_cuda(), "weights on ", device, " are not supported");
   LinearWeight weight;
-  weight.packed_ = cpu::AllocatePackedWeight(out_features, in_features, dtype);
+  weight.packed_ = device.is_cpu() ? cpu::AllocatePackedWeight(out_features, in_features, dtype)
+                                   : cuda::AllocateWeight(out_features, in_features, dtype, device);
   weight.out_features_ = out_features;
   weight.in_features_ = in_features;
   return weight;
@@ -27,6 +28,9 @@ void LinearWeight::PackRows(int64_t first_row, int64_t num_rows, const void* src
               first_row, ", ", first_row + num_rows, ") are outside the weight's ", out_features_,
               " output features");
   CheckFloating(src_dtype, "PackRows", "the source");
+  if (packed_.is_cuda()) {
+    return cuda::PackWeightRows(packed_, first_row, num_rows, src, src_dtype, src_row_stride);
+  }
   cpu::PackWeightRows(packed_, in_features_, first_row, num_rows, src, src_dtype, src_row_stride);
 }
 
@@ -46,6 +50,9 @@ void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& wei
     CheckDtypeOrFloat(*bias, weight.dtype(), kOp, "bias");
     CheckVector(*bias, weight.out_features(), bias->scalar_type(), kOp, "bias");
   }
+  CheckDevices(kOp, out.device(), {&x, &weight.packed()});
+  if (bias.has_value()) CheckDevices(kOp, out.device(), {&*bias});
+  if (out.is_cuda()) return cuda::Linear(x, weight, bias, out);
   cpu::Linear(context, x, weight, bias, out, num_decode_rows);
 }
 

@@ -11,7 +11,8 @@
 namespace lockstep::worker {
 
 // A weight matrix [out_features, in_features] in the layout that the device's kernels read fastest.
-// On the CPU that is panels of 32 output features (see cpu/packed_layout.h). A handle: copies share
+// On the CPU that is panels of 32 output features (see cpu/packed_layout.h), on the GPU rows, for
+// LibTorch. A handle: copies share
 // the packed memory, so that a tied embedding and head are one matrix.
 //
 // Created zero-filled, then filled once with PackRows, then only read.
@@ -19,8 +20,8 @@ class LinearWeight {
  public:
   LinearWeight() = default;  // undefined: no features; every use but assignment throws
 
-  // `dtype`: float32, float16 or bfloat16. Memory is padded to 32 output features (and 32 input
-  // features for bfloat16). Throws c10::Error for another dtype or device.
+  // `dtype`: float32, float16 or bfloat16. On the CPU, memory is padded to 32 output features (and
+  // 32 input features for bfloat16). Throws c10::Error for another dtype or device.
   static LinearWeight Create(int64_t out_features, int64_t in_features, at::ScalarType dtype,
                              at::Device device);
 
@@ -59,7 +60,8 @@ class LinearWeight {
 // Batch invariance: a row's result depends on that row, on the weight and on whether it is a decode
 // row, and on nothing else: not on num_tokens, the other rows or the number of threads. Decode rows
 // and others differ in bits only in bfloat16 with AMX, where decode rows use the vector units.
-// Partial products are added in the order of the input features. Throws c10::Error when shapes,
+// Partial products are added in the order of the input features. On the GPU the library chooses the
+// kernel by num_tokens, so that bits may depend on it. Throws c10::Error when shapes,
 // dtypes or devices do not fit.
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
             const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows);

@@ -1,6 +1,7 @@
 #include "worker/kernels/paged_attention.h"
 
 #include "worker/kernels/cpu/ops.h"
+#include "worker/kernels/cuda/ops.h"
 #include "worker/kernels/tensor_checks.h"
 
 namespace lockstep::worker {
@@ -26,6 +27,12 @@ void PagedAttention(KernelContext& context, const at::Tensor& q, const KvCacheVi
               ": block_tables is not a matrix");
   CheckRows(batch.block_tables, num_sequences, batch.block_tables.size(1), kOp, "block_tables");
   CheckDtype(batch.block_tables, at::kInt, kOp, "block_tables");
+  TORCH_CHECK(batch.num_decode_sequences >= 0 && batch.num_decode_sequences <= num_sequences, kOp,
+              ": num_decode_sequences is ", batch.num_decode_sequences, " of ", num_sequences);
+  CheckDevices(kOp, out.device(),
+               {&q, &cache.key, &cache.value, &batch.query_start_locations, &batch.context_lengths,
+                &batch.block_tables});
+  if (out.is_cuda()) return cuda::PagedAttention(q, cache, batch, scale, out);
   cpu::PagedAttention(context, q, cache, batch, scale, out);
 }
 

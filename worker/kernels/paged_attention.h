@@ -17,6 +17,9 @@ struct AttentionBatch {
   at::Tensor context_lengths;  // [num_sequences] int32: tokens in the cache, this step's included
   at::Tensor
       block_tables;  // [num_sequences, max_blocks] int32: block of token t at [s, t / block_size]
+  // The leading sequences that are decodes. The GPU divides their contexts among its processors; it
+  // may be 0 without changing more than bits.
+  int64_t num_decode_sequences = 0;
 };
 
 // Causal softmax attention over the paged KV cache (Dao 2023's online softmax), float32 inside,
@@ -30,8 +33,9 @@ struct AttentionBatch {
 //
 // Keys are visited in tiles of 64 positions counted from position 0, so a row's result depends on
 // its sequence's tokens alone: not on the chunking of the prompt, the block size, the other
-// sequences or the number of threads. Throws c10::Error when shapes, dtypes or devices do not fit,
-// or a block number or length is outside the cache.
+// sequences or the number of threads; on the GPU also on whether it is a decode. Throws c10::Error
+// when shapes, dtypes or devices do not fit, or, on the CPU, a block number or length is outside
+// the cache.
 void PagedAttention(KernelContext& context, const at::Tensor& q, const KvCacheView& cache,
                     const AttentionBatch& batch, double scale, at::Tensor& out);
 

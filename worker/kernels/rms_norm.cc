@@ -1,6 +1,7 @@
 #include "worker/kernels/rms_norm.h"
 
 #include "worker/kernels/cpu/ops.h"
+#include "worker/kernels/cuda/ops.h"
 #include "worker/kernels/tensor_checks.h"
 
 namespace lockstep::worker {
@@ -15,6 +16,7 @@ void CheckArguments(const char* op, const at::Tensor& x, const at::Tensor& weigh
   CheckFloating(out.scalar_type(), op, "out");
   CheckDtypeOrFloat(x, out.scalar_type(), op, "x");
   CheckVector(weight, x.size(1), out.scalar_type(), op, "weight");
+  CheckDevices(op, out.device(), {&x, &weight});
 }
 
 }  // namespace
@@ -22,6 +24,7 @@ void CheckArguments(const char* op, const at::Tensor& x, const at::Tensor& weigh
 void RmsNorm(KernelContext& context, const at::Tensor& x, const at::Tensor& weight, double epsilon,
              at::Tensor& out) {
   CheckArguments("RmsNorm", x, weight, out);
+  if (out.is_cuda()) return cuda::RmsNorm(x, nullptr, weight, epsilon, out);
   cpu::RmsNorm(context, x, nullptr, weight, epsilon, out);
 }
 
@@ -30,6 +33,8 @@ void AddRmsNorm(KernelContext& context, const at::Tensor& x, at::Tensor& residua
   CheckArguments("AddRmsNorm", x, weight, out);
   CheckRows(residual, x.size(0), x.size(1), "AddRmsNorm", "residual");
   CheckDtype(residual, at::kFloat, "AddRmsNorm", "residual");
+  CheckDevices("AddRmsNorm", out.device(), {&residual});
+  if (out.is_cuda()) return cuda::RmsNorm(x, &residual, weight, epsilon, out);
   cpu::RmsNorm(context, x, &residual, weight, epsilon, out);
 }
 

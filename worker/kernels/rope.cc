@@ -1,6 +1,7 @@
 #include "worker/kernels/rope.h"
 
 #include "worker/kernels/cpu/ops.h"
+#include "worker/kernels/cuda/ops.h"
 #include "worker/kernels/tensor_checks.h"
 
 namespace lockstep::worker {
@@ -13,6 +14,10 @@ void ComputeRopeCosSin(KernelContext& context, const at::Tensor& positions,
   CheckVector(inv_freq, inv_freq.numel(), at::kFloat, kOp, "inv_freq");
   CheckRows(cos_sin, positions.numel(), 2 * inv_freq.numel(), kOp, "cos_sin");
   CheckDtype(cos_sin, at::kFloat, kOp, "cos_sin");
+  CheckDevices(kOp, cos_sin.device(), {&positions, &inv_freq});
+  if (cos_sin.is_cuda()) {
+    return cuda::ComputeRopeCosSin(positions, inv_freq, attention_scaling, cos_sin);
+  }
   cpu::ComputeRopeCosSin(context, positions, inv_freq, attention_scaling, cos_sin);
 }
 
@@ -34,6 +39,8 @@ void RopeAndCacheWrite(KernelContext& context, at::Tensor& qkv, const at::Tensor
   TORCH_CHECK(cos_sin.size(1) % 2 == 0 && cos_sin.size(1) <= head_dim, kOp, ": rotary_dim is ",
               cos_sin.size(1), ", expected an even number up to head_dim ", head_dim);
   CheckVector(cache_slots, num_tokens, at::kLong, kOp, "cache_slots");
+  CheckDevices(kOp, qkv.device(), {&cos_sin, &cache_slots, &cache.key, &cache.value});
+  if (qkv.is_cuda()) return cuda::RopeAndCacheWrite(qkv, cos_sin, cache_slots, cache);
   cpu::RopeAndCacheWrite(context, qkv, cos_sin, cache_slots, cache);
 }
 

@@ -34,7 +34,8 @@ void ComputeRopeCosSin(KernelContext& context, const at::Tensor& positions,
 //   cache_slots  [num_tokens] int64: block · block_size + offset in the block; negative: not
 //   written cache        written at cache_slots; num_kv_heads and head_dim are taken from its shape
 //
-// Throws c10::Error when shapes, dtypes or devices do not fit, or a slot is beyond the cache.
+// Throws c10::Error when shapes, dtypes or devices do not fit, or, on the CPU, a slot is beyond the
+// cache; the GPU does not write there.
 void RopeAndCacheWrite(KernelContext& context, at::Tensor& qkv, const at::Tensor& cos_sin,
                        const at::Tensor& cache_slots, KvCacheView& cache);
 

@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/Exception.h>
 
+#include <initializer_list>
+
 #include "worker/kernels/kv_cache_layout.h"
 
 namespace lockstep::worker {
@@ -11,9 +13,17 @@ namespace lockstep::worker {
 // The checks that the ops share. Each throws c10::Error naming `op` and `name` when it does not
 // hold.
 
-inline void CheckCpu(const at::Tensor& tensor, const char* op, const char* name) {
-  TORCH_CHECK(tensor.defined() && tensor.device().is_cpu(), op, ": ", name,
-              " is not on the CPU; this build has kernels for the CPU only");
+inline void CheckCpuOrCuda(const at::Tensor& tensor, const char* op, const char* name) {
+  TORCH_CHECK(tensor.defined() && (tensor.is_cpu() || tensor.is_cuda()), op, ": ", name,
+              " is neither on the CPU nor on an NVIDIA GPU");
+}
+
+inline void CheckDevices(const char* op, at::Device device,
+                         std::initializer_list<const at::Tensor*> tensors) {
+  for (const at::Tensor* tensor : tensors) {
+    TORCH_CHECK(tensor->device() == device, op, ": a tensor is on ", tensor->device(),
+                ", expected ", device, " as the result");
+  }
 }
 
 inline void CheckFloating(at::ScalarType dtype, const char* op, const char* name) {
@@ -21,20 +31,20 @@ inline void CheckFloating(at::ScalarType dtype, const char* op, const char* name
               " is ", dtype, ", expected float32, float16 or bfloat16");
 }
 
-// [rows, columns] on the CPU with dense rows.
+// [rows, columns] with dense rows.
 inline void CheckRows(const at::Tensor& tensor, int64_t rows, int64_t columns, const char* op,
                       const char* name) {
-  CheckCpu(tensor, op, name);
+  CheckCpuOrCuda(tensor, op, name);
   TORCH_CHECK(tensor.dim() == 2 && tensor.size(0) == rows && tensor.size(1) == columns, op, ": ",
               name, " has shape ", tensor.sizes(), ", expected [", rows, ", ", columns, "]");
   TORCH_CHECK(tensor.size(1) <= 1 || tensor.stride(1) == 1, op, ": ", name, " has stride ",
               tensor.stride(1), " in its last dimension, expected 1");
 }
 
-// [size] on the CPU, contiguous.
+// [size], contiguous.
 inline void CheckVector(const at::Tensor& tensor, int64_t size, at::ScalarType dtype,
                         const char* op, const char* name) {
-  CheckCpu(tensor, op, name);
+  CheckCpuOrCuda(tensor, op, name);
   TORCH_CHECK(tensor.dim() == 1 && tensor.size(0) == size && tensor.is_contiguous(), op, ": ", name,
               " has shape ", tensor.sizes(), ", expected a contiguous [", size, "]");
   TORCH_CHECK(tensor.scalar_type() == dtype, op, ": ", name, " is ", tensor.scalar_type(),
@@ -55,8 +65,8 @@ inline void CheckDtypeOrFloat(const at::Tensor& tensor, at::ScalarType dtype, co
 
 // Both tensors contiguous and of the shapes of GetKvCacheShapes.
 inline void CheckKvCache(const KvCacheView& cache, const char* op) {
-  CheckCpu(cache.key, op, "the key cache");
-  CheckCpu(cache.value, op, "the value cache");
+  CheckCpuOrCuda(cache.key, op, "the key cache");
+  CheckCpuOrCuda(cache.value, op, "the value cache");
   TORCH_CHECK(cache.value.dim() == 4 && cache.key.is_contiguous() && cache.value.is_contiguous(),
               op, ": the cache is not made of contiguous tensors of 4 dimensions");
   const KvCacheShapes shapes =

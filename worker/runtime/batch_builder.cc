@@ -40,6 +40,7 @@ class BatchWriter {
       row += runs_[index].num_tokens;
       starts[index + 1] = static_cast<int32_t>(row);
     }
+    batch_.attention.num_decode_sequences = batch_.num_decode_rows;
     batch_.num_logit_rows = static_cast<int64_t>(logit_rows_.size());
     batch_.logit_rows = at::empty({batch_.num_logit_rows}, at::TensorOptions().dtype(at::kLong));
     std::copy(logit_rows_.begin(), logit_rows_.end(), batch_.logit_rows.data_ptr<int64_t>());

@@ -1,0 +1,172 @@
+// CUDA's names for a host compiler, so that the kernels of worker/kernels/cuda run on a CPU: every
+// thread of a block is a fiber, blocks run one after another. What is checked that way is the
+// kernels' arithmetic, indexing and barriers; not their speed, and not what a compiler for GPUs
+// makes of them. Include it before the kernels (-include).
+//
+// One launch at a time in a process. A barrier that not all threads reach aborts with a message.
+#ifndef LOCKSTEP_TESTS_TESTING_CUDA_EMULATION_EMULATION_H_
+#define LOCKSTEP_TESTS_TESTING_CUDA_EMULATION_EMULATION_H_
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __launch_bounds__(...)
+// Blocks run one after another, so one copy serves them all. Its content stays, as on a GPU it is
+// anything.
+#define __shared__ static
+
+struct dim3 {
+  unsigned x = 1;
+  unsigned y = 1;
+  unsigned z = 1;
+  dim3() = default;
+  explicit dim3(unsigned x_size, unsigned y_size = 1, unsigned z_size = 1)
+      : x(x_size), y(y_size), z(z_size) {}
+};
+
+namespace lockstep::testing::emulation {
+
+inline constexpr int kWarpSize = 32;
+
+// The order in which a block's threads run between barriers. A kernel that lacks a barrier computes
+// something else in one of the two.
+enum class ThreadOrder { kAscending, kDescending };
+void SetThreadOrder(ThreadOrder order);
+
+// Runs `body` as every thread of every block.
+void Run(dim3 grid, dim3 block, const std::function<void()>& body);
+
+// Of the running thread; blocks have one dimension.
+unsigned CurrentThread();
+dim3 CurrentBlock();
+dim3 CurrentGrid();
+
+// Waits for all threads of the block, or of the warp.
+void SynchronizeBlock();
+void SynchronizeWarp();
+
+// Every thread of the warp gives one value of up to 64 bytes and sees those of all.
+const void* ExchangeInWarp(const void* value, size_t size, int lane);
+void FinishExchange();
+
+// Copies that are under way, in groups; see WaitForCopies.
+void BeginCopy(void* to, const void* from, size_t size);
+void CommitCopyGroup();
+void WaitForCopyGroups(size_t num_pending);
+
+template <typename T>
+T Shuffle(T value, int source_lane) {
+  const auto lane = static_cast<int>(CurrentThread() % kWarpSize);
+  (void)ExchangeInWarp(&value, sizeof(T), lane);
+  T result;
+  std::memcpy(&result, ExchangeInWarp(nullptr, sizeof(T), source_lane), sizeof(T));
+  FinishExchange();
+  return result;
+}
+
+}  // namespace lockstep::testing::emulation
+
+#define threadIdx (dim3(lockstep::testing::emulation::CurrentThread(), 0, 0))
+#define blockIdx (lockstep::testing::emulation::CurrentBlock())
+#define gridDim (lockstep::testing::emulation::CurrentGrid())
+#define __syncthreads() lockstep::testing::emulation::SynchronizeBlock()
+
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  using namespace lockstep::testing::emulation;
+  return Shuffle(value, static_cast<int>(CurrentThread() % kWarpSize) ^ mask);
+}
+
+using std::min;
+
+namespace lockstep::worker::cuda {
+
+template <typename... Parameters, typename... Arguments>
+void Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, void*,
+            const Arguments&... arguments) {
+  lockstep::testing::emulation::Run(grid, block, [&] { kernel(arguments...); });
+}
+
+inline void CopyAsync(void* to, const void* from, bool is_wanted) {
+  lockstep::testing::emulation::BeginCopy(to, is_wanted ? from : nullptr, 16);
+}
+inline void CommitCopies() { lockstep::testing::emulation::CommitCopyGroup(); }
+template <int kPending>
+void WaitForCopies() {
+  lockstep::testing::emulation::WaitForCopyGroups(kPending);
+}
+
+// See matrix_units.cuh for the fragments.
+struct MatrixOperands {
+  uint32_t a[4];
+  uint32_t b[2];
+};
+
+template <typename T>
+float Half16(uint32_t bits, int index) {
+  T pair[2];
+  std::memcpy(pair, &bits, sizeof(bits));
+  return static_cast<float>(pair[index]);
+}
+
+template <typename T>
+void MultiplyAccumulate(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  namespace emulation = lockstep::testing::emulation;
+  const auto lane = static_cast<int>(emulation::CurrentThread() % 32);
+  MatrixOperands own = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
+  emulation::ExchangeInWarp(&own, sizeof(own), lane);
+  const auto operands = [&](int of_lane) {
+    return static_cast<const MatrixOperands*>(
+        emulation::ExchangeInWarp(nullptr, sizeof(own), of_lane));
+  };
+  for (int e = 0; e < 4; ++e) {
+    const int row = lane / 4 + e / 2 * 8;
+    const int column = lane % 4 * 2 + e % 2;
+    float sum = 0.0F;
+    for (int k = 0; k < 16; ++k) {
+      const int t = k % 8 / 2;
+      const uint32_t left = operands(row % 8 * 4 + t)->a[k / 8 * 2 + row / 8];
+      const uint32_t right = operands(column * 4 + t)->b[k / 8];
+      sum += Half16<T>(left, k % 2) * Half16<T>(right, k % 2);
+    }
+    c[e] += sum;
+  }
+  emulation::FinishExchange();
+}
+
+inline void LoadMatrices(uint32_t (&registers)[4], const void* row, bool is_transposed = false) {
+  namespace emulation = lockstep::testing::emulation;
+  const auto lane = static_cast<int>(emulation::CurrentThread() % 32);
+  emulation::ExchangeInWarp(&row, sizeof(row), lane);
+  for (int matrix = 0; matrix < 4; ++matrix) {
+    const auto element = [&](int r, int column) {
+      const char* begin;
+      std::memcpy(&begin, emulation::ExchangeInWarp(nullptr, sizeof(row), matrix * 8 + r),
+                  sizeof(begin));
+      uint16_t bits;
+      std::memcpy(&bits, begin + column * 2, sizeof(bits));
+      return bits;
+    };
+    const int g = lane / 4;
+    const int t = lane % 4 * 2;
+    const uint32_t low = is_transposed ? element(t, g) : element(g, t);
+    const uint32_t high = is_transposed ? element(t + 1, g) : element(g, t + 1);
+    registers[matrix] = low | high << 16;
+  }
+  emulation::FinishExchange();
+}
+
+inline void LoadMatricesTransposed(uint32_t (&registers)[4], const void* row) {
+  LoadMatrices(registers, row, /*is_transposed=*/true);
+}
+
+}  // namespace lockstep::worker::cuda
+
+#endif  // LOCKSTEP_TESTS_TESTING_CUDA_EMULATION_EMULATION_H_

@@ -1,0 +1,150 @@
+// The GPU's row-wise ops beside the CPU's.
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include "tests/unit/worker/kernels/cuda_testing.h"
+#include "worker/kernels/cuda/launchers.h"
+#include "worker/kernels/cuda/ops.h"
+#include "worker/kernels/cuda/stream.h"
+#include "worker/kernels/rms_norm.h"
+#include "worker/kernels/rope.h"
+#include "worker/kernels/silu_multiply.h"
+
+namespace lockstep::worker {
+namespace {
+
+class CudaRowOpsTest : public CudaOpTest {
+ protected:
+  // One rounding may fall the other way.
+  void ExpectRounded(const at::Tensor& actual, const at::Tensor& expected,
+                     const std::string& what) {
+    ExpectClose(actual.cpu(), expected, 1e-6, 4 * RoundingError(dtype()), what);
+  }
+};
+
+TEST_P(CudaRowOpsTest, RmsNormMatchesTheCpuForAnyWidth) {
+  for (const int64_t hidden : {1, 7, 64, 100, 1024, 4096}) {
+    const at::Tensor weight = RandomTensor({hidden}, dtype(), 1);
+    for (const at::ScalarType x_type : {dtype(), at::kFloat}) {
+      const at::Tensor x = RandomTensor({3, hidden}, x_type, 2, 3.0F);
+      at::Tensor expected = at::empty({3, hidden}, weight.options());
+      RmsNorm(context(), x, weight, 1e-5, expected);
+      at::Tensor out = OnDevice(at::zeros_like(expected));
+      cuda::RmsNorm(OnDevice(x), nullptr, OnDevice(weight), 1e-5, out);
+      ExpectRounded(out, expected, "hidden " + std::to_string(hidden));
+    }
+  }
+}
+
+TEST_P(CudaRowOpsTest, AddRmsNormUpdatesTheResidualAsTheCpuDoes) {
+  for (const int64_t hidden : {5, 64, 1000}) {
+    const at::Tensor weight = RandomTensor({hidden}, dtype(), 1);
+    const at::Tensor x = RandomTensor({4, hidden}, at::kFloat, 2);
+    at::Tensor residual = RandomTensor({4, hidden}, at::kFloat, 3);
+    at::Tensor device_residual = OnDevice(residual);
+    at::Tensor expected = at::empty({4, hidden}, weight.options());
+    AddRmsNorm(context(), x, residual, weight, 1e-5, expected);
+    at::Tensor out = OnDevice(at::zeros_like(expected));
+    cuda::RmsNorm(OnDevice(x), &device_residual, OnDevice(weight), 1e-5, out);
+    ExpectSameBits(device_residual.cpu(), residual, "residual");
+    ExpectRounded(out, expected, "hidden " + std::to_string(hidden));
+  }
+}
+
+TEST_P(CudaRowOpsTest, SiluMultiplyMatchesTheCpuForStridedRows) {
+  for (const int64_t ffn : {1, 33, 512, 1030}) {
+    const at::Tensor gate_up = RandomTensor({3, 2 * ffn + 5}, dtype(), 4, 3.0F);
+    at::Tensor expected = at::empty({3, ffn}, gate_up.options());
+    SiluMultiply(context(), gate_up.narrow(1, 0, 2 * ffn), expected);
+    at::Tensor out = OnDevice(at::zeros_like(expected));
+    cuda::SiluMultiply(OnDevice(gate_up).narrow(1, 0, 2 * ffn), out);
+    ExpectRounded(out, expected, "ffn " + std::to_string(ffn));
+  }
+}
+
+TEST_P(CudaRowOpsTest, CosinesAndSinesMatchTheCpuAtFarPositions) {
+  const at::Tensor positions = at::tensor({0, 1, 17, 4095, 131071}, at::TensorOptions(at::kInt));
+  const at::Tensor inv_freq = at::tensor({1.0F, 0.1F, 0.0123F}, at::TensorOptions(at::kFloat));
+  at::Tensor expected = at::empty({5, 6}, inv_freq.options());
+  ComputeRopeCosSin(context(), positions, inv_freq, 1.25, expected);
+  at::Tensor out = OnDevice(at::zeros_like(expected));
+  cuda::ComputeRopeCosSin(OnDevice(positions), OnDevice(inv_freq), 1.25, out);
+  ExpectClose(out.cpu(), expected, 1e-6, 1e-6, "cos_sin");
+}
+
+TEST_P(CudaRowOpsTest, RotationAndCacheMatchTheCpuAndNegativeSlotsAreNotWritten) {
+  constexpr int64_t kBlocks = 3, kBlockSize = 8, kHeads = 4, kKvHeads = 2;
+  for (const auto& [head_dim, rotary_dim] : {std::pair<int64_t, int64_t>{64, 64}, {24, 20}}) {
+    const int64_t width = (kHeads + 2 * kKvHeads) * head_dim;
+    at::Tensor qkv = RandomTensor({4, width}, dtype(), 6);
+    at::Tensor device_qkv = OnDevice(qkv);
+    const at::Tensor cos_sin = RandomTensor({4, rotary_dim}, at::kFloat, 7);
+    const at::Tensor slots =
+        at::tensor(std::vector<int64_t>{17, -1, 0, 23}, at::TensorOptions(at::kLong));
+    const KvCacheShapes shapes =
+        GetKvCacheShapes(at::kCPU, kBlocks, kKvHeads, kBlockSize, head_dim);
+    KvCacheView cache = {at::zeros(shapes.key, qkv.options()),
+                         at::zeros(shapes.value, qkv.options())};
+    KvCacheView device_cache = {OnDevice(cache.key.transpose(2, 3).contiguous()),
+                                OnDevice(cache.value)};
+    RopeAndCacheWrite(context(), qkv, cos_sin, slots, cache);
+    cuda::RopeAndCacheWrite(device_qkv, OnDevice(cos_sin), OnDevice(slots), device_cache);
+    ExpectRounded(device_qkv, qkv, "qkv");
+    ExpectRounded(device_cache.key, cache.key.transpose(2, 3).contiguous(), "keys");
+    ExpectSameBits(device_cache.value.cpu(), cache.value, "values");
+  }
+}
+
+TEST_P(CudaRowOpsTest, EmbeddingGivesZerosOutsideTheShard) {
+  const at::Tensor table = RandomTensor({5, 300}, dtype(), 8);  // tokens 10 to 14
+  const std::vector<int32_t> ids = {12, 3, 14, 15, 10};
+  const at::Tensor token_ids = at::tensor(ids, at::TensorOptions(at::kInt));
+  at::Tensor out = OnDevice(at::full({5, 300}, 7.0, at::TensorOptions(at::kFloat)));
+  const at::Tensor device_ids = OnDevice(token_ids), device_table = OnDevice(table);
+  const auto type = dtype() == at::kFloat  ? cuda::Element::kFloat32
+                    : dtype() == at::kHalf ? cuda::Element::kFloat16
+                                           : cuda::Element::kBFloat16;
+  cuda::LaunchEmbedding({.token_ids = device_ids.const_data_ptr(),
+                         .wide_ids = false,
+                         .table = device_table.const_data_ptr(),
+                         .table_type = type,
+                         .vocab_begin = 10,
+                         .vocab_end = 15,
+                         .out = out.mutable_data_ptr(),
+                         .out_stride = 300,
+                         .out_type = cuda::Element::kFloat32,
+                         .num_tokens = 5,
+                         .hidden = 300},
+                        cuda::CurrentStream(device()));
+  at::Tensor expected = at::zeros({5, 300}, at::TensorOptions(at::kFloat));
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 10 && ids[i] < 15)
+      expected[static_cast<int64_t>(i)] = table[ids[i] - 10].to(at::kFloat);
+  }
+  ExpectSameBits(out.cpu(), expected, "embedding");
+}
+
+#ifndef LOCKSTEP_EMULATES_CUDA  // LibTorch's matrix product
+TEST_P(CudaRowOpsTest, LinearMatchesTheCpuAlsoWithBiasAndFloat32Results) {
+  for (const at::ScalarType out_type : {dtype(), at::kFloat}) {
+    const at::Tensor matrix = RandomTensor({70, 96}, dtype(), 9),
+                     bias = RandomTensor({70}, dtype(), 10);
+    const at::Tensor x = RandomTensor({5, 96}, dtype(), 11);
+    LinearWeight weight = LinearWeight::Create(70, 96, dtype(), device());
+    weight.PackRows(0, 70, matrix.const_data_ptr(), dtype(), 96);
+    at::Tensor expected = at::empty({5, 70}, at::TensorOptions(out_type));
+    Linear(context(), x, PackWeight(matrix), bias, expected, 0);
+    at::Tensor out = OnDevice(at::zeros_like(expected));
+    Linear(context(), OnDevice(x), weight, OnDevice(bias), out, 0);
+    ExpectClose(out.cpu(), expected, 1e-4, 4 * RoundingError(out_type), "linear");
+  }
+}
+#endif
+
+INSTANTIATE_TEST_SUITE_P(Cuda, CudaRowOpsTest, CudaOpCases(), CudaOpCaseName);
+
+}  // namespace
+}  // namespace lockstep::worker

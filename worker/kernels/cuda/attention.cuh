@@ -1,0 +1,48 @@
+// What the two attention kernels share.
+#ifndef LOCKSTEP_WORKER_KERNELS_CUDA_ATTENTION_CUH_
+#define LOCKSTEP_WORKER_KERNELS_CUDA_ATTENTION_CUH_
+
+#include "worker/kernels/cuda/device.cuh"
+
+namespace lockstep::worker::cuda {
+
+inline constexpr float kLowest = -3.0e38F;
+
+// The cache of one sequence and KV head: where the features of a position's key or value begin.
+template <typename T>
+class PagedRows {
+ public:
+  __device__ PagedRows(const AttentionArguments& a, const void* cache, int sequence, int kv_head)
+      : base_(static_cast<const T*>(cache) +
+              static_cast<int64_t>(kv_head) * a.block_size * a.head_dim),
+        table_(a.block_tables + sequence * a.table_stride),
+        block_stride_(static_cast<int64_t>(a.num_kv_heads) * a.block_size * a.head_dim),
+        block_size_(a.block_size),
+        head_dim_(a.head_dim) {}
+
+  __device__ const T* Row(int position) const {
+    const int block = position / block_size_;
+    return base_ + table_[block] * block_stride_ + (position - block * block_size_) * head_dim_;
+  }
+
+ private:
+  const T* base_;
+  const int32_t* table_;
+  int64_t block_stride_;
+  int block_size_;
+  int head_dim_;
+};
+
+// Rows one by one: those of [first_row, first_row + num_rows), each context divided into at most
+// `num_splits` blocks. `type` and any head_dim that is a multiple of 8 up to 256.
+void LaunchRowAttention(const AttentionArguments& arguments, int first_row, int num_rows,
+                        int num_splits, Stream stream);
+
+// Whether LaunchTileAttention has kernels for these: float16 or bfloat16, head_dim 64 or 128.
+bool HasTileAttention(const AttentionArguments& arguments);
+// The sequences behind the decodes, 64 rows at a time on the matrix units.
+void LaunchTileAttention(const AttentionArguments& arguments, Stream stream);
+
+}  // namespace lockstep::worker::cuda
+
+#endif  // LOCKSTEP_WORKER_KERNELS_CUDA_ATTENTION_CUH_

@@ -1,0 +1,74 @@
+// What the CUDA kernels are written in: CUDA C++ where nvcc compiles them, and where a host
+// compiler does, the same names from an emulation (tests/testing/cuda_emulation), which is included
+// before this.
+#ifndef LOCKSTEP_WORKER_KERNELS_CUDA_DEVICE_CUH_
+#define LOCKSTEP_WORKER_KERNELS_CUDA_DEVICE_CUH_
+
+#include <c10/util/BFloat16.h>
+#include <c10/util/Half.h>
+
+#include <cstdint>
+
+#include "worker/kernels/cuda/launchers.h"
+
+#ifdef __CUDACC__
+#include <cuda_runtime.h>
+
+namespace lockstep::worker::cuda {
+
+// Starts the kernel. Errors show in cudaGetLastError, which the callers of the launchers ask.
+template <typename... Parameters, typename... Arguments>
+void Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream,
+            const Arguments&... arguments) {
+  kernel<<<grid, block, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
+}
+
+}  // namespace lockstep::worker::cuda
+#endif
+
+namespace lockstep::worker::cuda {
+
+inline constexpr int kWarpSize = 32;
+inline constexpr unsigned kFullWarp = 0xFFFFFFFFU;
+
+// Elements that move in one access of up to 16 bytes; a pointer to it must be so aligned.
+template <typename T, int kSize>
+struct alignas(sizeof(T) * kSize <= 16 ? sizeof(T) * kSize : 16) Pack {
+  T elements[kSize];
+};
+
+template <typename T>
+__device__ inline float ToFloat(T value) {
+  return static_cast<float>(value);
+}
+
+__device__ inline float WarpSum(float value) {
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    value += __shfl_xor_sync(kFullWarp, value, offset);
+  }
+  return value;
+}
+
+__device__ inline float WarpMax(float value) {
+  for (int offset = kWarpSize / 2; offset > 0; offset /= 2) {
+    value = fmaxf(value, __shfl_xor_sync(kFullWarp, value, offset));
+  }
+  return value;
+}
+
+// Calls `function` with an element of the type that `type` names.
+template <typename Function>
+void DispatchElement(Element type, const Function& function) {
+  switch (type) {
+    case Element::kFloat32:
+      return function(float());
+    case Element::kFloat16:
+      return function(c10::Half());
+    case Element::kBFloat16:
+      return function(c10::BFloat16());
+  }
+}
+
+}  // namespace lockstep::worker::cuda
+
+#endif  // LOCKSTEP_WORKER_KERNELS_CUDA_DEVICE_CUH_

@@ -1,0 +1,66 @@
+#include "worker/kernels/cuda/device.cuh"
+
+namespace lockstep::worker::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+template <typename T, int kSize>
+__global__ void SiluMultiplyKernel(SiluMultiplyArguments a) {
+  const auto row = static_cast<int64_t>(blockIdx.x);
+  const int i = (static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x)) * kSize;
+  if (i >= a.ffn) return;
+  const T* gate_row = static_cast<const T*>(a.gate_up) + row * a.gate_up_stride;
+  const auto gate = *reinterpret_cast<const Pack<T, kSize>*>(gate_row + i);
+  const auto up = *reinterpret_cast<const Pack<T, kSize>*>(gate_row + a.ffn + i);
+  Pack<T, kSize> result;
+  for (int j = 0; j < kSize; ++j) {
+    const float g = ToFloat(gate.elements[j]);
+    result.elements[j] = static_cast<T>(g / (1.0F + expf(-g)) * ToFloat(up.elements[j]));
+  }
+  *reinterpret_cast<Pack<T, kSize>*>(static_cast<T*>(a.out) + row * a.out_stride + i) = result;
+}
+
+template <typename T, typename Out>
+__global__ void EmbeddingKernel(EmbeddingArguments a) {
+  const auto token = static_cast<int64_t>(blockIdx.x);
+  const int64_t id = a.wide_ids ? static_cast<const int64_t*>(a.token_ids)[token]
+                                : static_cast<const int32_t*>(a.token_ids)[token];
+  const bool is_ours = id >= a.vocab_begin && id < a.vocab_end;
+  const T* row = static_cast<const T*>(a.table) + (is_ours ? id - a.vocab_begin : 0) * a.hidden;
+  Out* out = static_cast<Out*>(a.out) + token * a.out_stride;
+  for (int i = static_cast<int>(threadIdx.x); i < a.hidden; i += kThreads) {
+    out[i] = is_ours ? static_cast<Out>(ToFloat(row[i])) : static_cast<Out>(0.0F);
+  }
+}
+
+}  // namespace
+
+void LaunchSiluMultiply(const SiluMultiplyArguments& a, Stream stream) {
+  if (a.num_rows == 0) return;
+  constexpr int kSize = 4;
+  const auto is_aligned = [](const void* pointer) {
+    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  };
+  const bool packs = a.ffn % kSize == 0 && a.gate_up_stride % kSize == 0 &&
+                     a.out_stride % kSize == 0 && is_aligned(a.gate_up) && is_aligned(a.out);
+  DispatchElement(a.type, [&](auto element) {
+    using T = decltype(element);
+    const int per_block = kThreads * (packs ? kSize : 1);
+    const dim3 grid(static_cast<unsigned>(a.num_rows),
+                    static_cast<unsigned>((a.ffn + per_block - 1) / per_block));
+    Launch(packs ? &SiluMultiplyKernel<T, kSize> : &SiluMultiplyKernel<T, 1>, grid, dim3(kThreads),
+           stream, a);
+  });
+}
+
+void LaunchEmbedding(const EmbeddingArguments& a, Stream stream) {
+  if (a.num_tokens == 0) return;
+  DispatchElement(a.table_type, [&](auto element) {
+    using T = decltype(element);
+    Launch(a.out_type == Element::kFloat32 ? &EmbeddingKernel<T, float> : &EmbeddingKernel<T, T>,
+           dim3(static_cast<unsigned>(a.num_tokens)), dim3(kThreads), stream, a);
+  });
+}
+
+}  // namespace lockstep::worker::cuda

@@ -1,0 +1,118 @@
+// The launchers of the CUDA kernels: plain pointers to device memory, sizes in elements. ops.cc
+// gives them tensors' memory; what the arguments mean is said at the ops in worker/kernels/*.h.
+#ifndef LOCKSTEP_WORKER_KERNELS_CUDA_LAUNCHERS_H_
+#define LOCKSTEP_WORKER_KERNELS_CUDA_LAUNCHERS_H_
+
+#include <cstdint>
+
+namespace lockstep::worker::cuda {
+
+using Stream = void*;  // a cudaStream_t
+
+enum class Element { kFloat32, kFloat16, kBFloat16 };
+
+struct RmsNormArguments {
+  const void* x;  // [num_rows, hidden], float32 or `type`
+  int64_t x_stride;
+  Element x_type;
+  float* residual;  // [num_rows, hidden], or null
+  int64_t residual_stride;
+  const void* weight;  // [hidden]
+  void* out;           // [num_rows, hidden]
+  int64_t out_stride;
+  Element type;
+  int num_rows;
+  int hidden;
+  float epsilon;
+};
+void LaunchRmsNorm(const RmsNormArguments& arguments, Stream stream);
+
+struct RopeCosSinArguments {
+  const int32_t* positions;  // [num_tokens]
+  const float* inv_freq;     // [half]
+  float scaling;
+  float* cos_sin;  // [num_tokens, 2 · half]
+  int64_t stride;
+  int num_tokens;
+  int half;
+};
+void LaunchRopeCosSin(const RopeCosSinArguments& arguments, Stream stream);
+
+struct RopeCacheArguments {
+  void* qkv;  // [num_tokens, (num_heads + 2 · num_kv_heads) · head_dim]
+  int64_t qkv_stride;
+  const float* cos_sin;  // [num_tokens, 2 · half]
+  int64_t cos_sin_stride;
+  const int64_t* cache_slots;  // [num_tokens]
+  void* key;                   // [num_blocks, num_kv_heads, block_size, head_dim]
+  void* value;                 // the same
+  Element type;
+  int num_tokens;
+  int num_heads;
+  int num_kv_heads;
+  int head_dim;
+  int half;
+  int block_size;
+  int64_t num_slots;
+};
+void LaunchRopeAndCacheWrite(const RopeCacheArguments& arguments, Stream stream);
+
+struct SiluMultiplyArguments {
+  const void* gate_up;  // [num_rows, 2 · ffn]
+  int64_t gate_up_stride;
+  void* out;  // [num_rows, ffn]
+  int64_t out_stride;
+  Element type;
+  int num_rows;
+  int ffn;
+};
+void LaunchSiluMultiply(const SiluMultiplyArguments& arguments, Stream stream);
+
+struct EmbeddingArguments {
+  const void* token_ids;  // [num_tokens] int32, or int64 with wide_ids
+  bool wide_ids;
+  const void* table;  // [vocab_end - vocab_begin, hidden]
+  Element table_type;
+  int64_t vocab_begin;
+  int64_t vocab_end;
+  void* out;  // [num_tokens, hidden], float32 or table_type
+  int64_t out_stride;
+  Element out_type;
+  int num_tokens;
+  int hidden;
+};
+void LaunchEmbedding(const EmbeddingArguments& arguments, Stream stream);
+
+struct AttentionArguments {
+  const void* q;  // [num_rows, num_heads · head_dim]
+  int64_t q_stride;
+  const void* key;                       // [num_blocks, num_kv_heads, block_size, head_dim]
+  const void* value;                     // the same
+  const int32_t* query_start_locations;  // [num_sequences + 1]
+  const int32_t* context_lengths;        // [num_sequences]
+  const int32_t* block_tables;           // [num_sequences, table_stride]
+  int64_t table_stride;
+  void* out;  // [num_rows, num_heads · head_dim]
+  int64_t out_stride;
+  Element type;
+  int num_sequences;
+  int num_decode_sequences;  // the leading ones, of one row each
+  int num_rows;
+  int num_heads;
+  int num_kv_heads;
+  int head_dim;
+  int block_size;
+  float scale;
+  int num_splits;   // of NumAttentionSplits
+  float* partials;  // AttentionPartialFloats(…) of scratch memory; may be null if that is 0
+};
+// Into how many blocks the context of a decode is divided at most; of the longest context, in
+// tokens.
+int NumAttentionSplits(int64_t max_context_length);
+int64_t AttentionPartialFloats(int num_decode_sequences, int num_heads, int head_dim,
+                               int num_splits);
+void LaunchPagedAttention(const AttentionArguments& arguments, Stream stream);
+
+}  // namespace lockstep::worker::cuda
+
+#endif  // LOCKSTEP_WORKER_KERNELS_CUDA_LAUNCHERS_H_

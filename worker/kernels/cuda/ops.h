@@ -1,0 +1,50 @@
+#ifndef LOCKSTEP_WORKER_KERNELS_CUDA_OPS_H_
+#define LOCKSTEP_WORKER_KERNELS_CUDA_OPS_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <optional>
+
+#include "worker/kernels/kv_cache_layout.h"
+#include "worker/kernels/linear.h"
+#include "worker/kernels/paged_attention.h"
+
+// The GPU's implementations of the ops in worker/kernels/*.h, which have checked shapes, dtypes and
+// devices. They start kernels on the current stream and return without waiting; nothing here reads
+// device memory on the host, so that all of it can be captured in a graph. A build without CUDA has
+// them too: there they throw.
+namespace lockstep::worker::cuda {
+
+// Zero-filled, [out_features, in_features].
+at::Tensor AllocateWeight(int64_t out_features, int64_t in_features, at::ScalarType dtype,
+                          at::Device device);
+
+// As LinearWeight::PackRows, arguments checked.
+void PackWeightRows(at::Tensor& packed, int64_t first_row, int64_t num_rows, const void* src,
+                    at::ScalarType src_dtype, int64_t src_row_stride);
+
+void Linear(const at::Tensor& x, const LinearWeight& weight, const std::optional<at::Tensor>& bias,
+            at::Tensor& out);
+
+void EmbeddingLookup(const at::Tensor& token_ids, const LinearWeight& table, int64_t vocab_begin,
+                     int64_t vocab_end, at::Tensor& out);
+
+// `residual` null: RmsNorm, else AddRmsNorm.
+void RmsNorm(const at::Tensor& x, at::Tensor* residual, const at::Tensor& weight, double epsilon,
+             at::Tensor& out);
+
+void ComputeRopeCosSin(const at::Tensor& positions, const at::Tensor& inv_freq,
+                       double attention_scaling, at::Tensor& cos_sin);
+
+void RopeAndCacheWrite(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& cache_slots,
+                       KvCacheView& cache);
+
+void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const AttentionBatch& batch,
+                    double scale, at::Tensor& out);
+
+void SiluMultiply(const at::Tensor& gate_up, at::Tensor& out);
+
+}  // namespace lockstep::worker::cuda
+
+#endif  // LOCKSTEP_WORKER_KERNELS_CUDA_OPS_H_
