@@ -1,7 +1,6 @@
 #include "server/app/process_events.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -10,24 +9,12 @@
 #include <cstdint>
 #include <utility>
 
+#include "process/termination_signals.h"
 #include "server/worker_pool/monotonic_time.h"
 
 namespace lockstep::server {
-namespace {
-
-int MakeSignalFd() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-}  // namespace
-
 ProcessEvents::ProcessEvents()
-    : signal_fd_(MakeSignalFd()), wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+    : signal_fd_(TakeTerminationSignals()), wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 void ProcessEvents::SetPoolReady() {
   {

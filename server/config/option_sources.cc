@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "process/command_line.h"
 #include "server/config/option_table.h"
 
 namespace lockstep::server {
@@ -60,8 +61,7 @@ std::string HelpText(const OptionSpec& spec) {
 }
 
 void Declare(CLI::App& app) {
-  app.set_help_flag("--help,-h", "Print this and exit");
-  app.add_flag("--version")->description("Print the version and exit");
+  DeclareHelpAndVersion(app);
   app.add_option("--config")
       ->type_name("FILE")
       ->description("File with `name = value` lines, one for each option, without the dashes");
@@ -120,18 +120,10 @@ absl::StatusOr<CommandLineValues> ReadCommandLine(int argc, const char* const* a
   app.footer(kFooter);
   Declare(app);
   CommandLineValues result;
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    result.text_to_print = app.help();
-    return result;
-  } catch (const CLI::ParseError& error) {
-    return absl::InvalidArgumentError(error.what());
-  }
-  if (app.count("--version") > 0) {
-    result.text_to_print = absl::StrCat("lockstep-server ", LOCKSTEP_VERSION, "\n");
-    return result;
-  }
+  absl::StatusOr<std::string> text = ReadArguments(app, argc, argv);
+  if (!text.ok()) return text.status();
+  result.text_to_print = *std::move(text);
+  if (!result.text_to_print.empty()) return result;
   if (absl::Status status = CheckExtras(app.remaining()); !status.ok()) return status;
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_single_name() == "help" || option->get_single_name() == "version") continue;

@@ -1,31 +1,18 @@
 #include "worker/link/exit_guard.h"
 
 #include <poll.h>
-#include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cstdint>
 #include <utility>
 
+#include "process/termination_signals.h"
+
 namespace lockstep::worker {
-namespace {
-
-int MakeSignalFd() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
-}  // namespace
-
 ExitGuard::ExitGuard(int death_fd)
     : death_fd_(death_fd),
-      signal_fd_(MakeSignalFd()),
+      signal_fd_(TakeTerminationSignals()),
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 ExitGuard::~ExitGuard() {

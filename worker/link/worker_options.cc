@@ -8,6 +8,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "process/command_line.h"
 
 namespace lockstep::worker {
 namespace {
@@ -117,8 +118,7 @@ absl::StatusOr<WorkerOptions> Interpret(const Values& values) {
 }
 
 void Declare(CLI::App& app) {
-  app.set_help_flag("--help,-h", "Print this and exit");
-  app.add_flag("--version")->description("Print the version and exit");
+  DeclareHelpAndVersion(app);
   app.add_option("--rank")->type_name("N")->description(
       "This worker's rank, from 0 (also RANK) [default: 0]");
   app.add_option("--world-size")
@@ -163,18 +163,10 @@ absl::StatusOr<WorkerCommandLine> ParseWorkerOptions(
       "lockstep-worker");
   Declare(app);
   WorkerCommandLine result;
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp&) {
-    result.text_to_print = app.help();
-    return result;
-  } catch (const CLI::ParseError& error) {
-    return absl::InvalidArgumentError(absl::StrCat(error.what(), "; see --help"));
-  }
-  if (app.count("--version") > 0) {
-    result.text_to_print = absl::StrCat("lockstep-worker ", LOCKSTEP_VERSION, "\n");
-    return result;
-  }
+  absl::StatusOr<std::string> text = ReadArguments(app, argc, argv);
+  if (!text.ok()) return text.status();
+  result.text_to_print = *std::move(text);
+  if (!result.text_to_print.empty()) return result;
   Values values;
   for (const CLI::Option* option : app.get_options()) {
     const std::string name = option->get_single_name();
