@@ -3,6 +3,8 @@
 #include <atomic>
 #include <chrono>
 #include <iostream>
+#include <optional>
+#include <utility>
 
 #include "absl/strings/str_format.h"
 
@@ -32,7 +34,7 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   connection.SetDeadline(call);
   Answer answer;
   std::atomic<bool> interrupted = false;
-  context.interrupts.Set([&](int) {
+  std::optional<ScopedInterrupt> interrupt(std::in_place, context.interrupts, [&](int) {
     interrupted = true;
     call.TryCancel();
   });
@@ -51,7 +53,7 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   }
   answer.status = reader->Finish();
   answer.seconds = SecondsSince(start);
-  context.interrupts.Set([](int) { _exit(kExitInterrupted); });
+  interrupt.reset();
   answer.interrupted = interrupted;
   return answer;
 }

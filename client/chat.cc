@@ -2,8 +2,10 @@
 
 #include <unistd.h>
 
+#include <csignal>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "client/answer_stream.h"
@@ -35,6 +37,11 @@ class Conversation {
       std::cerr << "Type a message. Ctrl-C stops an answer, Ctrl-D or /exit leaves; /clear forgets "
                    "the conversation.\n";
     }
+    // Who stops an answer with Ctrl-C may be a moment late; that must not cost the conversation.
+    std::optional<ScopedInterrupt> interrupt;
+    if (interactive_) {
+      interrupt.emplace(context_.interrupts, [this](int signal) { StayUnlessTold(signal); });
+    }
     std::string line;
     while (ReadLine(line)) {
       if (line == "/exit" || line == "/quit") break;
@@ -51,8 +58,19 @@ class Conversation {
   }
 
  private:
-  bool ReadLine(std::string& line) {
+  // Ctrl-C at the prompt: the terminal has dropped what was typed, as a shell's does.
+  void StayUnlessTold(int signal) const {
+    if (signal != SIGINT) _exit(kExitInterrupted);
+    std::cerr << "\n(Ctrl-D or /exit leaves)\n";
+    ShowPrompt();
+  }
+
+  void ShowPrompt() const {
     if (interactive_ && !context_.json) std::cerr << "\n> " << std::flush;
+  }
+
+  bool ReadLine(std::string& line) {
+    ShowPrompt();
     return static_cast<bool>(std::getline(std::cin, line));
   }
 
@@ -78,7 +96,7 @@ class Conversation {
     if (answer.status.ok() || answer.interrupted) {
       if (answer.interrupted) std::cerr << "(stopped)\n";
       Add("assistant", answer.text);
-      return kExitOk;
+      return answer.interrupted && !interactive_ ? kExitInterrupted : kExitOk;
     }
     chat_.mutable_messages()->RemoveLast();
     const int code = connection_.Fail(answer.status);

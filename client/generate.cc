@@ -55,10 +55,12 @@ int GenerateWhole(CommandContext& context, Connection& connection,
                   const v1::GenerateRequest& request) {
   grpc::ClientContext call;
   connection.SetDeadline(call);
-  context.interrupts.Set([&](int) { call.TryCancel(); });
   v1::GenerateResponse response;
-  const grpc::Status status = connection.inference().Generate(&call, request, &response);
-  context.interrupts.Set([](int) { _exit(kExitInterrupted); });
+  grpc::Status status;
+  {
+    const ScopedInterrupt interrupt(context.interrupts, [&call](int) { call.TryCancel(); });
+    status = connection.inference().Generate(&call, request, &response);
+  }
   if (!status.ok()) return connection.Fail(status);
   if (context.json) {
     std::cout << ToJson(response) << std::endl;

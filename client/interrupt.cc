@@ -34,9 +34,9 @@ InterruptWatch::~InterruptWatch() {
   thread_.join();
 }
 
-void InterruptWatch::Set(std::function<void(int)> on_interrupt) {
+std::function<void(int)> InterruptWatch::Exchange(std::function<void(int)> on_interrupt) {
   std::lock_guard lock(mutex_);
-  on_interrupt_ = std::move(on_interrupt);
+  return std::exchange(on_interrupt_, std::move(on_interrupt));
 }
 
 void InterruptWatch::Run() {
@@ -49,5 +49,10 @@ void InterruptWatch::Run() {
     if (signal != SIGUSR1 && on_interrupt_) on_interrupt_(signal);
   }
 }
+
+ScopedInterrupt::ScopedInterrupt(InterruptWatch& watch, std::function<void(int)> on_interrupt)
+    : watch_(watch), former_(watch.Exchange(std::move(on_interrupt))) {}
+
+ScopedInterrupt::~ScopedInterrupt() { watch_.Exchange(std::move(former_)); }
 
 }  // namespace lockstep::client

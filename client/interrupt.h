@@ -21,16 +21,31 @@ class InterruptWatch {
   InterruptWatch(const InterruptWatch&) = delete;
   InterruptWatch& operator=(const InterruptWatch&) = delete;
 
-  // Replaces the callback; returns when no call of the former one is under way.
-  void Set(std::function<void(int signal)> on_interrupt);
-
  private:
+  friend class ScopedInterrupt;
+
+  // Returns the former callback, when no call of it is under way.
+  std::function<void(int)> Exchange(std::function<void(int)> on_interrupt);
   void Run();
 
   std::mutex mutex_;
   std::function<void(int)> on_interrupt_;  // guarded by mutex_
   bool stopping_ = false;                  // guarded by mutex_
   std::thread thread_;
+};
+
+// Another callback for as long as this lives; then the former one again. They nest.
+class ScopedInterrupt {
+ public:
+  ScopedInterrupt(InterruptWatch& watch, std::function<void(int signal)> on_interrupt);
+  // Returns when no call of the callback is under way.
+  ~ScopedInterrupt();
+  ScopedInterrupt(const ScopedInterrupt&) = delete;
+  ScopedInterrupt& operator=(const ScopedInterrupt&) = delete;
+
+ private:
+  InterruptWatch& watch_;
+  std::function<void(int)> former_;
 };
 
 }  // namespace lockstep::client

@@ -141,7 +141,7 @@ std::string DescribeFrame(const WatchFrame& frame) {
 
 int Watch(CommandContext& context, Connection& connection, double interval) {
   Stop stop;
-  context.interrupts.Set([&stop](int) { stop.Set(); });
+  const ScopedInterrupt interrupt(context.interrupts, [&stop](int) { stop.Set(); });
   const bool in_place = !context.json && isatty(STDOUT_FILENO) != 0;
   if (in_place) std::cout << "\x1b[2J";
   std::optional<v1::GetServerInfoResponse> before;
@@ -169,7 +169,6 @@ int Watch(CommandContext& context, Connection& connection, double interval) {
                       : DescribeFrame(frame),
          in_place);
   } while (!stop.WaitFor(std::chrono::duration<double>(interval)));
-  context.interrupts.Set([](int) { _exit(kExitInterrupted); });
   return kExitOk;
 }
 

@@ -113,13 +113,12 @@ bool WriteFile(const std::string& path, const std::string& content) {
 bool RunOnce(CommandContext& context, Connection& connection, const ServeOptions& options,
              std::vector<PlannedRequest> plan, LoadOptions load_options, BenchRun& run) {
   Load load(connection.inference(), std::move(plan), load_options);
-  context.interrupts.Set([&load](int) { load.Interrupt(); });
   LoadResult result;
   {
+    const ScopedInterrupt interrupt(context.interrupts, [&load](int) { load.Interrupt(); });
     ProgressBar bar;
     result = load.Run([&bar](const LoadProgress& progress) { bar.Show(progress); });
   }
-  context.interrupts.Set([](int) { _exit(kExitInterrupted); });
   run.name = NameOf(options, load_options.max_concurrency);
   run.summary = Summarize(result, run.objective);
   return !result.interrupted;

@@ -101,6 +101,9 @@ class Terminal:
     def type(self, text):
         os.write(self._fd, text.encode())
 
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
     def exit_code(self):
         """Reads what is left, so that the process is not held up by a full terminal."""
         watchdog = threading.Timer(TIMEOUT, os.kill, (self.pid, signal.SIGKILL))
@@ -206,6 +209,36 @@ class CliTest(unittest.TestCase):
         chat.expect(r"> ")
         chat.type("/exit\n")
         self.assertEqual(chat.exit_code(), 0)
+
+    def test_ctrl_c_at_the_prompt_drops_the_line_and_keeps_the_conversation(self):
+        chat = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat", "--temperature", "0")
+        chat.expect(r"\n> ")
+        for _ in range(2):
+            chat.type("half a sentence\x03")
+            chat.expect(r"\(Ctrl-D or /exit leaves\)")
+            chat.expect(r"\n> ")
+        chat.type("What is 12 + 34?\n")
+        chat.expect("46")
+        chat.expect(r"\n> ")
+        chat.type("/exit\n")
+        self.assertEqual(chat.exit_code(), 0)
+
+    def test_ctrl_c_ends_a_chat_that_nobody_types(self):
+        chat = subprocess.Popen([ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat", "--ignore-eos", "--temperature", "0"],
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        chat.stdin.write(b"Tell me a short story about a fox.\nWhat is 12 + 34?\n")
+        chat.stdin.flush()
+        self.assertTrue(chat.stdout.read(1), "the answer has begun")
+        chat.send_signal(signal.SIGINT)
+        _, error = chat.communicate(timeout=TIMEOUT)
+        self.assertEqual(chat.returncode, 130)
+        self.assertIn(b"(stopped)", error)
+
+    def test_sigterm_ends_a_chat_at_its_prompt(self):
+        chat = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat")
+        chat.expect(r"\n> ")
+        chat.send_signal(signal.SIGTERM)
+        self.assertEqual(chat.exit_code(), 130)
 
     def test_waiting_shows_progress_until_the_server_is_ready(self):
         with reserved_port() as port:
