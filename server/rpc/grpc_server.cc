@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
+#include "grpc/health/v1/health.pb.h"
 #include "server/admission/admission.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/executor.h"
@@ -124,6 +125,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerOption
   google::protobuf::SetLogHandler(nullptr);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  // Makes the file known, for reflection: the library answers health without it.
+  ::grpc::health::v1::HealthCheckRequest::descriptor();
   auto impl = std::make_unique<Impl>(options, parts, dtype);
   int port = 0;
   grpc::ServerBuilder builder;

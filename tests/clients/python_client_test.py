@@ -196,6 +196,14 @@ class PythonClientTest(unittest.TestCase):
             self.assertEqual(next(watch).status, health_pb2.HealthCheckResponse.SERVING)
             watch.cancel()
 
+    def test_reflection_describes_health_too(self):
+        request_class = running_server.message_class_by_reflection(self.server.channel, "grpc.health.v1.HealthCheckRequest")
+        response_class = running_server.message_class_by_reflection(self.server.channel, "grpc.health.v1.HealthCheckResponse")
+        check = self.server.channel.unary_unary("/grpc.health.v1.Health/Check", request_serializer=request_class.SerializeToString,
+                                                response_deserializer=response_class.FromString)
+        response = check(request_class(service="lockstep.v1.Inference"), timeout=TIMEOUT)
+        self.assertEqual(response_class.ServingStatus.Name(response.status), "SERVING")
+
     def test_model_and_server_describe_themselves(self):
         model = self.inference.GetModelInfo(self.inference_messages.GetModelInfoRequest(), timeout=TIMEOUT)
         self.assertEqual(model.architecture, "LlamaForCausalLM")
