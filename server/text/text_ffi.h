@@ -1,5 +1,5 @@
-// The C interface of the Rust library in src/ (see src/ffi.rs). Only text_model.cc and
-// detokenizer.cc include it.
+// The C interface of the Rust library in src/ (see src/ffi.rs). Only this folder's .cc files
+// include it.
 //
 // Lifetimes: an LsTextString or LsTextIds that a call stored belongs to the caller, who frees it.
 // An LsTextView is borrowed. A model is immutable and may be used by any number of threads; a

@@ -88,6 +88,7 @@ class TextModel {
 
  private:
   friend class Detokenizer;
+  friend class GuideCompiler;
   struct Free {
     void operator()(LsTextModel* model) const;
   };

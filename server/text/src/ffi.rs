@@ -61,7 +61,7 @@ impl LsTextView {
         std::slice::from_raw_parts(self.data, self.size)
     }
 
-    unsafe fn text<'a>(self, what: &str) -> Result<&'a str> {
+    pub(crate) unsafe fn text<'a>(self, what: &str) -> Result<&'a str> {
         std::str::from_utf8(self.bytes()).map_err(|error| {
             TextError::invalid(format!(
                 "{what} is not valid UTF-8: invalid byte at offset {} of {}",
@@ -100,7 +100,7 @@ fn guard<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
 }
 
 /// Runs `work`, hands its value to `store`, and gives the status code; the message goes to `error`.
-unsafe fn finish<T>(
+pub(crate) unsafe fn finish<T>(
     work: impl FnOnce() -> Result<T>,
     error: *mut LsTextString,
     store: impl FnOnce(T),

@@ -1,11 +1,13 @@
 //! The text side of a checkpoint behind a C interface (`text_ffi.h`): Hugging Face tokenizers for the vocabulary,
-//! minijinja for the chat template. Nothing here knows of requests, engines or gRPC.
+//! minijinja for the chat template, llguidance for guides. Nothing here knows of requests, engines or gRPC.
 
 mod chat;
 mod decode;
 mod error;
 mod ffi;
 mod files;
+mod guide;
+mod guide_ffi;
 mod json;
 mod model;
 mod python;

@@ -1,0 +1,221 @@
+#include "server/text/guide.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <random>
+#include <regex>
+#include <string>
+#include <vector>
+
+#include "tests/unit/server/text/checkpoint_directory.h"
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+using Kind = GuideSpec::Kind;
+
+constexpr char kPersonSchema[] = R"({"type": "object", "additionalProperties": false,
+    "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 0, "maximum": 150},
+                   "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "maxItems": 2}},
+    "required": ["name", "age"]})";
+
+// A tokenizer with its compiler; a few ids more than it has tokens, as padded models have.
+class Vocabulary {
+ public:
+  explicit Vocabulary(std::string_view tokenizer, std::vector<int32_t> end_tokens = {})
+      : directory_(tokenizer),
+        text_(*TextModel::Load(directory_.path())),
+        vocab_size_(text_->vocab_size() + 40),
+        end_tokens_(std::move(end_tokens)),
+        compiler_(*GuideCompiler::Create(*text_, vocab_size_, end_tokens_)) {}
+
+  const TextModel& text() const { return *text_; }
+  const GuideCompiler& compiler() const { return compiler_; }
+
+  absl::Status Refusal(Kind kind, const std::string& text) const {
+    return compiler_.Compile({kind, text}).status();
+  }
+
+  std::vector<int32_t> Allowed(GuideState& state) const {
+    std::vector<uint32_t> mask(static_cast<size_t>(vocab_size_ + 31) / 32);
+    EXPECT_EQ(state.ComputeMask(absl::MakeSpan(mask)), absl::OkStatus());
+    std::vector<int32_t> allowed;
+    for (int32_t id = 0; id < vocab_size_; ++id) {
+      if ((mask[static_cast<size_t>(id) / 32] >> (id % 32) & 1) != 0) allowed.push_back(id);
+    }
+    return allowed;
+  }
+
+  // The text of a random answer, of tokens that the guide allows, short ones rather than long. An
+  // answer that has not ended after `max_tokens` is empty.
+  std::string RandomAnswer(const Guide& guide, uint32_t seed, int max_tokens = 2000) const {
+    std::mt19937 random(seed);
+    GuideState state = *guide.Start();
+    std::vector<int32_t> answer;
+    for (int i = 0; i < max_tokens; ++i) {
+      const std::vector<int32_t> allowed = Allowed(state);
+      if (allowed.empty()) {
+        ADD_FAILURE() << "nothing may follow " << text_->Decode(answer, true);
+        return "";
+      }
+      const int32_t token = allowed[random() % allowed.size()];
+      if (std::find(end_tokens_.begin(), end_tokens_.end(), token) != end_tokens_.end()) break;
+      answer.push_back(token);
+      const absl::StatusOr<bool> complete = state.Accept(token);
+      if (!complete.ok()) {
+        ADD_FAILURE() << complete.status();
+        return "";
+      }
+      if (*complete) break;
+      if (i + 1 == max_tokens) return "";
+    }
+    std::string bytes;
+    for (const int32_t id : answer) bytes += text_->TokenBytes(id);
+    return bytes;
+  }
+
+ private:
+  CheckpointDirectory directory_;
+  std::unique_ptr<TextModel> text_;
+  int32_t vocab_size_;
+  std::vector<int32_t> end_tokens_;
+  GuideCompiler compiler_;
+};
+
+class GuideTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  // "</s>" and the like stand in for the ends that generation_config.json names.
+  const Vocabulary vocabulary_{GetParam(), {2}};
+};
+
+INSTANTIATE_TEST_SUITE_P(Tokenizers, GuideTest, ::testing::Values("llama2.json", "llama3.json"),
+                         [](const auto& info) {
+                           const std::string name = info.param;
+                           return name.substr(0, name.find('.'));
+                         });
+
+TEST_P(GuideTest, AnswersUnderASchemaFollowIt) {
+  const auto guide = vocabulary_.compiler().Compile({Kind::kJsonSchema, kPersonSchema});
+  ASSERT_TRUE(guide.ok()) << guide.status();
+  int num_complete = 0;
+  for (uint32_t seed = 0; seed < 30; ++seed) {
+    const std::string answer = vocabulary_.RandomAnswer(**guide, seed);
+    if (answer.empty()) continue;
+    ++num_complete;
+    const Json parsed = Json::parse(answer, nullptr, /*allow_exceptions=*/false);
+    ASSERT_TRUE(parsed.is_object()) << answer;
+    EXPECT_TRUE(parsed.at("name").is_string()) << answer;
+    EXPECT_TRUE(parsed.at("age").is_number_integer()) << answer;
+    EXPECT_LE(parsed.at("age").get<int64_t>(), 150) << answer;
+    EXPECT_LE(parsed.value("tags", Json::array()).size(), 2U) << answer;
+  }
+  EXPECT_GE(num_complete, 25);
+}
+
+TEST_P(GuideTest, AnswersUnderARegexMatchItAsAWhole) {
+  const std::string pattern = "[a-c]{2,5}-[0-9]+(x|yy)?";
+  const auto guide = vocabulary_.compiler().Compile({Kind::kRegex, pattern});
+  ASSERT_TRUE(guide.ok()) << guide.status();
+  for (uint32_t seed = 0; seed < 30; ++seed) {
+    const std::string answer = vocabulary_.RandomAnswer(**guide, seed);
+    EXPECT_TRUE(answer.empty() || std::regex_match(answer, std::regex(pattern))) << answer;
+  }
+}
+
+TEST_P(GuideTest, AnswersUnderAChoiceAreOneOfTheTexts) {
+  const std::vector<std::string> choices = {"yes", "no", "a \"quoted\" (one)? [x]\n", "já", "日本"};
+  const auto guide = vocabulary_.compiler().Compile({Kind::kChoice, Json(choices).dump()});
+  ASSERT_TRUE(guide.ok()) << guide.status();
+  std::vector<int> counts(choices.size());
+  for (uint32_t seed = 0; seed < 100; ++seed) {
+    const std::string answer = vocabulary_.RandomAnswer(**guide, seed);
+    const auto found = std::find(choices.begin(), choices.end(), answer);
+    ASSERT_NE(found, choices.end()) << answer;
+    ++counts[static_cast<size_t>(found - choices.begin())];
+  }
+  for (size_t i = 0; i < choices.size(); ++i) EXPECT_GT(counts[i], 0) << choices[i];
+}
+
+TEST_P(GuideTest, AnswersUnderAGrammarFollowIt) {
+  const auto guide = vocabulary_.compiler().Compile(
+      {Kind::kLark,
+       "start: term (\"+\" term)*\nterm: NUMBER | \"(\" start \")\"\nNUMBER: /[0-9]{1,3}/\n"});
+  ASSERT_TRUE(guide.ok()) << guide.status();
+  for (uint32_t seed = 0; seed < 20; ++seed) {
+    const std::string answer = vocabulary_.RandomAnswer(**guide, seed, 200);
+    EXPECT_EQ(std::count(answer.begin(), answer.end(), '('),
+              std::count(answer.begin(), answer.end(), ')'))
+        << answer;
+    EXPECT_EQ(answer.find_first_not_of("0123456789+()"), std::string::npos) << answer;
+  }
+}
+
+TEST_P(GuideTest, TheEndMayComeOnlyWhereTheAnswerIsComplete) {
+  const auto guide = vocabulary_.compiler().Compile({Kind::kRegex, "a+"});
+  ASSERT_TRUE(guide.ok()) << guide.status();
+  GuideState state = *(*guide)->Start();
+  const auto contains_end = [&] {
+    const std::vector<int32_t> allowed = vocabulary_.Allowed(state);
+    return std::find(allowed.begin(), allowed.end(), 2) != allowed.end();
+  };
+  EXPECT_FALSE(contains_end());
+  const int32_t a = *vocabulary_.text().TokenToId("a");
+  EXPECT_EQ(*state.Accept(a), false);
+  EXPECT_TRUE(contains_end());
+  EXPECT_EQ(*state.Accept(2), true);
+}
+
+TEST_P(GuideTest, AForbiddenTokenIsAnError) {
+  const auto guide = vocabulary_.compiler().Compile({Kind::kRegex, "a+"});
+  GuideState state = *(*guide)->Start();
+  EXPECT_EQ(state.Accept(*vocabulary_.text().TokenToId("b")).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
+TEST_P(GuideTest, AnswersOfOneGuideAreIndependent) {
+  const auto guide = vocabulary_.compiler().Compile({Kind::kRegex, "ab"});
+  GuideState first = *(*guide)->Start();
+  GuideState second = *(*guide)->Start();
+  ASSERT_TRUE(first.Accept(*vocabulary_.text().TokenToId("a")).ok());
+  EXPECT_NE(vocabulary_.Allowed(first), vocabulary_.Allowed(second));
+}
+
+TEST(GuideCompilerTest, AModelWithoutAnEndTokenEndsWhereNothingMayFollow) {
+  const Vocabulary vocabulary("llama3.json");
+  const auto guide = vocabulary.compiler().Compile({Kind::kRegex, "ab"});
+  ASSERT_TRUE(guide.ok());
+  EXPECT_EQ(vocabulary.RandomAnswer(**guide, 1), "ab");
+}
+
+TEST(GuideCompilerTest, RefusalsSayWhy) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  const struct {
+    Kind kind;
+    const char* text;
+    const char* reason;
+  } cases[] = {
+      {Kind::kJsonSchema, "{", "is not JSON"},
+      {Kind::kJsonSchema, "[1]", "neither a JSON object"},
+      {Kind::kJsonSchema, R"({"type": "strin"})", "strin"},
+      {Kind::kJsonSchema, R"({"$ref": "https://example.com/a.json"})", "example.com"},
+      {Kind::kJsonSchema, R"({"type": "integer", "minimum": 3, "maximum": 1})", "nsatisfiable"},
+      {Kind::kJsonSchema, R"({"type": "string", "unknownKeyword": 1, "not": {}})", "not"},
+      {Kind::kRegex, "a(", "("},
+      {Kind::kLark, "start: missing", "missing"},
+      {Kind::kLark, "", ""},
+  };
+  for (const auto& each : cases) {
+    const absl::Status status = vocabulary.Refusal(each.kind, each.text);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << each.text << ": " << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(each.reason)) << each.text;
+    EXPECT_LE(status.message().size(), 1000U);
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::server
