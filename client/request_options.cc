@@ -1,6 +1,17 @@
 #include "client/request_options.h"
 
+#include <fstream>
+#include <iterator>
+
 namespace lockstep::client {
+namespace {
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+}  // namespace
 
 void RequestOptions::AddTo(CLI::App& command) {
   command.add_option("--request-id", request_id_, "Names the request in the server's log");
@@ -9,7 +20,24 @@ void RequestOptions::AddTo(CLI::App& command) {
   command.add_option("--num-sequences", num_sequences_, "Independent answers");
   AddSampling(command);
   AddStopping(command);
+  AddGuide(command);
   AddOutput(command);
+}
+
+void RequestOptions::AddGuide(CLI::App& command) {
+  CLI::Option_group& group =
+      *command.add_option_group("The answer's form (at most one)",
+                                "The answer is made to have it; say in the prompt what you want");
+  group.add_option("--json-schema", json_schema_file_, "JSON that follows the schema in this file")
+      ->check(CLI::ExistingFile);
+  group.add_flag("--json-object", json_object_, "Any JSON object");
+  group.add_option("--regex", regex_, "Text that matches this regular expression as a whole");
+  group.add_option("--grammar", grammar_file_, "Text that follows the Lark grammar in this file")
+      ->check(CLI::ExistingFile);
+  group.add_option("--choice", choices_, "One of several texts (give each its own --choice)")
+      ->take_all()
+      ->allow_extra_args(false);
+  group.require_option(0, 1);
 }
 
 void RequestOptions::AddSampling(CLI::App& command) {
@@ -61,6 +89,18 @@ void RequestOptions::AddOutput(CLI::App& command) {
   command.add_flag("--echo", echo_, "Begin with the prompt")->group(group);
 }
 
+void RequestOptions::SetGuide(v1::GenerateRequest& request) const {
+  if (!json_schema_file_.empty()) {
+    request.mutable_guide()->set_json_schema(ReadFile(json_schema_file_));
+  }
+  if (json_object_) request.mutable_guide()->set_json_object(true);
+  if (regex_) request.mutable_guide()->set_regex(*regex_);
+  if (!grammar_file_.empty()) request.mutable_guide()->set_grammar(ReadFile(grammar_file_));
+  for (const std::string& text : choices_) {
+    request.mutable_guide()->mutable_choice()->add_choices(text);
+  }
+}
+
 v1::GenerateRequest RequestOptions::MakeRequest() const {
   v1::GenerateRequest request;
   if (request_id_) request.set_request_id(*request_id_);
@@ -87,6 +127,8 @@ v1::GenerateRequest RequestOptions::MakeRequest() const {
   if (time_limit_ms_) stopping.set_time_limit_ms(*time_limit_ms_);
   if (include_stop_string_) stopping.set_include_stop_string(true);
   if (ignore_eos_) stopping.set_ignore_eos(true);
+
+  SetGuide(request);
 
   v1::OutputOptions& output = *request.mutable_output();
   if (logprobs_) output.set_logprobs(*logprobs_);

@@ -24,6 +24,8 @@ class RequestOptions {
   void AddSampling(CLI::App& command);
   void AddStopping(CLI::App& command);
   void AddOutput(CLI::App& command);
+  void AddGuide(CLI::App& command);
+  void SetGuide(v1::GenerateRequest& request) const;
 
   std::optional<std::string> request_id_;
   std::optional<std::string> model_;
@@ -47,6 +49,12 @@ class RequestOptions {
   std::optional<uint32_t> time_limit_ms_;
   bool include_stop_string_ = false;
   bool ignore_eos_ = false;
+
+  std::string json_schema_file_;
+  bool json_object_ = false;
+  std::optional<std::string> regex_;
+  std::string grammar_file_;
+  std::vector<std::string> choices_;
 
   std::optional<uint32_t> logprobs_;
   bool token_details_ = false;

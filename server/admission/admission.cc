@@ -137,7 +137,8 @@ absl::StatusOr<EncodedPrompt> Admission::EncodePrompt(const v1::GenerateRequest&
 }
 
 absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& request,
-                                                    const CallTimes& times) {
+                                                    const CallTimes& times,
+                                                    std::shared_ptr<const Guide> guide) {
   // The cheap checks first: no text is tokenized for a request that is refused anyway.
   if (auto status = CheckModel(request.model()); !status.ok()) return status;
   if (auto status = CheckParameters(request, model_); !status.ok()) return status;
@@ -161,6 +162,7 @@ absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& r
   if (auto status = CheckMinimumLength(engine->sampling); !status.ok()) return status;
   if (request.output().has_prompt_logprobs())
     engine->num_prompt_logprobs = request.output().prompt_logprobs();
+  engine->guide = std::move(guide);
   engine->cache_bypass = request.cache().bypass();
   engine->cache_salt = request.cache().salt();
   if (request.num_sequences() > 1) engine->prompt_group = next_prompt_group_.fetch_add(1);

@@ -62,8 +62,10 @@ class Admission {
   Admission(const ServedModel& model, const TextModel& text, std::size_t max_alive)
       : model_(model), encoder_(model, text), ids_(max_alive) {}
 
+  // `guide`: what request.guide compiles to; null if it has none.
   absl::StatusOr<AdmittedGeneration> Admit(const v1::GenerateRequest& request,
-                                           const CallTimes& times);
+                                           const CallTimes& times,
+                                           std::shared_ptr<const Guide> guide = nullptr);
   absl::StatusOr<AdmittedForward> Admit(const v1::ForwardRequest& request, const CallTimes& times);
 
   // NOT_FOUND unless it is absent, empty or the served model's name.

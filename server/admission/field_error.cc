@@ -24,10 +24,6 @@ absl::Status InvalidField(absl::string_view field, absl::string_view problem) {
   return WithViolation(absl::StatusCode::kInvalidArgument, field, problem);
 }
 
-absl::Status UnsupportedField(absl::string_view field, absl::string_view problem) {
-  return WithViolation(absl::StatusCode::kUnimplemented, field, problem);
-}
-
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
   google::rpc::RetryInfo details;
   const int64_t nanoseconds = absl::ToInt64Nanoseconds(delay);

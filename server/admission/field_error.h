@@ -20,9 +20,6 @@ inline constexpr absl::string_view kErrorInfoUrl = "type.googleapis.com/google.r
 // says the value, the limit and the likely fix.
 absl::Status InvalidField(absl::string_view field, absl::string_view problem);
 
-// UNIMPLEMENTED: the field's value is valid, but this server cannot carry it out.
-absl::Status UnsupportedField(absl::string_view field, absl::string_view problem);
-
 // `status` with google.rpc.RetryInfo: the same request may succeed after `delay`.
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay);
 

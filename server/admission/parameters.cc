@@ -118,34 +118,6 @@ void CheckStopStrings(FieldChecks& checks, const v1::StoppingParameters& s) {
   }
 }
 
-const char* GuideField(const v1::Guide& guide) {
-  switch (guide.guide_case()) {
-    case v1::Guide::kJsonSchema:
-      return "json_schema";
-    case v1::Guide::kJsonObject:
-      return "json_object";
-    case v1::Guide::kRegex:
-      return "regex";
-    case v1::Guide::kGrammar:
-      return "grammar";
-    case v1::Guide::kChoice:
-      return "choice";
-    case v1::Guide::GUIDE_NOT_SET:
-      break;
-  }
-  return nullptr;
-}
-
-absl::Status CheckGuide(const v1::Guide& guide) {
-  const char* field = GuideField(guide);
-  if (field == nullptr) {
-    return InvalidField(
-        "guide", "is empty; set exactly one of json_schema, json_object, regex, grammar, choice");
-  }
-  return UnsupportedField(absl::StrCat("guide.", field),
-                          "this server does not guide answers; leave guide out");
-}
-
 }  // namespace
 
 absl::Status CheckSampling(const v1::SamplingParameters& sampling, const ServedModel& model) {
@@ -198,7 +170,7 @@ absl::Status CheckOtherOptions(const v1::GenerateRequest& request) {
                         absl::StrCat("has ", request.cache().salt().size(), " bytes; at most ",
                                      limits::kCacheSaltBytes, " are allowed"));
   }
-  return request.has_guide() ? CheckGuide(request.guide()) : absl::OkStatus();
+  return absl::OkStatus();
 }
 
 uint64_t SequenceSeed(uint64_t seed, uint32_t index) {

@@ -11,12 +11,12 @@
 
 namespace lockstep::server {
 
-// INVALID_ARGUMENT or UNIMPLEMENTED for the first field that cannot be honoured. What depends on
+// INVALID_ARGUMENT for the first field that cannot be honoured. What depends on
 // the prompt's length is not checked here.
 absl::Status CheckSampling(const v1::SamplingParameters& sampling, const ServedModel& model);
 absl::Status CheckStopping(const v1::StoppingParameters& stopping, const ServedModel& model);
 absl::Status CheckOutput(const v1::OutputOptions& output);
-// guide, num_sequences, cache.
+// num_sequences, cache.
 absl::Status CheckOtherOptions(const v1::GenerateRequest& request);
 
 // The seed of one of several answers to a request with this seed: the seed itself for the first, so

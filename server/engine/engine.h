@@ -27,6 +27,8 @@ struct EngineSnapshot {
   uint64_t prompt_tokens = 0;
   uint64_t generated_tokens = 0;
   uint64_t preemptions = 0;
+  // Guided requests that made way because their mask was late.
+  uint64_t held_back = 0;
   // Prompt tokens that were looked for in the prefix cache, and those found.
   uint64_t prefix_cache_queries = 0;
   uint64_t prefix_cache_hits = 0;

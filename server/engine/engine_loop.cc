@@ -32,7 +32,9 @@ absl::Status StoppedStatus() {
 }  // namespace
 
 EngineLoop::EngineLoop(EngineOptions options)
-    : options_(std::move(options)), scheduler_(options_.scheduler) {}
+    : options_(std::move(options)),
+      scheduler_(options_.scheduler),
+      guided_(options_.guides, [this](GuideStep step) { inbox_.Push(std::move(step)); }) {}
 
 EngineLoop::~EngineLoop() { Stop(); }
 
@@ -112,7 +114,9 @@ void EngineLoop::Run() {
     }
     scheduler_.Expire(options_.clock());
     // The workers before the sinks: they should not wait for text to be written.
+    guided_.Take(scheduler_.events());
     SubmitSteps();
+    SubmitMasks();
     PublishSnapshot();
     DeliverEvents();
   }
@@ -123,7 +127,7 @@ void EngineLoop::Run() {
 }
 
 std::vector<Command> EngineLoop::WaitForCommands() {
-  const absl::Time deadline = scheduler_.NextDeadline();
+  const absl::Time deadline = std::min(scheduler_.NextDeadline(), guided_.NextDeadline());
   return inbox_.Wait(deadline == absl::InfiniteFuture() ? absl::InfiniteDuration()
                                                         : deadline - options_.clock());
 }
@@ -136,6 +140,7 @@ void EngineLoop::Take(SubmitCommand command) {
     Refuse(command, std::move(status));
     return;
   }
+  guided_.Add(command.handle, *command.request);
   live_[command.handle] = {std::move(command.request), std::move(command.sink), std::nullopt};
 }
 
@@ -170,6 +175,17 @@ void EngineLoop::Take(worker::v1::StepResult result) {
   if (options_.observer != nullptr) options_.observer->OnStepDone(*summary);
 }
 
+void EngineLoop::Take(GuideStep step) {
+  if (!step.status.ok()) {
+    scheduler_.Finish(step.handle, v1::FINISH_REASON_UNSPECIFIED, std::move(step.status));
+  } else if (step.complete) {
+    scheduler_.Finish(step.handle, v1::EOS, absl::OkStatus());
+  } else {
+    scheduler_.SetMaskPosition(step.handle, step.position);
+    guided_.Take(std::move(step));
+  }
+}
+
 void EngineLoop::Take(StopCommand) {
   stopping_ = true;
   closed_.Update(StoppedStatus());
@@ -190,7 +206,16 @@ void EngineLoop::SubmitSteps() {
     const std::optional<worker::v1::StepPlan> plan = scheduler_.Schedule(options_.clock());
     if (!plan.has_value()) return;
     pool_->Submit(*plan);
+    guided_.AddRows(scheduler_.TakeGuidedRows());
   }
+}
+
+void EngineLoop::SubmitMasks() {
+  if (pool_failed_) return;
+  for (RequestHandle handle : guided_.TakeLate(scheduler_.num_steps(), options_.clock())) {
+    scheduler_.HoldBack(handle);
+  }
+  for (const worker::v1::TokenMasks& masks : guided_.TakeReady()) pool_->SubmitMasks(masks);
 }
 
 void EngineLoop::DeliverEvents() {
@@ -220,6 +245,7 @@ void EngineLoop::Observe(const Event& event, LiveRequest& live, absl::Time now) 
 }
 
 void EngineLoop::Complete(RequestHandle handle, const Completion& completion) {
+  guided_.Remove(handle);
   const auto node = live_.extract(handle);
   const LiveRequest& live = node.mapped();
   // Before the sink hears of it: who has the answer may use the id again.
@@ -256,6 +282,7 @@ void EngineLoop::PublishSnapshot() {
   snapshot.prompt_tokens = scheduler_.num_prompt_tokens();
   snapshot.generated_tokens = scheduler_.num_generated_tokens();
   snapshot.preemptions = scheduler_.num_preemptions();
+  snapshot.held_back = scheduler_.num_held_back();
   snapshot.prefix_cache_queries = scheduler_.num_cache_queries();
   snapshot.prefix_cache_hits = scheduler_.num_cache_hits();
   MutexLock lock(snapshot_mutex_);

@@ -17,6 +17,7 @@
 #include "absl/time/time.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_observer.h"
+#include "server/engine/guided_requests.h"
 #include "server/engine/inbox.h"
 #include "server/engine/live_ids.h"
 #include "server/scheduler/scheduler.h"
@@ -27,6 +28,7 @@ namespace lockstep::server {
 
 struct EngineOptions {
   SchedulerOptions scheduler;
+  GuidedRequests::Options guides;
   // Deadlines and timings go by this clock. The thread sleeps by the real one, so a test that moves
   // its own clock past a deadline then wakes the engine with any command.
   std::function<absl::Time()> clock = absl::Now;
@@ -85,9 +87,11 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   void Take(PoolReadyCommand command);
   void Take(PoolFailedCommand command);
   void Take(worker::v1::StepResult result);
+  void Take(GuideStep step);
   void Take(StopCommand command);
 
   void SubmitSteps();
+  void SubmitMasks();
   void DeliverEvents();
   void Observe(const Event& event, LiveRequest& live, absl::Time now);
   void Complete(RequestHandle handle, const Completion& completion);
@@ -109,6 +113,7 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   // The rest belongs to the thread.
   WorkerPool* pool_ = nullptr;
   Scheduler scheduler_;
+  GuidedRequests guided_;  // its threads speak to inbox_
   absl::flat_hash_map<RequestHandle, LiveRequest> live_;
   // Not OK: no request is taken any more, for this reason.
   absl::Status closed_;

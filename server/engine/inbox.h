@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "lockstep/v1/generate.pb.h"
 #include "lockstep/worker/v1/control_link.pb.h"
+#include "server/engine/guided_answer.h"
 #include "server/engine/output_sink.h"
 #include "server/engine/request.h"
 #include "server/sync/mutex.h"
@@ -39,9 +40,10 @@ struct PoolFailedCommand {
   absl::Status status;
 };
 struct StopCommand {};
+// GuideStep, a command too: what may come next in a guided answer.
 
 using Command = std::variant<SubmitCommand, FinishCommand, DrainCommand, PoolReadyCommand,
-                             PoolFailedCommand, worker::v1::StepResult, StopCommand>;
+                             PoolFailedCommand, worker::v1::StepResult, GuideStep, StopCommand>;
 
 // Commands in the order in which they came. Never blocks a sender: what is in it is taken out as a
 // whole, each time the engine's thread comes round. Thread-safe.

@@ -84,6 +84,9 @@ std::vector<MetricFamily> StateCollector::Collect() const {
   families.push_back(Counter("lockstep_prefix_cache_hits_total",
                              "Prompt tokens that were found in the prefix cache.",
                              now.prefix_cache_hits));
+  families.push_back(Counter("lockstep_guides_held_back_total",
+                             "Guided requests that made way because their mask was late.",
+                             now.held_back));
   families.push_back(StepAges(pool_.Ranks()));
   return families;
 }

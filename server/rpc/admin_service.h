@@ -9,7 +9,7 @@
 #include "absl/time/time.h"
 #include "lockstep/v1/admin.grpc.pb.h"
 #include "server/engine/engine.h"
-#include "server/rpc/executor.h"
+#include "server/sync/executor.h"
 #include "server/worker_pool/worker_pool.h"
 
 namespace lockstep::server {

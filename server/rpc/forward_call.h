@@ -17,9 +17,9 @@
 #include "lockstep/v1/inference.pb.h"
 #include "server/admission/admission.h"
 #include "server/engine/output_sink.h"
-#include "server/rpc/executor.h"
 #include "server/rpc/request_log.h"
 #include "server/rpc/service_context.h"
+#include "server/sync/executor.h"
 #include "server/sync/handoff.h"
 
 namespace lockstep::server {

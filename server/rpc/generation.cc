@@ -4,6 +4,7 @@
 
 #include "absl/time/clock.h"
 #include "server/admission/field_error.h"
+#include "server/admission/guide_spec.h"
 #include "server/rpc/message_codec.h"
 
 namespace lockstep::server {
@@ -71,17 +72,47 @@ void Generation::FinishAll(v1::FinishReason reason, const absl::Status& status) 
 }
 
 void Generation::Admit(const grpc::ByteBuffer& bytes) {
-  v1::GenerateRequest request;
-  absl::Status status =
-      cancelled_ ? absl::CancelledError("the client went before its request was looked at")
-                 : absl::OkStatus();
-  if (status.ok()) status = ParseMessage(bytes, request);
-  if (status.ok()) status = Submit(request);
+  auto request = std::make_shared<v1::GenerateRequest>();
+  absl::Status status = EarlyEnd();
+  if (status.ok()) status = ParseMessage(bytes, *request);
+  if (status.ok()) {
+    status = request->has_guide() ? GetGuide(std::move(request)) : Submit(*request, nullptr);
+  }
   if (!status.ok()) Fail(std::move(status), Completion{});
 }
 
-absl::Status Generation::Submit(const v1::GenerateRequest& request) {
-  auto admitted = context_.admission.Admit(request, times_);
+absl::Status Generation::EarlyEnd() const {
+  if (!cancelled_) return absl::OkStatus();
+  // gRPC cancels a call whose deadline has passed.
+  return absl::Now() >= times_.deadline
+             ? absl::DeadlineExceededError("the deadline passed before the request was taken")
+             : absl::CancelledError("the client went before its request was taken");
+}
+
+absl::Status Generation::GetGuide(std::shared_ptr<const v1::GenerateRequest> request) {
+  absl::StatusOr<GuideSpec> spec = ToGuideSpec(request->guide());
+  if (!spec.ok()) return spec.status();
+  context_.guides.Get(*std::move(spec), [self = shared_from_this(), request](auto guide) {
+    self->strand_.Post([self, request, guide = std::move(guide)]() mutable {
+      absl::Status status = self->TakeGuide(*request, std::move(guide));
+      if (!status.ok()) self->Fail(std::move(status), Completion{});
+    });
+  });
+  return absl::OkStatus();
+}
+
+absl::Status Generation::TakeGuide(const v1::GenerateRequest& request,
+                                   absl::StatusOr<std::shared_ptr<const Guide>> guide) {
+  if (absl::Status status = EarlyEnd(); !status.ok()) return status;
+  if (!guide.ok()) {
+    return WithRetryIfUseful(context_, NameGuideField(request.guide(), guide.status()), 0);
+  }
+  return Submit(request, *std::move(guide));
+}
+
+absl::Status Generation::Submit(const v1::GenerateRequest& request,
+                                std::shared_ptr<const Guide> guide) {
+  auto admitted = context_.admission.Admit(request, times_, std::move(guide));
   if (!admitted.ok()) return admitted.status();
   lease_ = std::move(admitted->lease);
   const EngineRequest& first = *admitted->requests[0];

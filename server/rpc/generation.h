@@ -17,10 +17,10 @@
 #include "lockstep/v1/generate.pb.h"
 #include "server/admission/admission.h"
 #include "server/rpc/answer_writer.h"
-#include "server/rpc/executor.h"
 #include "server/rpc/prompt_report.h"
 #include "server/rpc/request_log.h"
 #include "server/rpc/service_context.h"
+#include "server/sync/executor.h"
 
 namespace lockstep::server {
 
@@ -72,7 +72,13 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // --- On the strand ---
   void Admit(const grpc::ByteBuffer& bytes);
-  absl::Status Submit(const v1::GenerateRequest& request);
+  // Has the guide compiled, and goes on on the strand.
+  absl::Status GetGuide(std::shared_ptr<const v1::GenerateRequest> request);
+  absl::Status TakeGuide(const v1::GenerateRequest& request,
+                         absl::StatusOr<std::shared_ptr<const Guide>> guide);
+  absl::Status Submit(const v1::GenerateRequest& request, std::shared_ptr<const Guide> guide);
+  // Why a request that the engine does not have yet must not be submitted any more.
+  absl::Status EarlyEnd() const;
   void StartTimer(absl::Duration time_limit, std::vector<RequestHandle> handles);
   // Ends all sequences that are alive.
   void FinishAll(v1::FinishReason reason, const absl::Status& status);

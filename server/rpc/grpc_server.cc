@@ -19,10 +19,10 @@
 #include "grpc/health/v1/health.pb.h"
 #include "server/admission/admission.h"
 #include "server/rpc/admin_service.h"
-#include "server/rpc/executor.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/model_info.h"
 #include "server/rpc/service_context.h"
+#include "server/sync/executor.h"
 #include "server/sync/mutex.h"
 
 namespace lockstep::server {
@@ -69,13 +69,16 @@ struct GrpcServer::Impl {
       : engine(parts.engine),
         admission(parts.model, parts.text, MaxAlive(options)),
         executor(std::make_unique<Executor>(NumExecutorThreads())),
-        context{parts.engine, parts.text, admission, *executor, options.block_size},
+        guides(std::make_unique<GuideLibrary>(parts.text, parts.model.vocab_size,
+                                              parts.model.defaults.eos_token_ids)),
+        context{parts.engine, parts.text, admission, *executor, *guides, options.block_size},
         inference(context, Describe(options, parts, dtype)),
         admin({parts.engine, parts.pool, *executor, parts.model.name, [this] { StopServing(); }}) {}
 
   ~Impl() {
     // First the calls, then the tasks that they left, then what both use.
     server.reset();
+    guides.reset();
     executor.reset();
   }
 
@@ -104,6 +107,7 @@ struct GrpcServer::Impl {
   Engine& engine;
   Admission admission;
   std::unique_ptr<Executor> executor;
+  std::unique_ptr<GuideLibrary> guides;
   ServiceContext context;
   InferenceService inference;
   AdminService admin;

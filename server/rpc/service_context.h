@@ -7,7 +7,8 @@
 
 #include "server/admission/admission.h"
 #include "server/engine/engine.h"
-#include "server/rpc/executor.h"
+#include "server/rpc/guide_library.h"
+#include "server/sync/executor.h"
 #include "server/text/text_model.h"
 
 namespace lockstep::server {
@@ -18,6 +19,7 @@ struct ServiceContext {
   const TextModel& text;
   Admission& admission;
   Executor& executor;
+  GuideLibrary& guides;
   // Tokens per KV block.
   int block_size;
   // Of logits that Forward calls are collecting.

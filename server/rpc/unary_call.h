@@ -9,9 +9,9 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "server/rpc/executor.h"
 #include "server/rpc/message_codec.h"
 #include "server/rpc/status_mapping.h"
+#include "server/sync/executor.h"
 
 namespace lockstep::server {
 

@@ -28,6 +28,14 @@ struct PromptTokensEvent {
   std::vector<worker::v1::SampledToken> tokens;
 };
 
+// A row whose token is chosen under a mask that the frontend sends while the step is in flight.
+struct GuidedRow {
+  uint64_t step = 0;
+  RequestHandle handle = 0;
+  uint32_t slot = 0;
+  int32_t position = 0;  // of the token
+};
+
 // For one request, in this order: ScheduledEvent once; prompt tokens; tokens or logits, with
 // preemptions anywhere between; Completion once, last.
 struct Event {

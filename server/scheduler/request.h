@@ -4,6 +4,7 @@
 #define LOCKSTEP_SERVER_SCHEDULER_REQUEST_H_
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,8 @@
 #include "lockstep/worker/v1/control_link.pb.h"
 
 namespace lockstep::server {
+
+class Guide;
 
 // A request's number within this process; never reused.
 using RequestHandle = uint64_t;
@@ -40,6 +43,9 @@ struct EngineRequest {
   std::vector<int32_t> eos_token_ids;
   // End the answer with reason STOP_TOKEN.
   std::vector<int32_t> stop_token_ids;
+
+  // The answer follows it, and ends (reason EOS) where nothing may follow; null: none.
+  std::shared_ptr<const Guide> guide;
 
   // Neither read nor fill the prefix cache.
   bool cache_bypass = false;

@@ -83,6 +83,13 @@ class Scheduler {
   // ignored.
   void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status);
 
+  // The mask of the guided request's token at `position` is there. Unknown handles are ignored.
+  void SetMaskPosition(RequestHandle handle, int32_t position);
+  // The guided request's next mask is late, and nobody should wait for it: what the steps in flight
+  // sample for it is dropped, it gives up slot and blocks, and waits for its masks from now on.
+  // Unknown handles are ignored.
+  void HoldBack(RequestHandle handle);
+
   // Ends every request with `status`.
   void FinishAll(const absl::Status& status);
 
@@ -99,7 +106,10 @@ class Scheduler {
   // plan asked for: the workers cannot be trusted any more.
   absl::StatusOr<StepSummary> Apply(worker::v1::StepResult result, absl::Time now);
 
+  const std::vector<Event>& events() const { return events_; }
   std::vector<Event> TakeEvents() { return std::exchange(events_, {}); }
+  // Those of the plans since the last call, in order of steps.
+  std::vector<GuidedRow> TakeGuidedRows() { return std::exchange(guided_rows_, {}); }
 
   // Gauges.
   bool started() const { return blocks_ != nullptr; }
@@ -115,6 +125,7 @@ class Scheduler {
   uint64_t num_prompt_tokens() const { return num_prompt_tokens_; }
   uint64_t num_generated_tokens() const { return num_generated_tokens_; }
   uint64_t num_preemptions() const { return num_preemptions_; }
+  uint64_t num_held_back() const { return num_held_back_; }
   // Prompt tokens that were looked for in the prefix cache, and those found. Once per request.
   uint64_t num_cache_queries() const { return num_cache_queries_; }
   uint64_t num_cache_hits() const { return num_cache_hits_; }
@@ -174,6 +185,8 @@ class Scheduler {
   BlockTable AllocateBlocks(uint32_t num_blocks);
   bool BlocksReturnWithStepsInFlight() const;
   void Preempt(Sequence& sequence);
+  // Forgets what the steps in flight sample for it.
+  void DropSamples(Sequence& sequence);
 
   // --- Shared prefixes (scheduler_cache.cc) ---
   struct PromptGroup {
@@ -233,6 +246,7 @@ class Scheduler {
 
   const SchedulerOptions options_;
   std::vector<Event> events_;
+  std::vector<GuidedRow> guided_rows_;
 
   // Null until Start().
   std::unique_ptr<PrefixCache> cache_;
@@ -257,6 +271,7 @@ class Scheduler {
   uint64_t num_prompt_tokens_ = 0;
   uint64_t num_generated_tokens_ = 0;
   uint64_t num_preemptions_ = 0;
+  uint64_t num_held_back_ = 0;
   uint64_t num_cache_queries_ = 0;
   uint64_t num_cache_hits_ = 0;
 };

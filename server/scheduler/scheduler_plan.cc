@@ -57,6 +57,7 @@ void Scheduler::ScheduleRunning(Draft& draft) {
 int32_t Scheduler::NumRunnable(const Sequence& sequence) const {
   const int32_t num_runnable = sequence.num_known_tokens() - sequence.num_run;
   // The last token of an answer is never run: nothing follows it.
+  if (!sequence.has_next_mask()) return 0;
   const bool answered =
       sequence.samples() &&
       sequence.num_known_tokens() - sequence.num_prompt_tokens() >= AnswerLimit(*sequence.request);
@@ -95,16 +96,46 @@ void Scheduler::Preempt(Sequence& sequence) {
   Enqueue(sequence);
 }
 
+void Scheduler::SetMaskPosition(RequestHandle handle, int32_t position) {
+  const auto it = sequences_.find(handle);
+  if (it != sequences_.end()) it->second->mask_position = position;
+}
+
+void Scheduler::HoldBack(RequestHandle handle) {
+  const auto it = sequences_.find(handle);
+  if (it == sequences_.end()) return;
+  Sequence& sequence = *it->second;
+  ++num_held_back_;
+  if (sequence.running()) {
+    StopRunning(sequence);
+  } else {
+    Dequeue(sequence);
+  }
+  DropSamples(sequence);
+  sequence.waits_for_mask = true;
+  Enqueue(sequence);
+}
+
+void Scheduler::DropSamples(Sequence& sequence) {
+  for (StepInFlight& step : in_flight_) {
+    for (Row& row : step.rows) {
+      if (row.handle != sequence.handle || !row.samples) continue;
+      row.handle = 0;
+      --sequence.num_pending_tokens;
+    }
+  }
+}
+
 void Scheduler::AdmitWaiting(Draft& draft, absl::Time now) {
   auto num_sampling = static_cast<size_t>(
       std::count_if(running_.begin(), running_.end(),
                     [](const Sequence* sequence) { return sequence->samples(); }));
   // Strictly in order: a short request does not overtake a long one, which would otherwise starve.
-  // Only what waits for its own group's prompt lets others pass.
+  // Only what waits for its own group's prompt, or for its own mask, lets others pass.
   for (auto it = waiting_.begin();
        it != waiting_.end() && !free_slots_.empty() && draft.prefill_budget > 0;) {
     Sequence& sequence = **it++;
-    if (HeldByGroup(sequence)) continue;
+    if (HeldByGroup(sequence) || !sequence.has_next_mask()) continue;
     // Preempted a moment ago: what the steps in flight report still belongs to its tokens.
     if (InFlight(sequence)) break;
     const std::vector<uint32_t> cached = FindCached(sequence);
@@ -193,6 +224,10 @@ void Scheduler::AddRow(Sequence& sequence, int32_t num_tokens, BlockTable new_bl
     sequence.blocks.push_back(std::move(block));
   }
   draft.step.rows.push_back(row);
+  if (row.samples && sequence.request->guide != nullptr) {
+    scheduled.set_guided(true);
+    guided_rows_.push_back({draft.step.step, sequence.handle, *sequence.slot, row.end});
+  }
 
   const bool decode = num_tokens == 1 && sequence.num_run >= sequence.num_prompt_tokens();
   (decode ? draft.step.num_decode_tokens : draft.step.num_prefill_tokens) += num_tokens;

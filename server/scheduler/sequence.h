@@ -40,6 +40,12 @@ struct Sequence {
   // status and reason are filled when the sequence ends.
   Completion completion;
 
+  // A guide that was too slow: from then on, a row that samples is planned only once the mask of
+  // its token is there.
+  bool waits_for_mask = false;
+  // The mask of the token at this position is there.
+  int32_t mask_position = -1;
+
   // Its place in the order of scheduling: see ScheduledBefore. Never changes.
   absl::Time turn = absl::InfinitePast();
 
@@ -59,6 +65,7 @@ struct Sequence {
   bool stopped_filling = false;
 
   bool running() const { return slot.has_value(); }
+  bool has_next_mask() const { return !waits_for_mask || mask_position == num_known_tokens(); }
   bool samples() const { return request->logits == worker::v1::LOGITS_NONE; }
   int32_t num_prompt_tokens() const { return static_cast<int32_t>(request->prompt.size()); }
   // Tokens that the workers know after the steps in flight, whether or not they have been received.

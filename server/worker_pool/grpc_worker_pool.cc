@@ -63,6 +63,7 @@ class GrpcWorkerPool::Impl final : private PoolActions, LinkListener, ProcessWat
   const std::string& address() const { return links_.address(); }
   void Shutdown(absl::Duration patience);
   void Submit(const worker::v1::StepPlan& plan);
+  void SubmitMasks(const worker::v1::TokenMasks& masks);
   std::vector<v1::RankInfo> Ranks() const;
   v1::PoolState State() const;
 
@@ -249,6 +250,10 @@ void GrpcWorkerPool::Impl::Submit(const worker::v1::StepPlan& plan) {
   TellProtocol([&](PoolProtocol& protocol) { protocol.Submit(plan, MonotonicNow()); });
 }
 
+void GrpcWorkerPool::Impl::SubmitMasks(const worker::v1::TokenMasks& masks) {
+  TellProtocol([&](PoolProtocol& protocol) { protocol.SubmitMasks(masks); });
+}
+
 std::vector<v1::RankInfo> GrpcWorkerPool::Impl::Ranks() const {
   MutexLock lock(mutex_);
   return protocol_.Ranks(MonotonicNow());
@@ -285,6 +290,7 @@ absl::Status GrpcWorkerPool::Start(WorkerPoolListener& listener) { return impl_-
 const std::string& GrpcWorkerPool::address() const { return impl_->address(); }
 void GrpcWorkerPool::Shutdown(absl::Duration patience) { impl_->Shutdown(patience); }
 void GrpcWorkerPool::Submit(const worker::v1::StepPlan& plan) { impl_->Submit(plan); }
+void GrpcWorkerPool::SubmitMasks(const worker::v1::TokenMasks& masks) { impl_->SubmitMasks(masks); }
 std::vector<v1::RankInfo> GrpcWorkerPool::Ranks() const { return impl_->Ranks(); }
 v1::PoolState GrpcWorkerPool::State() const { return impl_->State(); }
 

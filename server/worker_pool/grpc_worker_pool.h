@@ -40,6 +40,7 @@ class GrpcWorkerPool : public WorkerPool {
   void Shutdown(absl::Duration patience);
 
   void Submit(const worker::v1::StepPlan& plan) override;
+  void SubmitMasks(const worker::v1::TokenMasks& masks) override;
   std::vector<v1::RankInfo> Ranks() const override;
   v1::PoolState State() const override;
 

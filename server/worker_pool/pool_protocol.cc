@@ -267,6 +267,14 @@ void PoolProtocol::Submit(const worker::v1::StepPlan& plan, absl::Time now) {
   actions_.Send(RankLinks(), message);
 }
 
+void PoolProtocol::SubmitMasks(const worker::v1::TokenMasks& masks) {
+  // A link that has just broken is the failure of the pool, in a moment.
+  if (is_over() || !ranks_[0].link.has_value()) return;
+  FrontendMessage message;
+  *message.mutable_token_masks() = masks;
+  actions_.Send({*ranks_[0].link}, message);
+}
+
 void PoolProtocol::Fail(const absl::Status& status) {
   if (is_over()) return;
   failed_ = true;

@@ -61,6 +61,8 @@ class PoolProtocol {
   absl::Time NextDeadline() const;
 
   void Submit(const worker::v1::StepPlan& plan, absl::Time now);
+  // To rank 0; the step has been submitted.
+  void SubmitMasks(const worker::v1::TokenMasks& masks);
   void Fail(const absl::Status& status);
   // Asks the workers to leave; what they do from now on is no failure.
   void Stop();

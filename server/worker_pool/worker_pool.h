@@ -45,6 +45,10 @@ class WorkerPool {
   // OnFailed it does nothing.
   virtual void Submit(const worker::v1::StepPlan& plan) = 0;
 
+  // Sends the masks of a submitted step's guided rows to rank 0, which waits for them; in order of
+  // steps. Never blocks; after OnFailed it does nothing.
+  virtual void SubmitMasks(const worker::v1::TokenMasks& masks) = 0;
+
   // The state of every rank, for GetServerInfo and the metrics.
   virtual std::vector<v1::RankInfo> Ranks() const = 0;
   virtual v1::PoolState State() const = 0;

@@ -35,6 +35,15 @@ int32_t FakeNextToken(absl::Span<const int32_t> tokens, const worker::v1::Sampli
   return token;
 }
 
+int32_t NextAllowedToken(int32_t token, const std::string& mask, int32_t vocab_size) {
+  const auto is_allowed = [&mask](int32_t id) {
+    const auto byte = static_cast<uint8_t>(mask[static_cast<size_t>(id) / 8]);
+    return (byte >> (id % 8) & 1) != 0;
+  };
+  for (int32_t i = 0; i < vocab_size && !is_allowed(token); ++i) token = (token + 1) % vocab_size;
+  return token;
+}
+
 std::vector<float> FakeLogits(absl::Span<const int32_t> tokens, int32_t vocab_size) {
   const uint64_t hash = HashTokens(tokens);
   std::vector<float> logits;

@@ -4,6 +4,7 @@
 #define LOCKSTEP_TESTS_TESTING_FAKE_MODEL_H_
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -15,6 +16,9 @@ namespace lockstep::testing {
 // end_token_ids.
 int32_t FakeNextToken(absl::Span<const int32_t> tokens, const worker::v1::Sampling& sampling,
                       int32_t vocab_size);
+
+// The first token from `token` on, round the vocabulary, that `mask` (as SlotMask.allowed) allows.
+int32_t NextAllowedToken(int32_t token, const std::string& mask, int32_t vocab_size);
 
 // [vocab_size], of the last of `tokens`.
 std::vector<float> FakeLogits(absl::Span<const int32_t> tokens, int32_t vocab_size);

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <stdexcept>
 #include <thread>
@@ -10,6 +11,16 @@
 
 namespace lockstep::testing {
 namespace {
+
+// The first token from `token` on, round the vocabulary, that the mask allows.
+uint32_t NextAllowed(uint32_t token, const std::vector<uint32_t>& allowed) {
+  const auto size = static_cast<uint32_t>(allowed.size() * 32);
+  for (uint32_t i = 0; i < size; ++i) {
+    const uint32_t candidate = (token + i) % size;
+    if ((allowed[candidate / 32] >> (candidate % 32) & 1U) != 0) return candidate;
+  }
+  return token;
+}
 
 uint64_t Mix(uint64_t hash, uint64_t value) { return (hash ^ value) * 0x100000001b3 + 1; }
 
@@ -40,7 +51,8 @@ absl::StatusOr<worker::StepResult> FakeStepExecutor::Execute(const worker::StepP
   result.duration_ns = 1000;
   for (uint32_t slot : plan.released_slots) slots_.erase(slot);
   for (const worker::AdmittedSlot& admitted : plan.admitted) slots_[admitted.slot] = admitted;
-  for (const worker::ScheduledSlot& scheduled : plan.scheduled) Run(scheduled, result);
+  const worker::TokenMasks masks = WaitForMasks(plan);
+  for (const worker::ScheduledSlot& scheduled : plan.scheduled) Run(scheduled, masks, result);
   state_hash_ = Mix(state_hash_, plan.step);
   result.state_hash = state_hash_;
   if (plan.step == options_.faulty_step) {
@@ -81,7 +93,8 @@ absl::Status FakeStepExecutor::Misbehave(worker::StepResult& result) {
   return absl::OkStatus();
 }
 
-void FakeStepExecutor::Run(const worker::ScheduledSlot& scheduled, worker::StepResult& result) {
+void FakeStepExecutor::Run(const worker::ScheduledSlot& scheduled, const worker::TokenMasks& masks,
+                           worker::StepResult& result) {
   worker::AdmittedSlot& slot = slots_.at(scheduled.slot);
   const uint32_t end = scheduled.position + scheduled.num_tokens;
   for (uint32_t block : scheduled.new_blocks) state_hash_ = Mix(state_hash_, block);
@@ -94,7 +107,10 @@ void FakeStepExecutor::Run(const worker::ScheduledSlot& scheduled, worker::StepR
     }
     result.logits.push_back(std::move(logits));
   } else if (end >= slot.token_ids.size()) {
-    const uint32_t token = NextToken(slot.token_ids, options_.vocab_size);
+    uint32_t token = NextToken(slot.token_ids, options_.vocab_size);
+    for (const worker::SlotMask& mask : masks.masks) {
+      if (mask.slot == slot.slot && !mask.allowed.empty()) token = NextAllowed(token, mask.allowed);
+    }
     result.sampled.push_back({slot.slot, end, token, 0.0F, 1, {}});
     slot.token_ids.push_back(token);
   }
@@ -104,6 +120,25 @@ uint32_t FakeStepExecutor::NextToken(const std::vector<uint32_t>& tokens, uint32
   uint64_t hash = 0;
   for (uint32_t token : tokens) hash = Mix(hash, token);
   return static_cast<uint32_t>(hash % vocab_size);
+}
+
+worker::TokenMasks FakeStepExecutor::WaitForMasks(const worker::StepPlan& plan) {
+  const bool has_guided =
+      std::any_of(plan.scheduled.begin(), plan.scheduled.end(),
+                  [](const worker::ScheduledSlot& scheduled) { return scheduled.guided; });
+  if (!has_guided || rank_ != 0) return {};
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [this] { return is_aborted_ || !masks_.empty(); });
+  if (masks_.empty()) return {};
+  worker::TokenMasks masks = std::move(masks_.front());
+  masks_.pop_front();
+  return masks;
+}
+
+void FakeStepExecutor::AddMasks(worker::TokenMasks masks) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  masks_.push_back(std::move(masks));
+  changed_.notify_all();
 }
 
 absl::Status FakeStepExecutor::WaitForAbort() {

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -53,6 +54,7 @@ class FakeStepExecutor final : public worker::StepExecutor {
                                           worker::LoadProgressCallback progress) override;
   absl::Status Start(uint64_t num_kv_blocks) override;
   absl::StatusOr<worker::StepResult> Execute(const worker::StepPlan& plan) override;
+  void AddMasks(worker::TokenMasks masks) override;
   void Abort() override;
 
   // The token after `tokens`.
@@ -62,7 +64,10 @@ class FakeStepExecutor final : public worker::StepExecutor {
   bool Has(Fault fault) const { return rank_ == options_.faulty_rank && options_.fault == fault; }
   absl::Status WaitForAbort();
   absl::Status Misbehave(worker::StepResult& result);
-  void Run(const worker::ScheduledSlot& scheduled, worker::StepResult& result);
+  void Run(const worker::ScheduledSlot& scheduled, const worker::TokenMasks& masks,
+           worker::StepResult& result);
+  // Empty where the step has no guided rows, on other ranks than the first, or when aborted.
+  worker::TokenMasks WaitForMasks(const worker::StepPlan& plan);
   void Trace(uint64_t step, std::chrono::steady_clock::time_point begin);
 
   const FakeExecutorOptions options_;
@@ -73,7 +78,8 @@ class FakeStepExecutor final : public worker::StepExecutor {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  bool is_aborted_ = false;  // under mutex_
+  bool is_aborted_ = false;               // under mutex_
+  std::deque<worker::TokenMasks> masks_;  // under mutex_
 };
 
 }  // namespace lockstep::testing

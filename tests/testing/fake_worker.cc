@@ -50,6 +50,38 @@ absl::Status FakeWorker::Accept(const StepPlan& plan) {
   return status;
 }
 
+absl::Status FakeWorker::Accept(const worker::v1::TokenMasks& masks) {
+  const auto plan = std::find_if(accepted_.begin(), accepted_.end(),
+                                 [&](const StepPlan& each) { return each.step() == masks.step(); });
+  if (plan == accepted_.end()) return Broken("masks of step ", masks.step(), ", which is not here");
+  if (!masks_.empty() && masks_.back().step() >= masks.step()) {
+    return Broken("masks of step ", masks.step(), " after those of ", masks_.back().step());
+  }
+  std::set<uint32_t> guided;
+  for (const ScheduledSlot& row : plan->scheduled()) {
+    if (row.guided()) guided.insert(row.slot());
+  }
+  std::set<uint32_t> masked;
+  for (const worker::v1::SlotMask& mask : masks.masks()) {
+    masked.insert(mask.slot());
+    const auto num_words = static_cast<size_t>(options_.vocab_size + 31) / 32;
+    if (!mask.allowed().empty() && mask.allowed().size() != num_words * sizeof(uint32_t)) {
+      return Broken("the mask of slot ", mask.slot(), " has ", mask.allowed().size(), " bytes");
+    }
+  }
+  if (guided != masked) return Broken("the masks of step ", masks.step(), " are not its rows'");
+  masks_.push_back(masks);
+  return absl::OkStatus();
+}
+
+bool FakeWorker::CanRun() const {
+  if (accepted_.empty()) return false;
+  const StepPlan& plan = accepted_.front();
+  const bool has_masks = !masks_.empty() && masks_.front().step() == plan.step();
+  return has_masks || std::none_of(plan.scheduled().begin(), plan.scheduled().end(),
+                                   [](const ScheduledSlot& row) { return row.guided(); });
+}
+
 absl::Status FakeWorker::AcceptRelease(uint32_t slot) {
   const auto it = promised_.find(slot);
   if (it == promised_.end()) return Broken("slot ", slot, " is released, but not taken");
@@ -171,9 +203,14 @@ absl::StatusOr<StepResult> FakeWorker::Run() {
       slots_[admitted.slot()].num_prompt_logprobs = admitted.num_prompt_logprobs();
     }
   }
+  worker::v1::TokenMasks masks;
+  if (!masks_.empty() && masks_.front().step() == plan.step()) {
+    masks = std::move(masks_.front());
+    masks_.pop_front();
+  }
   StepResult result;
   for (const ScheduledSlot& row : plan.scheduled()) {
-    absl::Status status = RunRow(row, result);
+    absl::Status status = RunRow(row, masks, result);
     if (!status.ok()) return status;
     state_hash_ = state_hash_ * 31 + row.slot() + row.position();
   }
@@ -184,7 +221,8 @@ absl::StatusOr<StepResult> FakeWorker::Run() {
   return result;
 }
 
-absl::Status FakeWorker::RunRow(const ScheduledSlot& row, StepResult& result) {
+absl::Status FakeWorker::RunRow(const ScheduledSlot& row, const worker::v1::TokenMasks& masks,
+                                StepResult& result) {
   const auto it = slots_.find(row.slot());
   if (it == slots_.end()) return Broken("slot ", row.slot(), " runs, but is not taken");
   Slot& slot = it->second;
@@ -205,7 +243,11 @@ absl::Status FakeWorker::RunRow(const ScheduledSlot& row, StepResult& result) {
   if (slot.logits != worker::v1::LOGITS_NONE) {
     ReportLogits(row, slot, *tokens, result);
   } else if (end == slot.tokens.size()) {
-    Sample(row.slot(), slot, *tokens, result);
+    std::string mask;
+    for (const worker::v1::SlotMask& each : masks.masks()) {
+      if (each.slot() == row.slot()) mask = each.allowed();
+    }
+    Sample(row.slot(), slot, *tokens, mask, result);
   }
   return absl::OkStatus();
 }
@@ -228,10 +270,10 @@ absl::StatusOr<std::vector<int32_t>> FakeWorker::ReadCache(const Slot& slot, uin
 }
 
 void FakeWorker::Sample(uint32_t slot_number, Slot& slot, absl::Span<const int32_t> tokens,
-                        StepResult& result) const {
-  const int32_t token = options_.next_token
-                            ? options_.next_token(tokens, slot.sampling)
-                            : FakeNextToken(tokens, slot.sampling, options_.vocab_size);
+                        const std::string& mask, StepResult& result) const {
+  int32_t token = options_.next_token ? options_.next_token(tokens, slot.sampling)
+                                      : FakeNextToken(tokens, slot.sampling, options_.vocab_size);
+  if (!mask.empty()) token = NextAllowedToken(token, mask, options_.vocab_size);
   worker::v1::SampledToken& sampled = *result.add_sampled();
   sampled.set_slot(slot_number);
   sampled.set_position(static_cast<uint32_t>(slot.tokens.size()));

@@ -9,6 +9,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -43,7 +44,12 @@ class FakeWorker {
 
   // Takes a plan, to run later. An error names the broken promise.
   absl::Status Accept(const worker::v1::StepPlan& plan);
-  // Runs the oldest plan that was taken.
+  // Takes the masks of a plan that was taken.
+  absl::Status Accept(const worker::v1::TokenMasks& masks);
+  // Whether the oldest plan that was taken can run: its masks, if it needs any, are there.
+  bool CanRun() const;
+  // Runs the oldest plan that was taken. With its masks, where they are there; a guided row without
+  // one chooses as any other.
   absl::StatusOr<worker::v1::StepResult> Run();
 
   size_t num_accepted() const { return accepted_.size(); }
@@ -78,11 +84,13 @@ class FakeWorker {
   absl::Status AcceptRow(const worker::v1::ScheduledSlot& row, uint64_t step);
   absl::Status AcceptBlocks(const worker::v1::ScheduledSlot& row, uint64_t step);
   absl::Status CheckBatch(const worker::v1::StepPlan& plan) const;
-  absl::Status RunRow(const worker::v1::ScheduledSlot& row, worker::v1::StepResult& result);
+  absl::Status RunRow(const worker::v1::ScheduledSlot& row, const worker::v1::TokenMasks& masks,
+                      worker::v1::StepResult& result);
   // The tokens that attention at position `end` - 1 reads, found through the block table.
   absl::StatusOr<std::vector<int32_t>> ReadCache(const Slot& slot, uint32_t end) const;
+  // `mask`: as SlotMask.allowed, or empty.
   void Sample(uint32_t slot_number, Slot& slot, absl::Span<const int32_t> tokens,
-              worker::v1::StepResult& result) const;
+              const std::string& mask, worker::v1::StepResult& result) const;
   void ReportPromptTokens(const worker::v1::ScheduledSlot& row, const Slot& slot,
                           worker::v1::StepResult& result) const;
   void ReportRows(uint32_t slot, uint32_t begin, uint32_t end, absl::Span<const int32_t> tokens,
@@ -94,6 +102,7 @@ class FakeWorker {
   uint64_t last_accepted_ = 0;
   uint64_t last_run_ = 0;
   std::deque<worker::v1::StepPlan> accepted_;
+  std::deque<worker::v1::TokenMasks> masks_;
   absl::flat_hash_map<uint32_t, PromisedSlot> promised_;
   std::vector<uint32_t> num_holders_;  // [num_kv_blocks]: live slots that hold the block
   std::vector<uint64_t> last_use_;     // [num_kv_blocks]: the newest step that touches it

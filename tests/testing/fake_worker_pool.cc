@@ -53,12 +53,23 @@ void FakeWorkerPool::Submit(const worker::v1::StepPlan& plan) {
   changed_.NotifyAll();
 }
 
+void FakeWorkerPool::SubmitMasks(const worker::v1::TokenMasks& masks) {
+  MutexLock lock(mutex_);
+  if (state_ == v1::POOL_STATE_FAILED) return;
+  absl::Status status = worker_.Accept(masks);
+  if (!status.ok()) {
+    violation_.Update(status);
+    FailLocked(status);
+  }
+  changed_.NotifyAll();
+}
+
 bool FakeWorkerPool::RunStep() { return WaitAndRunStep(absl::ZeroDuration()); }
 
 bool FakeWorkerPool::WaitAndRunStep(absl::Duration timeout) {
   const absl::Time end = absl::Now() + timeout;
   MutexLock lock(mutex_);
-  while (worker_.num_accepted() == 0 && state_ != v1::POOL_STATE_FAILED) {
+  while (!worker_.CanRun() && state_ != v1::POOL_STATE_FAILED) {
     const absl::Duration left = end - absl::Now();
     if (left <= absl::ZeroDuration()) return false;
     changed_.WaitFor(mutex_, left);
@@ -82,7 +93,7 @@ void FakeWorkerPool::RunStepLocked() {
 void FakeWorkerPool::RunOnThread() {
   MutexLock lock(mutex_);
   while (!stopping_) {
-    if (worker_.num_accepted() == 0 || state_ == v1::POOL_STATE_FAILED) {
+    if (!worker_.CanRun() || state_ == v1::POOL_STATE_FAILED) {
       changed_.WaitFor(mutex_, absl::InfiniteDuration());
       continue;
     }

@@ -32,7 +32,8 @@ class FakeWorkerPool : public server::WorkerPool {
   // Reports it as failed; nothing follows.
   void Fail(const absl::Status& status);
 
-  // Runs the oldest step and reports its result. False if there is none.
+  // Runs the oldest step and reports its result. False if there is none, or its masks are not
+  // there.
   bool RunStep();
   // As RunStep(), but waits for a step to be submitted. False after `timeout` without one.
   bool WaitAndRunStep(absl::Duration timeout = absl::Seconds(60));
@@ -43,6 +44,7 @@ class FakeWorkerPool : public server::WorkerPool {
   absl::Status violation() const;
 
   void Submit(const worker::v1::StepPlan& plan) override;
+  void SubmitMasks(const worker::v1::TokenMasks& masks) override;
   std::vector<v1::RankInfo> Ranks() const override;
   v1::PoolState State() const override;
 

@@ -1,6 +1,7 @@
 #include "worker/link/messages.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace lockstep::worker {
@@ -111,7 +112,21 @@ StepPlan FromProto(const v1::StepPlan& plan) {
     result.scheduled.push_back({slot.slot(),
                                 slot.position(),
                                 slot.num_tokens(),
-                                {slot.new_blocks().begin(), slot.new_blocks().end()}});
+                                {slot.new_blocks().begin(), slot.new_blocks().end()},
+                                slot.guided()});
+  }
+  return result;
+}
+
+TokenMasks FromProto(const v1::TokenMasks& masks) {
+  TokenMasks result;
+  result.step = masks.step();
+  for (const v1::SlotMask& mask : masks.masks()) {
+    SlotMask& copy = result.masks.emplace_back();
+    copy.slot = mask.slot();
+    // Little-endian words, as this machine's.
+    copy.allowed.resize(mask.allowed().size() / sizeof(uint32_t));
+    std::memcpy(copy.allowed.data(), mask.allowed().data(), copy.allowed.size() * sizeof(uint32_t));
   }
   return result;
 }

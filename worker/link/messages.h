@@ -11,6 +11,7 @@ namespace lockstep::worker {
 
 WorkerConfig FromProto(const v1::Configure& configure);
 StepPlan FromProto(const v1::StepPlan& plan);
+TokenMasks FromProto(const v1::TokenMasks& masks);
 
 v1::WorkerMessage ToProto(const LoadedInfo& loaded);
 

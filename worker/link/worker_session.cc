@@ -93,6 +93,11 @@ void WorkerSession::ReadMessages() {
       End(ExitCode::kGoodbye);
       return;
     }
+    if (message.has_token_masks()) {
+      // For a step that may be under way.
+      executor_.AddMasks(FromProto(message.token_masks()));
+      continue;
+    }
     const std::lock_guard<std::mutex> lock(mutex_);
     messages_.push_back(std::move(message));
     changed_.notify_all();
@@ -133,6 +138,7 @@ absl::Status WorkerSession::Carry(const v1::FrontendMessage& message) {
       return Start(message.start());
     case v1::FrontendMessage::kStepPlan:
       return Execute(message.step_plan());
+    case v1::FrontendMessage::kTokenMasks:
     case v1::FrontendMessage::kShutdown:
     case v1::FrontendMessage::MESSAGE_NOT_SET:
       break;

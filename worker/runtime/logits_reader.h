@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -29,9 +30,10 @@ class LogitsReader {
   //
   //   logits  [num_rows, vocab_size] float32, on the host
   //
-  // The sampler's errors, with the slot.
-  absl::Status Read(const BuiltBatch& built, const SlotTable& slots, const at::Tensor& logits,
-                    int64_t first_row, StepResult& result);
+  // Slots that `masks` names choose among the tokens that it allows. The sampler's errors, with the
+  // slot; INTERNAL for a mask of another size than the vocabulary's.
+  absl::Status Read(const BuiltBatch& built, const SlotTable& slots, const TokenMasks& masks,
+                    const at::Tensor& logits, int64_t first_row, StepResult& result);
 
  private:
   // One row that becomes a token of the result.
@@ -39,6 +41,7 @@ class LogitsReader {
     LogitSpan::Use use = LogitSpan::Use::kSample;
     const float* logits = nullptr;
     SampledToken* token = nullptr;
+    std::span<const uint32_t> mask;
     absl::Status status;
   };
 

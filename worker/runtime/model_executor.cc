@@ -176,6 +176,7 @@ absl::Status ModelExecutor::AttachToPeers() {
 void ModelExecutor::Abort() {
   const absl::MutexLock lock(&abort_mutex_);
   is_aborted_ = true;
+  masks_.Abort();
   if (abort_target_ != nullptr) abort_target_->Abort();
 }
 
@@ -208,13 +209,21 @@ absl::Status ModelExecutor::ExecuteStep(const StepPlan& plan, StepResult& result
   absl::Status status = model_->Forward(built.batch, *communicator_, *cache_, hidden);
   if (!status.ok() || built.logit_spans.empty()) return status;
   if (rank_ == 0) LogitsReader::Prepare(built, model_->vocab_size(), result);
-  status = ComputeLogits(built, hidden, result);
+  status = ComputeLogits(plan, built, hidden, result);
   return status.ok() ? ShareTokens(built, result) : status;
 }
 
-absl::Status ModelExecutor::ComputeLogits(const BuiltBatch& built, const at::Tensor& hidden,
-                                          StepResult& result) {
+absl::StatusOr<TokenMasks> ModelExecutor::WaitForMasks(const StepPlan& plan) {
+  const bool has_guided = std::any_of(plan.scheduled.begin(), plan.scheduled.end(),
+                                      [](const ScheduledSlot& row) { return row.guided; });
+  if (!has_guided) return TokenMasks();
+  return masks_.Wait(plan.step, absl::Milliseconds(config_.collective_timeout_ms));
+}
+
+absl::Status ModelExecutor::ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
+                                          const at::Tensor& hidden, StepResult& result) {
   const StepBatch& batch = built.batch;
+  TokenMasks masks;
   for (int64_t first = 0; first < batch.num_logit_rows; first += kMaxLogitRows) {
     const int64_t num_rows = std::min(kMaxLogitRows, batch.num_logit_rows - first);
     const int64_t num_decode_rows =
@@ -224,7 +233,12 @@ absl::Status ModelExecutor::ComputeLogits(const BuiltBatch& built, const at::Ten
         model_->Logits(hidden.narrow(0, first, num_rows), num_decode_rows, *communicator_, logits);
     if (!status.ok()) return status;
     if (rank_ != 0) continue;
-    status = logits_reader_->Read(built, *slots_, logits.cpu(), first, result);
+    if (first == 0) {
+      absl::StatusOr<TokenMasks> waited = WaitForMasks(plan);
+      if (!waited.ok()) return waited.status();
+      masks = *std::move(waited);
+    }
+    status = logits_reader_->Read(built, *slots_, masks, logits.cpu(), first, result);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();

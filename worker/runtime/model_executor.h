@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -14,6 +15,7 @@
 #include "worker/model/llama_model.h"
 #include "worker/runtime/batch_builder.h"
 #include "worker/runtime/logits_reader.h"
+#include "worker/runtime/mask_inbox.h"
 #include "worker/runtime/slot_table.h"
 #include "worker/runtime/step_executor.h"
 
@@ -26,6 +28,7 @@ class ModelExecutor : public StepExecutor {
                                   LoadProgressCallback progress) override;
   absl::Status Start(uint64_t num_kv_blocks) override;
   absl::StatusOr<StepResult> Execute(const StepPlan& plan) override;
+  void AddMasks(TokenMasks masks) override { masks_.Add(std::move(masks)); }
   void Abort() override;
 
  private:
@@ -33,8 +36,11 @@ class ModelExecutor : public StepExecutor {
   absl::Status StartModel(uint64_t num_kv_blocks);
   absl::Status AttachToPeers();
   absl::Status ExecuteStep(const StepPlan& plan, StepResult& result);
+  // Of the plan's guided rows, on rank 0.
+  absl::StatusOr<TokenMasks> WaitForMasks(const StepPlan& plan);
   // Computes the wanted logits in blocks of rows and, on rank 0, uses them.
-  absl::Status ComputeLogits(const BuiltBatch& built, const at::Tensor& hidden, StepResult& result);
+  absl::Status ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
+                             const at::Tensor& hidden, StepResult& result);
   // Tells every rank what rank 0 sampled, and appends it to the slots.
   absl::Status ShareTokens(const BuiltBatch& built, const StepResult& result);
 
@@ -48,6 +54,8 @@ class ModelExecutor : public StepExecutor {
   std::unique_ptr<KvCache> cache_;
   std::optional<SlotTable> slots_;
   std::unique_ptr<LogitsReader> logits_reader_;  // on rank 0 alone
+
+  MaskInbox masks_;
 
   // Owned by the thread that calls Start and Execute.
   std::unique_ptr<Communicator> communicator_;

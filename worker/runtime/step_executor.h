@@ -17,9 +17,9 @@ using LoadProgressCallback = std::function<void(uint64_t bytes_loaded, uint64_t 
 // One rank's side of the pool: loads its shard, then carries out numbered steps together with the
 // other ranks. Knows no transport.
 //
-// Load, Start and Execute are called in that order from one thread at a time; Abort from any
-// thread. After any error the executor is only fit to be destroyed, because ranks may no longer
-// agree.
+// Load, Start and Execute are called in that order from one thread at a time; AddMasks and
+// Abort from any thread. After any error the executor is only fit to be destroyed, because ranks
+// may no longer agree.
 class StepExecutor {
  public:
   virtual ~StepExecutor() = default;
@@ -39,6 +39,10 @@ class StepExecutor {
   // Carries out one step. Plans come in the order of their numbers, from 1. INTERNAL: the plan
   // breaks the contract of control_link.proto, or a kernel failed, here or on another rank.
   virtual absl::StatusOr<StepResult> Execute(const StepPlan& plan) = 0;
+
+  // The masks of a plan with guided rows, on rank 0, before or while Execute carries it out:
+  // Execute waits for them where it samples. From any thread.
+  virtual void AddMasks(TokenMasks masks) = 0;
 
   // Makes a collective that is under way, and each later one, fail soon with CANCELLED, here and on
   // the other ranks.

@@ -54,6 +54,8 @@ struct ScheduledSlot {
   uint32_t position = 0;
   uint32_t num_tokens = 0;
   std::vector<uint32_t> new_blocks;
+  // The row samples under a mask, which comes in the step's TokenMasks.
+  bool guided = false;
 };
 
 // Applied in this order: released, admitted, scheduled. Decodes come first in `scheduled`.
@@ -62,6 +64,19 @@ struct StepPlan {
   std::vector<uint32_t> released_slots;
   std::vector<AdmittedSlot> admitted;
   std::vector<ScheduledSlot> scheduled;
+};
+
+struct SlotMask {
+  uint32_t slot = 0;
+  // [ceil(vocab_size / 32)]: bit i % 32 of word i / 32 says whether token i is allowed. Empty: all
+  // are, because nobody looks at the token any more.
+  std::vector<uint32_t> allowed;
+};
+
+// One mask for each guided row of the step.
+struct TokenMasks {
+  uint64_t step = 0;
+  std::vector<SlotMask> masks;
 };
 
 struct SampledToken {

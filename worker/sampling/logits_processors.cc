@@ -32,12 +32,12 @@ bool ForbidsEndTokens(const SamplingParameters& parameters, uint32_t position) {
 
 std::span<const float> LogitsProcessors::Apply(std::span<const float> logits,
                                                const SamplingParameters& parameters,
-                                               uint32_t position,
-                                               std::span<const uint32_t> history) {
+                                               uint32_t position, std::span<const uint32_t> history,
+                                               std::span<const uint32_t> mask) {
   const bool has_penalties = HasPenalties(parameters);
   const bool forbids_end = ForbidsEndTokens(parameters, position);
   if (parameters.logit_bias.empty() && !has_penalties && !forbids_end &&
-      parameters.allowed_token_ids.empty()) {
+      parameters.allowed_token_ids.empty() && mask.empty()) {
     return logits;
   }
   processed_.assign(logits.begin(), logits.end());
@@ -45,6 +45,7 @@ std::span<const float> LogitsProcessors::Apply(std::span<const float> logits,
   if (has_penalties) Penalize(parameters, history);
   if (forbids_end) ForbidEndTokens(parameters);
   if (!parameters.allowed_token_ids.empty()) ForbidAllBut(parameters.allowed_token_ids);
+  if (!mask.empty()) ForbidUnmasked(mask);
   return processed_;
 }
 
@@ -98,6 +99,12 @@ void LogitsProcessors::ForbidAllBut(std::span<const uint32_t> allowed) {
   std::fill(processed_.begin(), processed_.end(), kForbidden);
   for (size_t i = 0; i < allowed.size(); ++i) {
     if (allowed[i] < processed_.size()) processed_[allowed[i]] = allowed_logits_[i];
+  }
+}
+
+void LogitsProcessors::ForbidUnmasked(std::span<const uint32_t> mask) {
+  for (size_t i = 0; i < processed_.size(); ++i) {
+    if ((mask[i / 32] >> (i % 32) & 1U) == 0) processed_[i] = kForbidden;
   }
 }
 

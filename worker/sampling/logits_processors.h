@@ -19,6 +19,7 @@ namespace lockstep::worker {
 //      frequency_penalty   for each time that they are in it
 //   4. min_new_tokens      end tokens are forbidden until the answer has that many
 //   5. allowed_token_ids   every other token is forbidden
+//   6. a guide's mask      every token that is not in it is forbidden
 //
 // Forbidden means negative infinity. A finite logit stays finite, however large a penalty is.
 //
@@ -32,14 +33,17 @@ class LogitsProcessors {
   //   logits   [vocab_size]
   //   history  the sequence's tokens before `position`, prompt and answer: [position]. Read only
   //            with penalties; tokens beyond the vocabulary are ignored
+  //   mask     [ceil(vocab_size / 32)], as in SlotMask; or empty: no mask
   std::span<const float> Apply(std::span<const float> logits, const SamplingParameters& parameters,
-                               uint32_t position, std::span<const uint32_t> history);
+                               uint32_t position, std::span<const uint32_t> history,
+                               std::span<const uint32_t> mask = {});
 
  private:
   void AddBias(const SamplingParameters& parameters);
   void Penalize(const SamplingParameters& parameters, std::span<const uint32_t> history);
   void ForbidEndTokens(const SamplingParameters& parameters);
   void ForbidAllBut(std::span<const uint32_t> allowed);
+  void ForbidUnmasked(std::span<const uint32_t> mask);
 
   std::vector<float> processed_;
   // What the history has of a token. Zero between calls but for the tokens in touched_ids_.

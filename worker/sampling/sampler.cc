@@ -1,6 +1,7 @@
 #include "worker/sampling/sampler.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <functional>
 
@@ -16,6 +17,13 @@ constexpr size_t kMaxHeapSize = 1024;
 
 absl::Status Refuse(const char* name, double value, const char* range) {
   return absl::InvalidArgumentError(absl::StrCat(name, " is ", value, "; it must be ", range));
+}
+
+// Of a mask with at least one token.
+uint32_t LowestToken(std::span<const uint32_t> mask) {
+  size_t word = 0;
+  while (word + 1 < mask.size() && mask[word] == 0) ++word;
+  return static_cast<uint32_t>(word * 32) + static_cast<uint32_t>(std::countr_zero(mask[word]));
 }
 
 absl::Status NotFinite() {
@@ -53,17 +61,18 @@ absl::Status CheckSampling(const SamplingParameters& parameters) {
 
 absl::StatusOr<SampledChoice> Sampler::Sample(std::span<const float> logits,
                                               const SamplingParameters& parameters,
-                                              uint32_t position,
-                                              std::span<const uint32_t> history) {
+                                              uint32_t position, std::span<const uint32_t> history,
+                                              std::span<const uint32_t> mask) {
   // Looked at before the processors, which could hide a broken logit.
   const RowMaximum model_maximum = FindMaximum(logits);
   if (!model_maximum.is_valid) return NotFinite();
-  const std::span<const float> processed = processors_.Apply(logits, parameters, position, history);
+  const std::span<const float> processed =
+      processors_.Apply(logits, parameters, position, history, mask);
   const bool is_changed = processed.data() != logits.data();
   const RowMaximum maximum = is_changed ? FindMaximum(processed) : model_maximum;
   SampledChoice choice;
   choice.token_id = maximum.is_valid ? Choose(processed, maximum, parameters, position)
-                                     : ChooseForbidden(logits, parameters, position, history);
+                                     : ChooseForbidden(logits, parameters, position, history, mask);
   if (parameters.num_logprobs >= 0) {
     choice.report = MakeReport(logits, model_maximum.value, choice.token_id,
                                static_cast<uint32_t>(parameters.num_logprobs));
@@ -77,18 +86,21 @@ uint32_t Sampler::Choose(std::span<const float> processed, const RowMaximum& max
                                         : Draw(processed, maximum.value, parameters, position);
 }
 
-uint32_t Sampler::ChooseForbidden(std::span<const float> logits,
-                                  const SamplingParameters& parameters, uint32_t position,
-                                  std::span<const uint32_t> history) {
-  SamplingParameters lenient = parameters;
-  lenient.min_new_tokens = 0;
-  lenient.end_token_ids.clear();
-  const std::span<const float> processed = processors_.Apply(logits, lenient, position, history);
-  const RowMaximum maximum = FindMaximum(processed);
-  if (maximum.is_valid) return Choose(processed, maximum, lenient, position);
-  uint32_t lowest = static_cast<uint32_t>(logits.size()) - 1;
-  for (const uint32_t token : parameters.allowed_token_ids) lowest = std::min(lowest, token);
-  return lowest;
+uint32_t Sampler::ChooseForbidden(std::span<const float> logits, SamplingParameters parameters,
+                                  uint32_t position, std::span<const uint32_t> history,
+                                  std::span<const uint32_t> mask) {
+  const std::vector<uint32_t> allowed_ids = parameters.allowed_token_ids;
+  parameters.min_new_tokens = 0;
+  std::span<const float> processed = processors_.Apply(logits, parameters, position, history, mask);
+  RowMaximum maximum = FindMaximum(processed);
+  if (!maximum.is_valid && !mask.empty()) {
+    parameters.allowed_token_ids.clear();
+    processed = processors_.Apply(logits, parameters, position, history, mask);
+    maximum = FindMaximum(processed);
+  }
+  if (maximum.is_valid) return Choose(processed, maximum, parameters, position);
+  if (!mask.empty()) return LowestToken(mask);
+  return allowed_ids.empty() ? 0 : *std::min_element(allowed_ids.begin(), allowed_ids.end());
 }
 
 uint32_t Sampler::Draw(std::span<const float> logits, float maximum,

@@ -40,17 +40,19 @@ class Sampler {
   // (seed, position): equal logits, parameters and history give the same token whatever else runs.
   // Temperature 0 takes the most probable token, the lowest id of equals.
   //
-  // There is always a token: where the processors forbid every one, min_new_tokens gives way, and
-  // where that is not enough (the model gives all allowed tokens a probability of 0) it is the
-  // lowest allowed id.
+  // There is always a token: where the processors forbid every one, min_new_tokens gives way, then
+  // allowed_token_ids does to a mask, and where that is not enough (the model gives all allowed
+  // tokens a probability of 0) it is the lowest allowed id.
   //
   //   logits   [vocab_size]; on the host
   //   history  [position], the sequence's tokens; may be empty without penalties
+  //   mask     [ceil(vocab_size / 32)], as in SlotMask, with at least one token; or empty: no mask
   //
   // INTERNAL when a logit is NaN or +infinity, or when none is finite. Precondition: CheckSampling.
   absl::StatusOr<SampledChoice> Sample(std::span<const float> logits,
                                        const SamplingParameters& parameters, uint32_t position,
-                                       std::span<const uint32_t> history = {});
+                                       std::span<const uint32_t> history = {},
+                                       std::span<const uint32_t> mask = {});
 
   // What Sample draws from with a temperature above 0: [vocab_size], 0 where a token is forbidden
   // or filtered. For tests.
@@ -64,8 +66,9 @@ class Sampler {
 
  private:
   // Sample for a row whose every token is forbidden.
-  uint32_t ChooseForbidden(std::span<const float> logits, const SamplingParameters& parameters,
-                           uint32_t position, std::span<const uint32_t> history);
+  uint32_t ChooseForbidden(std::span<const float> logits, SamplingParameters parameters,
+                           uint32_t position, std::span<const uint32_t> history,
+                           std::span<const uint32_t> mask);
   uint32_t Choose(std::span<const float> processed, const RowMaximum& maximum,
                   const SamplingParameters& parameters, uint32_t position);
   uint32_t Draw(std::span<const float> logits, float maximum, const SamplingParameters& parameters,

@@ -59,10 +59,6 @@ class AdmissionTest : public ::testing::Test {
     ExpectRefused(Parse<v1::GenerateRequest>(text_format), absl::StatusCode::kInvalidArgument,
                   field);
   }
-  void ExpectUnsupported(const std::string& text_format, const std::string& field) {
-    ExpectRefused(Parse<v1::GenerateRequest>("text: 'a' " + text_format),
-                  absl::StatusCode::kUnimplemented, field);
-  }
 
   const std::unique_ptr<TextModel> text_ = MakeByteTextModel();
   ServedModel model_{"bytes", kByteVocabSize, /*max_model_len=*/64, {}};
@@ -256,16 +252,7 @@ TEST_F(AdmissionTest, RefusesOtherBadFields) {
   ExpectInvalid("text: 'a' request_id: 'a b'", "request_id");
   ExpectInvalid("text: 'a' num_sequences: 0", "num_sequences");
   ExpectInvalid("text: 'a' output { logprobs: 21 }", "output.logprobs");
-  ExpectInvalid("text: 'a' guide {}", "guide");
   ExpectInvalid("text: 'a' cache { salt: '" + std::string(1025, 's') + "' }", "cache.salt");
-}
-
-TEST_F(AdmissionTest, NamesWhatItDoesNotCarryOut) {
-  ExpectUnsupported("guide { json_schema: '{}' }", "guide.json_schema");
-  ExpectUnsupported("guide { json_object: true }", "guide.json_object");
-  ExpectUnsupported("guide { regex: 'a' }", "guide.regex");
-  ExpectUnsupported("guide { grammar: 'a' }", "guide.grammar");
-  ExpectUnsupported("guide { choice {} }", "guide.choice");
 }
 
 TEST_F(AdmissionTest, PassesOnEveryWayToChangeTheLogits) {

@@ -27,6 +27,7 @@ class IdleEngine : public Engine {
 class IdlePool : public WorkerPool {
  public:
   void Submit(const worker::v1::StepPlan&) override {}
+  void SubmitMasks(const worker::v1::TokenMasks&) override {}
   std::vector<v1::RankInfo> Ranks() const override { return ranks; }
   v1::PoolState State() const override { return state; }
 

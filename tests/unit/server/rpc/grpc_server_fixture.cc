@@ -52,6 +52,8 @@ Frontend::Frontend(const FrontendOptions& options)
   engine_options.scheduler.max_num_seqs = options.max_num_seqs;
   engine_options.scheduler.max_num_batched_tokens = options.max_num_batched_tokens;
   engine_options.scheduler.max_queued_requests = options.max_queued_requests;
+  engine_options.guides.vocab_size = kByteVocabSize;
+  engine_options.guides.patience = options.mask_patience;
   engine_ = std::make_unique<EngineLoop>(engine_options);
 
   testing::FakeWorkerOptions worker;

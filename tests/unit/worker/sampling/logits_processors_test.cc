@@ -113,5 +113,34 @@ TEST(LogitsProcessorsTest, WhereTheModelExcludesAllAllowedTokensTheLowestIsTaken
   EXPECT_EQ(choice->token_id, 1U);
 }
 
+TEST(LogitsProcessorsTest, AMaskForbidsEveryTokenThatItLacks) {
+  LogitsProcessors processors;
+  std::vector<float> logits(40, 1.0F);
+  const std::vector<uint32_t> mask = {1U << 3, 1U << 7};
+  const auto row = processors.Apply(logits, {}, 1, {}, mask);
+  for (size_t i = 0; i < logits.size(); ++i) {
+    EXPECT_EQ(row[i], i == 3 || i == 39 ? 1.0F : -kInfinity) << i;
+  }
+}
+
+TEST(LogitsProcessorsTest, AMaskWinsOverWhatElseForbidsTokens) {
+  Sampler sampler;
+  const std::vector<float> logits = {5.0F, 4.0F, 3.0F, 2.0F};
+  const std::vector<uint32_t> mask = {0b1100};
+  SamplingParameters parameters;
+  parameters.temperature = 0.0F;
+  EXPECT_EQ(sampler.Sample(logits, parameters, 1, {}, mask)->token_id, 2U);
+  parameters.min_new_tokens = 10;
+  parameters.end_token_ids = {2, 3};
+  EXPECT_EQ(sampler.Sample(logits, parameters, 1, {}, mask)->token_id, 2U);
+  parameters.allowed_token_ids = {0, 3};
+  EXPECT_EQ(sampler.Sample(logits, parameters, 1, {}, mask)->token_id, 3U);
+  parameters.allowed_token_ids = {0, 1};
+  EXPECT_EQ(sampler.Sample(logits, parameters, 1, {}, mask)->token_id, 2U);
+  // The model excludes all of it.
+  const std::vector<float> excluded = {5.0F, 4.0F, -kInfinity, -kInfinity};
+  EXPECT_EQ(sampler.Sample(excluded, parameters, 1, {}, mask)->token_id, 2U);
+}
+
 }  // namespace
 }  // namespace lockstep::worker

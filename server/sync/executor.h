@@ -1,7 +1,7 @@
 // Threads for work that must not hold up gRPC's or the engine's: tokenizing, detokenizing,
 // serializing.
-#ifndef LOCKSTEP_SERVER_RPC_EXECUTOR_H_
-#define LOCKSTEP_SERVER_RPC_EXECUTOR_H_
+#ifndef LOCKSTEP_SERVER_SYNC_EXECUTOR_H_
+#define LOCKSTEP_SERVER_SYNC_EXECUTOR_H_
 
 #include <deque>
 #include <memory>
@@ -62,4 +62,4 @@ class Strand {
 
 }  // namespace lockstep::server
 
-#endif  // LOCKSTEP_SERVER_RPC_EXECUTOR_H_
+#endif  // LOCKSTEP_SERVER_SYNC_EXECUTOR_H_

@@ -1,4 +1,4 @@
-#include "server/rpc/executor.h"
+#include "server/sync/executor.h"
 
 #include <utility>
 

@@ -1,0 +1,94 @@
+#include "server/rpc/guide_library.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace lockstep::server {
+namespace {
+
+// One may be busy with a large schema while small ones pass.
+constexpr int kThreads = 2;
+constexpr int kMaxWaiting = 256;
+constexpr std::size_t kMaxKept = 256;
+// Of text; what is compiled from it takes some times as much.
+constexpr std::size_t kMaxKeptBytes = std::size_t{4} << 20;
+
+}  // namespace
+
+GuideLibrary::GuideLibrary(const TextModel& text, int32_t vocab_size,
+                           std::vector<int32_t> end_tokens)
+    : text_(text),
+      vocab_size_(vocab_size),
+      end_tokens_(std::move(end_tokens)),
+      compiler_(absl::UnknownError("not made yet")),
+      executor_(kThreads) {
+  executor_.Post([this] { Compiler(); });
+}
+
+void GuideLibrary::Get(GuideSpec spec, Done done) {
+  absl::StatusOr<std::shared_ptr<const Guide>> found;
+  {
+    MutexLock lock(mutex_);
+    found = Find(spec);
+    if (*found == nullptr) {
+      if (num_waiting_ >= kMaxWaiting) {
+        found = absl::ResourceExhaustedError(
+            absl::StrCat(kMaxWaiting, " guides wait to be compiled: retry later"));
+      } else {
+        ++num_waiting_;
+      }
+    }
+  }
+  if (!found.ok() || *found != nullptr) {
+    done(std::move(found));
+    return;
+  }
+  executor_.Post([this, spec = std::move(spec), done = std::move(done)] {
+    absl::StatusOr<std::shared_ptr<const Guide>> guide = Compile(spec);
+    {
+      MutexLock lock(mutex_);
+      --num_waiting_;
+    }
+    done(std::move(guide));
+  });
+}
+
+const absl::StatusOr<GuideCompiler>& GuideLibrary::Compiler() {
+  absl::call_once(compiler_once_,
+                  [this] { compiler_ = GuideCompiler::Create(text_, vocab_size_, end_tokens_); });
+  return compiler_;
+}
+
+absl::StatusOr<std::shared_ptr<const Guide>> GuideLibrary::Compile(const GuideSpec& spec) {
+  {
+    // It may have been compiled while this request waited.
+    MutexLock lock(mutex_);
+    if (auto found = Find(spec); found != nullptr) return found;
+  }
+  const absl::StatusOr<GuideCompiler>& compiler = Compiler();
+  if (!compiler.ok()) return compiler.status();
+  absl::StatusOr<std::shared_ptr<const Guide>> guide = compiler->Compile(spec);
+  if (guide.ok()) Keep(spec, *guide);
+  return guide;
+}
+
+std::shared_ptr<const Guide> GuideLibrary::Find(const GuideSpec& spec) {
+  const auto it = kept_.find(spec);
+  if (it == kept_.end()) return nullptr;
+  uses_.splice(uses_.begin(), uses_, it->second.use);
+  return it->second.guide;
+}
+
+void GuideLibrary::Keep(const GuideSpec& spec, std::shared_ptr<const Guide> guide) {
+  MutexLock lock(mutex_);
+  if (kept_.contains(spec)) return;
+  uses_.push_front(spec);
+  kept_[spec] = {std::move(guide), uses_.begin()};
+  kept_bytes_ += spec.text.size();
+  while (kept_.size() > kMaxKept || kept_bytes_ > kMaxKeptBytes) {
+    kept_bytes_ -= uses_.back().text.size();
+    kept_.erase(uses_.back());
+    uses_.pop_back();
+  }
+}
+
+}  // namespace lockstep::server

@@ -1,0 +1,64 @@
+// Compiled guides, made off the threads that answers need.
+#ifndef LOCKSTEP_SERVER_RPC_GUIDE_LIBRARY_H_
+#define LOCKSTEP_SERVER_RPC_GUIDE_LIBRARY_H_
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/base/call_once.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/statusor.h"
+#include "server/sync/executor.h"
+#include "server/sync/mutex.h"
+#include "server/text/guide.h"
+#include "server/text/text_model.h"
+
+namespace lockstep::server {
+
+// Guides that were used lately are kept. A guide that takes long to compile delays those that wait
+// for one of the library's threads, and nobody else. Thread-safe.
+class GuideLibrary {
+ public:
+  using Done = std::function<void(absl::StatusOr<std::shared_ptr<const Guide>>)>;
+
+  // Borrows `text`. Prepares the vocabulary in the background.
+  GuideLibrary(const TextModel& text, int32_t vocab_size, std::vector<int32_t> end_tokens);
+
+  // `done` is called once: at once where the guide is kept or too many wait, else from a thread of
+  // the library. INVALID_ARGUMENT from the compiler; RESOURCE_EXHAUSTED where too many wait.
+  void Get(GuideSpec spec, Done done);
+
+ private:
+  struct Kept {
+    std::shared_ptr<const Guide> guide;
+    std::list<GuideSpec>::iterator use;
+  };
+
+  absl::StatusOr<std::shared_ptr<const Guide>> Compile(const GuideSpec& spec);
+  const absl::StatusOr<GuideCompiler>& Compiler();
+  // Null if it is not kept.
+  std::shared_ptr<const Guide> Find(const GuideSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Keep(const GuideSpec& spec, std::shared_ptr<const Guide> guide);
+
+  const TextModel& text_;
+  const int32_t vocab_size_;
+  const std::vector<int32_t> end_tokens_;
+  absl::once_flag compiler_once_;
+  absl::StatusOr<GuideCompiler> compiler_;  // written once
+
+  Mutex mutex_;
+  int num_waiting_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::list<GuideSpec> uses_ ABSL_GUARDED_BY(mutex_);  // the latest first
+  absl::flat_hash_map<GuideSpec, Kept> kept_ ABSL_GUARDED_BY(mutex_);
+  std::size_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of the specs' texts
+
+  Executor executor_;  // last: its tasks use the rest
+};
+
+}  // namespace lockstep::server
+
+#endif  // LOCKSTEP_SERVER_RPC_GUIDE_LIBRARY_H_
