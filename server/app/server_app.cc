@@ -56,7 +56,7 @@ ServerApp::ServerApp(ServerOptions options, CheckedModel model, PoolOptions pool
     : options_(std::move(options)),
       model_(std::move(model)),
       events_(events),
-      engine_metrics_(registry_),
+      engine_events_(registry_),
       engine_(MakeEngineOptions()),
       pool_events_(engine_, events_),
       pool_(std::move(pool_options)),
@@ -79,7 +79,7 @@ EngineOptions ServerApp::MakeEngineOptions() {
   engine.scheduler.max_queued_tokens = options_.max_queued_tokens;
   engine.guides.vocab_size = static_cast<int32_t>(model_.config.vocab_size);
   engine.guides.num_threads = std::clamp(NumAvailableCores() / 4, 1, 8);
-  engine.observer = &engine_metrics_;
+  engine.observer = &engine_events_;
   engine.on_failed = [this](const absl::Status& status) { events_.SetPoolFailed(status); };
   return engine;
 }

@@ -18,6 +18,7 @@
 #include "server/metrics/metrics_server.h"
 #include "server/metrics/state_collector.h"
 #include "server/rpc/grpc_server.h"
+#include "server/rpc/request_log.h"
 #include "server/text/text_model.h"
 #include "server/worker_pool/grpc_worker_pool.h"
 
@@ -55,6 +56,16 @@ class ServerApp {
     ProcessEvents& events_;
   };
 
+  // The metrics, and a line in the log for what concerns a single request.
+  class EngineEvents final : public EngineMetrics {
+   public:
+    using EngineMetrics::EngineMetrics;
+    void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) override {
+      EngineMetrics::OnPreempted(request_id, num_tokens_lost);
+      LogPreemption(request_id, num_tokens_lost);
+    }
+  };
+
   EngineOptions MakeEngineOptions();
   absl::Status LoadText();
   absl::Status OpenPorts();
@@ -71,7 +82,7 @@ class ServerApp {
   ProcessEvents& events_;
 
   prometheus::Registry registry_;
-  EngineMetrics engine_metrics_;
+  EngineEvents engine_events_;
   EngineLoop engine_;
   PoolEvents pool_events_;
   GrpcWorkerPool pool_;

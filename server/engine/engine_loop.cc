@@ -85,7 +85,7 @@ std::vector<RequestHandle> EngineLoop::SubmitBatch(std::vector<Submission> batch
 }
 
 void EngineLoop::Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status) {
-  inbox_.Push(FinishCommand{handle, reason, std::move(status)});
+  inbox_.Push(FinishCommand{handle, reason, std::move(status), options_.clock()});
 }
 
 bool EngineLoop::Abort(const std::string& request_id) {
@@ -112,6 +112,7 @@ void EngineLoop::Run() {
     for (Command& command : WaitForCommands()) {
       std::visit([this](auto& each) { Take(std::move(each)); }, command);
     }
+    ObserveFreed();
     scheduler_.Expire(options_.clock());
     // The workers before the sinks: they should not wait for text to be written.
     guided_.Take(scheduler_.events());
@@ -145,6 +146,9 @@ void EngineLoop::Take(SubmitCommand command) {
 }
 
 void EngineLoop::Take(FinishCommand command) {
+  const std::optional<uint64_t> last_step = scheduler_.LastStepOf(command.handle);
+  const bool cancels = !command.status.ok() || command.reason == v1::ABORTED;
+  if (last_step.has_value() && cancels) cancelled_.push_back({*last_step, command.sent});
   scheduler_.Finish(command.handle, command.reason, std::move(command.status));
 }
 
@@ -199,6 +203,16 @@ void EngineLoop::Fail(const absl::Status& status) {
   PublishSnapshot();
   DeliverEvents();
   if (options_.on_failed) options_.on_failed(status);
+}
+
+void EngineLoop::ObserveFreed() {
+  const auto freed = std::partition(
+      cancelled_.begin(), cancelled_.end(),
+      [this](const Cancelled& each) { return each.last_step > scheduler_.num_steps(); });
+  for (auto it = freed; it != cancelled_.end() && options_.observer != nullptr; ++it) {
+    options_.observer->OnCancelFreed(options_.clock() - it->since);
+  }
+  cancelled_.erase(freed, cancelled_.end());
 }
 
 void EngineLoop::SubmitSteps() {

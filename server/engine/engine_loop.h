@@ -90,6 +90,8 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   void Take(GuideStep step);
   void Take(StopCommand command);
 
+  // Reports the cancelled requests that no step in flight uses any more.
+  void ObserveFreed();
   void SubmitSteps();
   void SubmitMasks();
   void DeliverEvents();
@@ -115,6 +117,12 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   Scheduler scheduler_;
   GuidedRequests guided_;  // its threads speak to inbox_
   absl::flat_hash_map<RequestHandle, LiveRequest> live_;
+  // Cancelled requests, by the newest step that uses their blocks.
+  struct Cancelled {
+    uint64_t last_step = 0;
+    absl::Time since;
+  };
+  std::vector<Cancelled> cancelled_;
   // Not OK: no request is taken any more, for this reason.
   absl::Status closed_;
   bool pool_failed_ = false;

@@ -29,6 +29,10 @@ class EngineObserver {
   virtual void OnRequestDone(const EngineRequest& request, const Completion& completion,
                              absl::Time now) = 0;
 
+  // The slot and blocks of a request that was cancelled are free, this long after the engine heard
+  // of it.
+  virtual void OnCancelFreed(absl::Duration elapsed) = 0;
+
   // A running request lost its slot and blocks to another; `num_tokens_lost` positions have to be
   // run again.
   virtual void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) = 0;

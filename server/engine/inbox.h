@@ -31,6 +31,7 @@ struct FinishCommand {
   RequestHandle handle = 0;
   v1::FinishReason reason = v1::FINISH_REASON_UNSPECIFIED;
   absl::Status status;
+  absl::Time sent;
 };
 struct DrainCommand {};
 struct PoolReadyCommand {

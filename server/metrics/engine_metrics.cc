@@ -88,12 +88,22 @@ EngineMetrics::EngineMetrics(prometheus::Registry& r)
                         "Requests that ended as they should, by the reason that ended them.")),
       failures_(CounterFamily(r, "lockstep_request_failures_total",
                               "Requests that the engine ended with an error, by status code.")),
+      cancel_to_free_(OneHistogram(r, "lockstep_cancel_to_free_seconds",
+                                   "From a cancellation until slot and KV blocks are free.",
+                                   LatencyBuckets())),
       preemptions_(CounterFamily(r, "lockstep_preemptions_total",
                                  "Requests that lost their KV blocks to others and were run again.")
                        .Add({})),
       recomputed_tokens_(CounterFamily(r, "lockstep_recomputed_tokens_total",
                                        "Tokens that preemptions made necessary to run again.")
                              .Add({})) {
+  // This version ends when its pool fails, and the platform starts it again: the family is there,
+  // and has no members.
+  CounterFamily(r, "lockstep_pool_restarts_total",
+                "Restarts of the worker pool, by reason and rank.");
+  CounterFamily(r, "lockstep_requests_resumed_total",
+                "Requests that went on after a restart of the worker pool.")
+      .Add({});
   // There from the first scrape on, so that rates have a beginning.
   for (const auto reason :
        {v1::LENGTH, v1::EOS, v1::STOP_STRING, v1::STOP_TOKEN, v1::TIME_LIMIT, v1::ABORTED}) {
@@ -132,6 +142,10 @@ void EngineMetrics::CountEnd(const Completion& completion) {
   } else {
     failures_.Add({{"code", absl::StatusCodeToString(completion.status.code())}}).Increment();
   }
+}
+
+void EngineMetrics::OnCancelFreed(absl::Duration elapsed) {
+  cancel_to_free_.Observe(absl::ToDoubleSeconds(elapsed));
 }
 
 void EngineMetrics::OnPreempted(const std::string&, int32_t num_tokens_lost) {

@@ -15,7 +15,7 @@ namespace lockstep::server {
 
 // Registers its families at construction. Names, units and meanings are in docs/METRICS.md. Borrows
 // the registry.
-class EngineMetrics final : public EngineObserver {
+class EngineMetrics : public EngineObserver {
  public:
   explicit EngineMetrics(prometheus::Registry& registry);
 
@@ -23,6 +23,7 @@ class EngineMetrics final : public EngineObserver {
   void OnToken(bool first, absl::Duration elapsed) override;
   void OnRequestDone(const EngineRequest& request, const Completion& completion,
                      absl::Time now) override;
+  void OnCancelFreed(absl::Duration elapsed) override;
   void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) override;
 
  private:
@@ -43,6 +44,7 @@ class EngineMetrics final : public EngineObserver {
   prometheus::Histogram& mixed_step_;
   prometheus::Family<prometheus::Counter>& successes_;
   prometheus::Family<prometheus::Counter>& failures_;
+  prometheus::Histogram& cancel_to_free_;
   prometheus::Counter& preemptions_;
   prometheus::Counter& recomputed_tokens_;
 };

@@ -53,6 +53,14 @@ std::string ToJsonLine(const RequestRecord& record) {
   return line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
+void LogPreemption(const std::string& request_id, int32_t num_tokens_lost) {
+  nlohmann::ordered_json line;
+  line["event"] = "preempted";
+  line["request_id"] = request_id;
+  line["lost_tokens"] = num_tokens_lost;
+  spdlog::info("{}", line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+}
+
 void LogRequest(const RequestRecord& record) {
   const bool our_fault = absl::IsInternal(record.status) || absl::IsUnknown(record.status);
   spdlog::log(our_fault ? spdlog::level::err : spdlog::level::info, "{}", ToJsonLine(record));

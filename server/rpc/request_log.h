@@ -31,6 +31,10 @@ v1::Timing ToTiming(const Completion& completion, absl::Time arrival, absl::Time
 // As JSON, on one line.
 std::string ToJsonLine(const RequestRecord& record);
 
+// A line about a running request that lost its slot and blocks: "event" is "preempted", and
+// "lost_tokens" the positions that have to be run again.
+void LogPreemption(const std::string& request_id, int32_t num_tokens_lost);
+
 // Writes it to the log: our own faults as errors, everything else as information.
 void LogRequest(const RequestRecord& record);
 

@@ -126,6 +126,11 @@ void Scheduler::Finish(RequestHandle handle, v1::FinishReason reason, absl::Stat
   if (sequences_.contains(handle)) End(handle, reason, std::move(status));
 }
 
+std::optional<uint64_t> Scheduler::LastStepOf(RequestHandle handle) const {
+  const auto it = sequences_.find(handle);
+  return it == sequences_.end() ? std::nullopt : std::optional<uint64_t>(it->second->last_step);
+}
+
 void Scheduler::FinishAll(const absl::Status& status) {
   std::vector<RequestHandle> handles;
   for (const auto& [handle, sequence] : sequences_) handles.push_back(handle);

@@ -90,6 +90,9 @@ class Scheduler {
   // Unknown handles are ignored.
   void HoldBack(RequestHandle handle);
 
+  // The newest step with a row of the request, 0 for none; nothing for unknown and ended handles.
+  std::optional<uint64_t> LastStepOf(RequestHandle handle) const;
+
   // Ends every request with `status`.
   void FinishAll(const absl::Status& status);
 

@@ -62,6 +62,9 @@ TEST_P(EngineCancellation, FreesSlotAndBlocks) {
   EXPECT_EQ(engine_->Snapshot().num_running, 0);
   EXPECT_EQ(sink->tokens().size(), num_tokens);
   EXPECT_EQ(sink->num_completions(), 1);
+  engine_->Stop();
+  MutexLock lock(seen_.mutex);
+  EXPECT_EQ(seen_.freed_after, std::vector<absl::Duration>{absl::ZeroDuration()});
 }
 
 INSTANTIATE_TEST_SUITE_P(NumSteps, EngineCancellation, ::testing::Values(-1, 0, 1, 2, 5));

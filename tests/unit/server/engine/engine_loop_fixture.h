@@ -25,6 +25,7 @@ struct Seen {
   int num_first_tokens ABSL_GUARDED_BY(mutex) = 0;
   int num_later_tokens ABSL_GUARDED_BY(mutex) = 0;
   std::vector<std::string> done ABSL_GUARDED_BY(mutex);
+  std::vector<absl::Duration> freed_after ABSL_GUARDED_BY(mutex);
   std::vector<std::string> preempted ABSL_GUARDED_BY(mutex);
 };
 
@@ -42,6 +43,10 @@ class RecordingObserver : public EngineObserver {
   void OnRequestDone(const EngineRequest& request, const Completion&, absl::Time) override {
     MutexLock lock(seen_.mutex);
     seen_.done.push_back(request.id);
+  }
+  void OnCancelFreed(absl::Duration elapsed) override {
+    MutexLock lock(seen_.mutex);
+    seen_.freed_after.push_back(elapsed);
   }
   void OnPreempted(const std::string& request_id, int32_t) override {
     MutexLock lock(seen_.mutex);
