@@ -97,10 +97,10 @@ EngineMetrics::EngineMetrics(prometheus::Registry& r)
       recomputed_tokens_(CounterFamily(r, "lockstep_recomputed_tokens_total",
                                        "Tokens that preemptions made necessary to run again.")
                              .Add({})) {
-  // This version ends when its pool fails, and the platform starts it again: the family is there,
-  // and has no members.
+  // The server ends when its pool fails, and the platform starts it again: none is ever counted.
   CounterFamily(r, "lockstep_pool_restarts_total",
-                "Restarts of the worker pool, by reason and rank.");
+                "Restarts of the worker pool, by reason and the rank that was to blame.")
+      .Add({{"reason", "worker_lost"}, {"rank", "0"}});
   CounterFamily(r, "lockstep_requests_resumed_total",
                 "Requests that went on after a restart of the worker pool.")
       .Add({});

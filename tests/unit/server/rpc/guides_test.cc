@@ -120,8 +120,8 @@ TEST_P(GuidesTest, AnAnswerThatIsCutOffSaysSo) {
 TEST_P(GuidesTest, ACancelledGuidedStreamLeavesNothingBehind) {
   for (int i = 0; i < 5; ++i) {
     grpc::ClientContext context;
-    auto reader =
-        frontend_.inference().GenerateStream(&context, RandomRequest("regex: '[a-z]{2000}'", 1, 3000));
+    auto reader = frontend_.inference().GenerateStream(
+        &context, RandomRequest("regex: '[a-z]{2000}'", 1, 3000));
     v1::GenerateStreamResponse event;
     for (int n = 0; n < i; ++n) reader->Read(&event);
     context.TryCancel();
