@@ -287,7 +287,7 @@ TEST(GrpcServerFaults, ManyStreamsThatComeAndGoLeaveNothingBehind) {
   }
   for (auto& client : clients) client.join();
   EXPECT_TRUE(frontend.WaitUntilIdle());
-  EXPECT_EQ(frontend.engine().Snapshot().kv_blocks_used, 0u);
+  EXPECT_TRUE(frontend.WaitUntilBlocksAreFree());
   EXPECT_TRUE(frontend.pool().violation().ok()) << frontend.pool().violation();
 }
 

@@ -95,6 +95,10 @@ Frontend::~Frontend() {
 
 bool Frontend::WaitUntilIdle() { return WaitForRequests(0); }
 
+bool Frontend::WaitUntilBlocksAreFree() {
+  return WaitFor([&] { return engine_->Snapshot().kv_blocks_used == 0; });
+}
+
 bool Frontend::WaitForRequests(uint64_t count) {
   return WaitFor([&] {
     const EngineSnapshot now = engine_->Snapshot();

@@ -51,6 +51,8 @@ class Frontend {
 
   // Waits until the engine has neither running nor waiting requests. False if that takes too long.
   bool WaitUntilIdle();
+  // Likewise until no step in flight, or request, uses a KV block.
+  bool WaitUntilBlocksAreFree();
   // Likewise until it has this many, running and waiting together.
   bool WaitForRequests(uint64_t count);
 

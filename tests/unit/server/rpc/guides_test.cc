@@ -128,7 +128,7 @@ TEST_P(GuidesTest, ACancelledGuidedStreamLeavesNothingBehind) {
     reader->Finish();
   }
   EXPECT_TRUE(frontend_.WaitUntilIdle());
-  EXPECT_EQ(frontend_.engine().Snapshot().kv_blocks_used, 0u);
+  EXPECT_TRUE(frontend_.WaitUntilBlocksAreFree());
   EXPECT_TRUE(frontend_.pool().violation().ok()) << frontend_.pool().violation();
 }
 
