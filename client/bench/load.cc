@@ -33,6 +33,7 @@ v1::GenerateRequest MakeRequest(const PlannedRequest& planned, const LoadOptions
   request.mutable_sampling()->set_seed(seed);
   request.mutable_stopping()->set_max_new_tokens(planned.output_tokens);
   request.mutable_stopping()->set_ignore_eos(options.ignore_eos);
+  request.mutable_cache()->set_salt(options.cache_salt);
   return request;
 }
 

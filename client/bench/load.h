@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "client/bench/workload.h"
@@ -38,6 +39,9 @@ struct LoadOptions {
   float temperature = 0;
   uint64_t seed = 1;
   double timeout = 0;  // seconds for each request; 0: none
+  // Of the prefix cache: requests of one run may share blocks, those of others with another salt do
+  // not, so that a run's figures do not depend on what the server has seen before.
+  std::string cache_salt;
 };
 
 struct LoadProgress {
@@ -53,7 +57,7 @@ struct LoadResult {
 };
 
 // Sends all requests and waits for their ends. Prompts that the plan does not have are random token
-// ids, other ones for each request, so that no cache can answer.
+// ids, other ones for each request.
 class Load {
  public:
   Load(v1::Inference::Stub& stub, std::vector<PlannedRequest> plan, LoadOptions options);

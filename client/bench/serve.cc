@@ -4,6 +4,7 @@
 #include <fstream>
 #include <iostream>
 #include <optional>
+#include <random>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -167,7 +168,9 @@ int Run(CommandContext& context, const ServeOptions& options) {
   bool interrupted = false;
   for (uint32_t concurrency : concurrencies) {
     load.max_concurrency = concurrency;
-    load.seed += 1;  // no prompt of an earlier run is in the cache
+    load.seed += 1;
+    load.cache_salt =
+        absl::StrCat("bench ", absl::Hex(std::random_device()()), " run ", runs.size());
     BenchRun& run = runs.emplace_back();
     run.objective = *objective;
     interrupted = !RunOnce(context, connection, options, *plan, load, run);

@@ -66,6 +66,11 @@ class BenchServeTest(unittest.TestCase):
         svg = xml.etree.ElementTree.parse(in_dir("chart.svg")).getroot()
         self.assertEqual(len(svg.findall("{http://www.w3.org/2000/svg}polyline")), 4)
 
+    def test_a_run_again_finds_nothing_in_the_cache(self):
+        for _ in range(2):
+            run = json.loads(bench("--json", "--num-prompts", "2", "--random-input-len", "64", "--random-output-len", "2").stdout)["runs"][0]
+            self.assertEqual((run["requests"]["completed"], run["input_tokens"], run["cached_tokens"]), (2, 128, 0))
+
     def test_what_the_server_refuses_is_counted_apart(self):
         # All at once: more than may run and wait.
         result = bench("--json", "--num-prompts", "200", "--random-input-len", "16", "--random-output-len", "256")
