@@ -15,7 +15,7 @@ absl::Status CheckParameters(const v1::GenerateRequest& request, const ServedMod
   absl::Status status = CheckSampling(request.sampling(), model);
   status.Update(CheckStopping(request.stopping(), model));
   status.Update(CheckOutput(request.output()));
-  status.Update(CheckOtherOptions(request));
+  status.Update(CheckOtherOptions(request, model));
   return status;
 }
 
@@ -189,6 +189,13 @@ absl::Status Admission::CheckForward(const v1::ForwardRequest& request) const {
     return InvalidField(
         "prompts", absl::StrCat("has ", request.prompts_size(), " prompts; at most ",
                                 limits::kForwardPrompts, " are allowed; send several requests"));
+  }
+  if (static_cast<uint32_t>(request.prompts_size()) > model_.max_sequences) {
+    return InvalidField("prompts",
+                        absl::StrCat("has ", request.prompts_size(),
+                                     " prompts; this server runs and queues ", model_.max_sequences,
+                                     " at most (--max-num-seqs and "
+                                     "--max-queued-requests); send several requests"));
   }
   uint64_t num_rows = 0;
   for (int i = 0; i < request.prompts_size(); ++i) {

@@ -155,7 +155,7 @@ absl::Status CheckOutput(const v1::OutputOptions& output) {
   return checks.status();
 }
 
-absl::Status CheckOtherOptions(const v1::GenerateRequest& request) {
+absl::Status CheckOtherOptions(const v1::GenerateRequest& request, const ServedModel& model) {
   if (request.has_num_sequences() && request.num_sequences() == 0) {
     return InvalidField("num_sequences", "is 0; must be at least 1");
   }
@@ -164,6 +164,13 @@ absl::Status CheckOtherOptions(const v1::GenerateRequest& request) {
         "num_sequences",
         absl::StrCat("is ", request.num_sequences(), "; at most ", limits::kSequences,
                      " answers are given to one request; send several, with different seeds"));
+  }
+  if (request.num_sequences() > model.max_sequences) {
+    return InvalidField("num_sequences",
+                        absl::StrCat("is ", request.num_sequences(),
+                                     "; this server runs and queues ", model.max_sequences,
+                                     " at most (--max-num-seqs and "
+                                     "--max-queued-requests); send several requests"));
   }
   if (request.cache().salt().size() > limits::kCacheSaltBytes) {
     return InvalidField("cache.salt",

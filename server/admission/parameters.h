@@ -17,7 +17,7 @@ absl::Status CheckSampling(const v1::SamplingParameters& sampling, const ServedM
 absl::Status CheckStopping(const v1::StoppingParameters& stopping, const ServedModel& model);
 absl::Status CheckOutput(const v1::OutputOptions& output);
 // num_sequences, cache.
-absl::Status CheckOtherOptions(const v1::GenerateRequest& request);
+absl::Status CheckOtherOptions(const v1::GenerateRequest& request, const ServedModel& model);
 
 // The seed of one of several answers to a request with this seed: the seed itself for the first, so
 // that it is the answer that is given alone; for the others the outputs of SplitMix64 (Steele, Lea

@@ -3,6 +3,7 @@
 #define LOCKSTEP_SERVER_ADMISSION_SERVED_MODEL_H_
 
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "server/admission/generation_defaults.h"
@@ -17,6 +18,8 @@ struct ServedModel {
   // Tokens of prompt and answer together.
   int32_t max_model_len = 0;
   GenerationDefaults defaults;
+  // That run and wait at once at most: a request with more can never be taken.
+  uint32_t max_sequences = std::numeric_limits<uint32_t>::max();
 };
 
 }  // namespace lockstep::server

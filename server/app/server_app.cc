@@ -98,6 +98,8 @@ absl::Status ServerApp::LoadText() {
   served_model_.name = options_.served_model_name;
   served_model_.vocab_size = static_cast<int32_t>(model_.config.vocab_size);
   served_model_.max_model_len = model_.max_model_len;
+  served_model_.max_sequences =
+      static_cast<uint32_t>(options_.max_num_seqs + options_.max_queued_requests);
   absl::StatusOr<GenerationDefaults> defaults =
       LoadGenerationDefaults(options_.model_dir, served_model_.vocab_size, text_->eos_token_id());
   if (!defaults.ok()) return defaults.status();

@@ -288,6 +288,9 @@ TEST_F(AdmissionTest, RefusesTooManyTokensAndAnswers) {
     (*request.mutable_sampling()->mutable_logit_bias())[i] = 1;
   ExpectRefused(request, absl::StatusCode::kInvalidArgument, "sampling.logit_bias");
   ExpectInvalid("text: 'a' num_sequences: 129", "num_sequences");
+  model_.max_sequences = 5;
+  EXPECT_TRUE(Admit("text: 'a' num_sequences: 5").ok());
+  ExpectInvalid("text: 'a' num_sequences: 6", "num_sequences");
   ExpectInvalid("text: 'a' output { prompt_logprobs: 21 }", "output.prompt_logprobs");
 }
 
@@ -362,6 +365,11 @@ TEST_F(AdmissionTest, ForwardRefusesBadPrompts) {
   EXPECT_EQ(FieldOf(AdmitForward("prompts {}").status()), "prompts[0].ids");
   EXPECT_EQ(FieldOf(AdmitForward("prompts { ids: 1 } prompts { ids: 300 }").status()),
             "prompts[1].ids[0]");
+  model_.max_sequences = 2;
+  EXPECT_TRUE(AdmitForward("prompts { ids: 1 } prompts { ids: 2 }").ok());
+  EXPECT_EQ(
+      FieldOf(AdmitForward("prompts { ids: 1 } prompts { ids: 2 } prompts { ids: 3 }").status()),
+      "prompts");
 }
 
 TEST_F(AdmissionTest, ForwardRefusesAnAnswerBeyondTheLimitNamingTheNumbers) {
