@@ -5,11 +5,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/engine/output_sink.h"
 #include "server/engine/request.h"
 #include "server/worker_pool/worker_pool.h"
@@ -21,6 +23,8 @@ struct EngineSnapshot {
   uint64_t num_running = 0;
   uint64_t num_waiting = 0;
   uint64_t num_waiting_tokens = 0;
+  // Until all that wait now have been scheduled; nothing if no queue has been seen to move.
+  std::optional<absl::Duration> queue_delay;
   uint64_t kv_blocks_total = 0;
   uint64_t kv_blocks_used = 0;
   uint64_t steps = 0;

@@ -235,6 +235,9 @@ void EngineLoop::SubmitMasks() {
 void EngineLoop::DeliverEvents() {
   const absl::Time now = options_.clock();
   for (Event& event : scheduler_.TakeEvents()) {
+    if (std::holds_alternative<ScheduledEvent>(event.what)) {
+      queue_delay_.OnScheduled(now, scheduler_.num_waiting());
+    }
     LiveRequest& live = live_.at(event.handle);
     Observe(event, live, now);
     if (const auto* completion = std::get_if<Completion>(&event.what)) {
@@ -290,6 +293,7 @@ void EngineLoop::PublishSnapshot() {
   snapshot.num_running = scheduler_.num_running();
   snapshot.num_waiting = scheduler_.num_waiting();
   snapshot.num_waiting_tokens = static_cast<uint64_t>(scheduler_.num_waiting_tokens());
+  snapshot.queue_delay = queue_delay_.Estimate(options_.clock(), scheduler_.num_waiting());
   snapshot.kv_blocks_total = scheduler_.num_blocks();
   snapshot.kv_blocks_used = scheduler_.num_used_blocks();
   snapshot.steps = scheduler_.num_steps();

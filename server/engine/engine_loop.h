@@ -20,6 +20,7 @@
 #include "server/engine/guided_requests.h"
 #include "server/engine/inbox.h"
 #include "server/engine/live_ids.h"
+#include "server/engine/queue_delay.h"
 #include "server/scheduler/scheduler.h"
 #include "server/sync/mutex.h"
 #include "server/worker_pool/worker_pool.h"
@@ -123,6 +124,7 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
     absl::Time since;
   };
   std::vector<Cancelled> cancelled_;
+  QueueDelay queue_delay_;
   // Not OK: no request is taken any more, for this reason.
   absl::Status closed_;
   bool pool_failed_ = false;

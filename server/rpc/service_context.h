@@ -27,7 +27,8 @@ struct ServiceContext {
 };
 
 // Adds a retry delay to the engine's RESOURCE_EXHAUSTED where retrying can help: the queue was
-// full. A prompt longer than the whole KV cache never fits.
+// full. The delay is what the queue needs to become half as long, as fast as it moves now. A prompt
+// longer than the whole KV cache never fits.
 absl::Status WithRetryIfUseful(const ServiceContext& context, absl::Status status,
                                int64_t num_prompt_tokens);
 

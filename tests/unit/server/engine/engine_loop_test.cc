@@ -61,6 +61,32 @@ TEST_F(EngineLoopTest, PreemptionsAreReportedAndAnswersStayWhole) {
   EXPECT_THAT(seen_.preempted, ::testing::Contains("b"));
 }
 
+TEST_F(EngineLoopTest, TheQueuesDelayIsMeasured) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  pool_->Ready();
+  // What the engine had in its inbox has been taken and delivered when the second is refused.
+  const auto settle = [this] {
+    for (const char* id : {"u", "v"}) {
+      EXPECT_EQ(Code(Submit(MakeRequest(id, 200, 1))), absl::StatusCode::kInvalidArgument);
+    }
+  };
+  // Each takes all of a step's tokens, so that one leaves the queue at a time; two are in flight.
+  for (int i = 0; i < 10; ++i) Submit(MakeRequest(absl::StrCat("r", i), 32, 1));
+  for (int i = 0; i < 4; ++i) {
+    now_ms_ += 100;
+    ASSERT_TRUE(pool_->WaitAndRunStep());
+    settle();
+  }
+  const EngineSnapshot moving = engine_->Snapshot();
+  ASSERT_EQ(moving.num_waiting, 4u);
+  // The first interval may be 0: both steps of the beginning were planned at once.
+  EXPECT_GE(moving.queue_delay.value_or(absl::ZeroDuration()), absl::Milliseconds(150));
+  EXPECT_LE(moving.queue_delay.value_or(absl::ZeroDuration()), absl::Milliseconds(401));
+  now_ms_ += 3'600'000;
+  settle();
+  EXPECT_EQ(engine_->Snapshot().queue_delay, absl::Hours(1));
+}
+
 TEST_F(EngineLoopTest, RequestsSubmittedBeforeThePoolIsReadyWaitForIt) {
   StartEngine(FakeWorkerPool::Mode::kThreaded);
   const auto sink = Submit(MakeRequest("early"));
