@@ -13,7 +13,8 @@ void ReleaseBlocks(BlockTable& blocks) {
 }
 
 BlockPool::BlockPool(uint32_t num_blocks, std::function<void(uint32_t)> on_reuse)
-    : on_reuse_(std::move(on_reuse)), states_(num_blocks) {
+    : on_reuse_(std::move(on_reuse)), states_(size_t{num_blocks} + 1) {
+  states_[ring()].previous = states_[ring()].next = ring();
   free_.reserve(num_blocks);
   for (uint32_t block = num_blocks; block > 0; --block) free_.push_back(block - 1);
 }
@@ -29,8 +30,8 @@ BlockRef BlockPool::Allocate() {
     block = free_.back();
     free_.pop_back();
   } else {
-    block = kept_.front();
-    kept_.pop_front();
+    block = states_[ring()].next;
+    TakeFromRing(block);
     states_[block].keep.reset();
     if (on_reuse_) on_reuse_(block);
   }
@@ -42,7 +43,7 @@ BlockRef BlockPool::Share(uint32_t block) {
   State& state = states_[block];
   if (state.num_references == 0) {
     LOCKSTEP_INVARIANT(state.keep.has_value(), "a free block without content is shared");
-    kept_.erase(state.place);
+    TakeFromRing(block);
   }
   ++state.num_references;
   return BlockRef(this, block);
@@ -61,7 +62,23 @@ void BlockPool::DropReference(uint32_t block) {
     free_.push_back(block);
     return;
   }
-  state.place = kept_.insert(*state.keep == Reuse::kFirst ? kept_.begin() : kept_.end(), block);
+  InsertIntoRing(block, *state.keep == Reuse::kFirst ? states_[ring()].next : ring());
+}
+
+void BlockPool::InsertIntoRing(uint32_t block, uint32_t before) {
+  const uint32_t after = states_[before].previous;
+  states_[block].previous = after;
+  states_[block].next = before;
+  states_[after].next = block;
+  states_[before].previous = block;
+  ++num_kept_;
+}
+
+void BlockPool::TakeFromRing(uint32_t block) {
+  const State& state = states_[block];
+  states_[state.previous].next = state.next;
+  states_[state.next].previous = state.previous;
+  --num_kept_;
 }
 
 }  // namespace lockstep::server

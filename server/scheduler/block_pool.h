@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -75,9 +74,9 @@ class BlockPool {
   };
   void Keep(uint32_t block, Reuse reuse);
 
-  uint32_t num_blocks() const { return static_cast<uint32_t>(states_.size()); }
+  uint32_t num_blocks() const { return static_cast<uint32_t>(states_.size() - 1); }
   // Blocks without references, whether or not their content is kept.
-  uint32_t num_free() const { return static_cast<uint32_t>(free_.size() + kept_.size()); }
+  uint32_t num_free() const { return static_cast<uint32_t>(free_.size()) + num_kept_; }
   uint32_t num_used() const { return num_blocks() - num_free(); }
   uint32_t num_references(uint32_t block) const { return states_[block].num_references; }
 
@@ -86,15 +85,21 @@ class BlockPool {
   struct State {
     uint32_t num_references = 0;
     std::optional<Reuse> keep;
-    // In kept_, while keep is set and there is no reference.
-    std::list<uint32_t>::iterator place;
+    // Neighbours in the ring of kept blocks, while keep is set and there is no reference.
+    uint32_t previous = 0;
+    uint32_t next = 0;
   };
   void DropReference(uint32_t block);
+  // The ring begins and ends at states_[num_blocks()], which is no block: its `next` is the first
+  // to hand out.
+  uint32_t ring() const { return num_blocks(); }
+  void InsertIntoRing(uint32_t block, uint32_t before);
+  void TakeFromRing(uint32_t block);
 
   const std::function<void(uint32_t)> on_reuse_;
-  std::vector<State> states_;   // [num_blocks]
+  std::vector<State> states_;   // [num_blocks + 1]: see ring()
   std::vector<uint32_t> free_;  // without content; the next to hand out is last
-  std::list<uint32_t> kept_;    // with content; the next to hand out is first
+  uint32_t num_kept_ = 0;       // in the ring
 };
 
 }  // namespace lockstep::server

@@ -8,7 +8,9 @@
 namespace lockstep::server {
 
 PrefixCache::PrefixCache(uint32_t num_blocks, int32_t block_size)
-    : block_size_(static_cast<size_t>(block_size)), nodes_(num_blocks) {}
+    : block_size_(static_cast<size_t>(block_size)),
+      nodes_(num_blocks),
+      tokens_(num_blocks * block_size_) {}
 
 PrefixCache::Key PrefixCache::MakeKey(NodeId parent, absl::Span<const int32_t> tokens,
                                       absl::string_view salt) {
@@ -16,9 +18,11 @@ PrefixCache::Key PrefixCache::MakeKey(NodeId parent, absl::Span<const int32_t> t
   return {parent, parent == kRoot ? absl::HashOf(tokens, salt) : absl::HashOf(tokens)};
 }
 
-bool PrefixCache::Holds(const Node& node, const Key& key, absl::Span<const int32_t> tokens,
+bool PrefixCache::Holds(uint32_t block, const Key& key, absl::Span<const int32_t> tokens,
                         absl::string_view salt) const {
-  return node.key == key && std::equal(tokens.begin(), tokens.end(), node.tokens.begin()) &&
+  const Node& node = nodes_[block];
+  return node.key == key &&
+         std::equal(tokens.begin(), tokens.end(), &tokens_[block * block_size_]) &&
          (key.parent != kRoot || node.salt == salt);
 }
 
@@ -31,7 +35,7 @@ std::vector<uint32_t> PrefixCache::Find(absl::Span<const int32_t> tokens, absl::
     const absl::Span<const int32_t> run = tokens.subspan(i * block_size_, block_size_);
     const Key key = MakeKey(parent, run, salt);
     const auto it = blocks_.find(key);
-    if (it == blocks_.end() || !Holds(nodes_[it->second], key, run, salt)) break;
+    if (it == blocks_.end() || !Holds(it->second, key, run, salt)) break;
     found.push_back(it->second);
     parent = nodes_[it->second].id;
   }
@@ -47,7 +51,7 @@ bool PrefixCache::Insert(uint32_t block, NodeId parent, absl::Span<const int32_t
   node.id = ++last_id_;
   node.key = key;
   if (parent == kRoot) node.salt.assign(salt.data(), salt.size());
-  node.tokens.assign(tokens.begin(), tokens.end());
+  std::copy(tokens.begin(), tokens.end(), &tokens_[block * block_size_]);
   return true;
 }
 

@@ -62,17 +62,17 @@ class PrefixCache {
   struct Node {
     NodeId id = kRoot;  // kRoot: the block is not cached
     Key key{};
-    std::string salt;             // below the root only
-    std::vector<int32_t> tokens;  // [block_size]
+    std::string salt;  // below the root only
   };
 
   static Key MakeKey(NodeId parent, absl::Span<const int32_t> tokens, absl::string_view salt);
-  bool Holds(const Node& node, const Key& key, absl::Span<const int32_t> tokens,
+  bool Holds(uint32_t block, const Key& key, absl::Span<const int32_t> tokens,
              absl::string_view salt) const;
 
   const size_t block_size_;
   NodeId last_id_ = kRoot;
   std::vector<Node> nodes_;                    // [num_blocks]
+  std::vector<int32_t> tokens_;                // [num_blocks, block_size]
   absl::flat_hash_map<Key, uint32_t> blocks_;  // of the cached nodes
 };
 
