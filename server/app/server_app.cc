@@ -70,6 +70,7 @@ EngineOptions ServerApp::MakeEngineOptions() {
   engine.scheduler.max_num_seqs = options_.max_num_seqs;
   engine.scheduler.max_num_batched_tokens = options_.max_num_batched_tokens;
   engine.scheduler.block_size = options_.block_size;
+  engine.scheduler.vocab_size = static_cast<int32_t>(model_.config.vocab_size);
   engine.scheduler.enable_prefix_caching = options_.enable_prefix_caching;
   if (model_.config.rope.type == worker::RopeType::kDynamic) {
     engine.scheduler.max_shared_len = static_cast<int32_t>(model_.config.max_position_embeddings);

@@ -38,6 +38,8 @@ struct SchedulerOptions {
   int32_t max_num_seqs = 256;    // slots
   int32_t max_num_batched_tokens = 1024;
   int32_t block_size = 16;  // tokens per KV block
+  // Token ids of results are below it.
+  int32_t vocab_size = std::numeric_limits<int32_t>::max();
   // Plans that may be unconfirmed at once: with 2, a step is on its way while the one before it
   // runs.
   int32_t max_steps_in_flight = 2;
@@ -211,6 +213,8 @@ class Scheduler {
   // One report for each row of `step`, if the result has just what the rows ask for.
   absl::StatusOr<std::vector<Report>> MatchResult(const StepInFlight& step,
                                                   const worker::v1::StepResult& result) const;
+  // INTERNAL for a token that the model does not have.
+  absl::Status CheckTokens(const worker::v1::StepResult& result) const;
   // [max_num_seqs]
   absl::StatusOr<std::vector<Report>> ReportsBySlot(const worker::v1::StepResult& result) const;
   void ApplyToken(Sequence& sequence, worker::v1::SampledToken token, absl::Time now);

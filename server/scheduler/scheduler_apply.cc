@@ -87,8 +87,27 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
   return StepSummary{step.step, duration, step.num_prefill_tokens, step.num_decode_tokens};
 }
 
+absl::Status Scheduler::CheckTokens(const worker::v1::StepResult& result) const {
+  const auto vocab_size = static_cast<uint32_t>(options_.vocab_size);
+  for (const auto* tokens : {&result.sampled(), &result.prompt_tokens()}) {
+    for (const worker::v1::SampledToken& token : *tokens) {
+      uint32_t largest = token.token_id();
+      for (const worker::v1::TokenLogprob& other : token.top()) {
+        largest = std::max(largest, other.token_id());
+      }
+      if (largest >= vocab_size) {
+        return BadResult(result.step(),
+                         absl::StrCat("has token ", largest, " for slot ", token.slot(),
+                                      ", but the vocabulary has ", vocab_size, " tokens"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::MatchResult(
     const StepInFlight& step, const worker::v1::StepResult& result) const {
+  if (absl::Status status = CheckTokens(result); !status.ok()) return status;
   absl::StatusOr<std::vector<Report>> by_slot = ReportsBySlot(result);
   if (!by_slot.ok()) return by_slot.status();
   std::vector<Report> reports;

@@ -10,12 +10,15 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
+constexpr int32_t kVocabSize = SchedulerHarness::kVocabSize;
+
 SchedulerOptions SmallOptions() {
   SchedulerOptions options;
   options.max_model_len = 12;
   options.max_num_seqs = 4;
   options.max_num_batched_tokens = 4;
   options.block_size = 4;
+  options.vocab_size = kVocabSize;
   return options;
 }
 
@@ -247,6 +250,18 @@ TEST_F(SchedulerResults, TokensThatNobodyAskedForAreErrors) {
 TEST_F(SchedulerResults, LogitsThatNobodyAskedForAreAnError) {
   result_.add_logits()->set_num_rows(1);
   EXPECT_EQ(Apply().code(), absl::StatusCode::kInternal);
+}
+
+TEST_F(SchedulerResults, ATokenThatTheModelDoesNotHaveIsAnErrorThatNamesIt) {
+  result_.mutable_sampled(0)->set_token_id(kVocabSize);
+  EXPECT_EQ(Apply().code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(Apply().message(),
+              HasSubstr("has token 64 for slot 0, but the vocabulary has 64 tokens"));
+  result_.mutable_sampled(0)->set_token_id(kVocabSize - 1);
+  result_.mutable_sampled(0)->add_top()->set_token_id(4'000'000'000);
+  EXPECT_THAT(Apply().message(), HasSubstr("has token 4000000000"));
+  result_.mutable_sampled(0)->mutable_top(0)->set_token_id(kVocabSize - 1);
+  EXPECT_TRUE(Apply().ok());
 }
 
 TEST_F(SchedulerResults, ABadResultChangesNothing) {
