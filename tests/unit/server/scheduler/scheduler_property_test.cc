@@ -2,6 +2,8 @@
 // its request gets alone.
 #include <gtest/gtest.h>
 
+#include <map>
+#include <memory>
 #include <random>
 #include <string>
 
@@ -18,6 +20,12 @@ struct Shape {
   int num_operations;
 };
 
+// A guide that nobody looks into: the scheduler only asks whether there is one.
+std::shared_ptr<const Guide> SomeGuide() {
+  static const int kPlace = 0;
+  return {std::shared_ptr<void>(), reinterpret_cast<const Guide*>(&kPlace)};
+}
+
 class RandomOperations {
  public:
   RandomOperations(const Shape& shape, uint64_t seed)
@@ -32,7 +40,10 @@ class RandomOperations {
       ASSERT_FALSE(::testing::Test::HasFailure()) << shape_.name << ", operation " << i;
       ForgetCompleted();
     }
-    harness_.RunAll();
+    // Sequences that wait for their masks get them, one token at a time.
+    do {
+      harness_.RunAll();
+    } while (BringMasks());
     ForgetCompleted();
     ExpectEmpty();
   }
@@ -41,6 +52,8 @@ class RandomOperations {
   int num_preempted() const { return num_preempted_; }
   int num_shared() const { return num_shared_; }
   int num_cut_short() const { return num_cut_short_; }
+  int num_stopped_late() const { return num_stopped_late_; }
+  int num_held_back() const { return num_held_back_; }
 
  private:
   // Uniform in [0, n).
@@ -51,12 +64,18 @@ class RandomOperations {
     const int operation = Below(100);
     if (operation < 14) {
       AddRandom();
-    } else if (operation < 17) {
+    } else if (operation < 16) {
       FinishRandom();
+    } else if (operation < 18) {
+      StopLate();
     } else if (operation < 20) {
       harness_.scheduler.Expire(harness_.now);
+    } else if (operation < 21) {
+      HoldBackRandom();
+    } else if (operation < 24) {
+      BringMasks();
     } else if (operation < 60) {
-      harness_.Schedule();
+      Schedule();
     } else {
       harness_.Apply();
     }
@@ -85,6 +104,7 @@ class RandomOperations {
       request.logits = Below(2) == 0 ? worker::v1::LOGITS_LAST : worker::v1::LOGITS_ALL;
     }
     if (Below(8) == 0) request.num_prompt_logprobs = 1;
+    if (Below(4) == 0) request.guide = SomeGuide();
     // Several of one prompt.
     const int num_members = Below(8) == 0 ? 1 + Below(4) : 1;
     if (num_members > 1) request.prompt_group = ++num_groups_;
@@ -106,11 +126,77 @@ class RandomOperations {
     request.sampling.set_num_prompt_tokens(static_cast<uint32_t>(request.prompt.size()));
   }
 
-  void FinishRandom() {
-    if (harness_.outcomes.empty()) return;
+  // A plan's guided rows are told, and none of a sequence that waits for its mask is planned before
+  // the mask is there.
+  void Schedule() {
+    const std::optional<worker::v1::StepPlan> plan = harness_.Schedule();
+    size_t num_guided = 0;
+    for (int i = 0; plan.has_value() && i < plan->scheduled_size(); ++i) {
+      num_guided += plan->scheduled(i).guided() ? 1 : 0;
+    }
+    const std::vector<GuidedRow> rows = harness_.scheduler.TakeGuidedRows();
+    EXPECT_EQ(rows.size(), num_guided);
+    for (const GuidedRow& row : rows) {
+      EXPECT_EQ(row.step, plan->step());
+      const auto held = mask_positions_.find(row.handle);
+      if (held != mask_positions_.end()) {
+        EXPECT_EQ(row.position, held->second);
+      }
+    }
+  }
+
+  std::map<RequestHandle, Outcome>::iterator RandomLive() {
     auto it = harness_.outcomes.begin();
     std::advance(it, Below(static_cast<int>(harness_.outcomes.size())));
-    harness_.scheduler.Finish(it->first, v1::ABORTED, {});
+    return it;
+  }
+
+  void FinishRandom() {
+    if (harness_.outcomes.empty()) return;
+    harness_.scheduler.Finish(RandomLive()->first, v1::ABORTED, {});
+  }
+
+  // What a stop string does: it is found in the text of tokens that have been delivered, when steps
+  // after theirs are under way.
+  void StopLate() {
+    if (harness_.outcomes.empty()) return;
+    const auto it = RandomLive();
+    if (it->second.completion.has_value() || it->second.answer.empty()) return;
+    const size_t num_tokens = it->second.answer.size();
+    harness_.scheduler.Finish(it->first, v1::STOP_STRING, {});
+    harness_.Deliver();
+    EXPECT_EQ(it->second.answer.size(), num_tokens);
+    ASSERT_TRUE(it->second.completion.has_value());
+    EXPECT_EQ(it->second.completion->reason, v1::STOP_STRING);
+    ++num_stopped_late_;
+  }
+
+  void HoldBackRandom() {
+    if (harness_.outcomes.empty()) return;
+    const auto it = RandomLive();
+    if (it->second.completion.has_value() || it->second.request->guide == nullptr) return;
+    harness_.scheduler.HoldBack(it->first);
+    mask_positions_.try_emplace(it->first, -1);
+    ++num_held_back_;
+  }
+
+  // The masks of what the held-back sequences have so far. False: there were none to bring.
+  bool BringMasks() {
+    bool brought = false;
+    for (auto it = mask_positions_.begin(); it != mask_positions_.end();) {
+      const auto outcome = harness_.outcomes.find(it->first);
+      if (outcome == harness_.outcomes.end() || outcome->second.completion.has_value()) {
+        it = mask_positions_.erase(it);
+        continue;
+      }
+      const auto position = static_cast<int32_t>(outcome->second.request->prompt.size() +
+                                                 outcome->second.answer.size());
+      brought = brought || position != it->second;
+      it->second = position;
+      harness_.scheduler.SetMaskPosition(it->first, position);
+      ++it;
+    }
+    return brought;
   }
 
   void ForgetCompleted() {
@@ -132,7 +218,8 @@ class RandomOperations {
     ++num_completed_;
     num_preempted_ += outcome.num_preemptions > 0 ? 1 : 0;
     const Completion& completion = *outcome.completion;
-    const bool cut_short = !completion.status.ok() || completion.reason == v1::ABORTED;
+    const bool cut_short = !completion.status.ok() || completion.reason == v1::ABORTED ||
+                           completion.reason == v1::STOP_STRING;
     num_cut_short_ += cut_short ? 1 : 0;
     num_shared_ += completion.num_cached_tokens > 0 ? 1 : 0;
     EXPECT_LE(outcome.num_scheduled, 1);
@@ -198,6 +285,10 @@ class RandomOperations {
   int num_preempted_ = 0;
   int num_cut_short_ = 0;
   int num_shared_ = 0;
+  int num_stopped_late_ = 0;
+  int num_held_back_ = 0;
+  // Of the sequences that were held back; -1: no mask yet.
+  std::map<RequestHandle, int32_t> mask_positions_;
   uint64_t num_groups_ = 0;
   std::vector<int32_t> earlier_;  // prompt and answer of a request that has ended
 };
@@ -231,6 +322,8 @@ TEST_P(SchedulerProperty, RandomOperationsKeepEveryPromiseAndEveryAnswer) {
   int num_preempted = 0;
   int num_cut_short = 0;
   int num_shared = 0;
+  int num_stopped_late = 0;
+  int num_held_back = 0;
   for (size_t i = 0; i < shapes.size(); ++i) {
     RandomOperations operations(shapes[i], 1000 * static_cast<uint64_t>(depth) + i);
     operations.Run();
@@ -239,15 +332,19 @@ TEST_P(SchedulerProperty, RandomOperationsKeepEveryPromiseAndEveryAnswer) {
     num_preempted += operations.num_preempted();
     num_cut_short += operations.num_cut_short();
     num_shared += operations.num_shared();
+    num_stopped_late += operations.num_stopped_late();
+    num_held_back += operations.num_held_back();
   }
   // The random walk has met what it is meant to meet.
   EXPECT_GT(num_completed, 5000);
   EXPECT_GT(num_preempted, 300);
   EXPECT_GT(num_cut_short, 500);
   EXPECT_GT(num_shared, 300);
+  EXPECT_GT(num_stopped_late, 300);
+  EXPECT_GT(num_held_back, 100);
 }
 
-INSTANTIATE_TEST_SUITE_P(StepsInFlight, SchedulerProperty, ::testing::Values(1, 2, 3));
+INSTANTIATE_TEST_SUITE_P(StepsInFlight, SchedulerProperty, ::testing::Values(1, 2, 4, 8));
 
 }  // namespace
 }  // namespace lockstep::server
