@@ -9,7 +9,9 @@
 
 namespace lockstep::server {
 
-AdminService::AdminService(Parts parts) : parts_(std::move(parts)), start_(absl::Now()) {}
+AdminService::AdminService(Parts parts) : parts_(std::move(parts)), start_(absl::Now()) {
+  made_.Give();
+}
 
 v1::GetServerInfoResponse AdminService::Describe() const {
   v1::GetServerInfoResponse info;
@@ -37,6 +39,7 @@ v1::GetServerInfoResponse AdminService::Describe() const {
 grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContext* call,
                                                       const grpc::ByteBuffer* request,
                                                       grpc::ByteBuffer* response) {
+  made_.Take();
   return RunUnaryCall<v1::GetServerInfoRequest>(
       parts_.executor, *call, *request, *response,
       [this](const v1::GetServerInfoRequest&) -> absl::StatusOr<v1::GetServerInfoResponse> {
@@ -47,6 +50,7 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContex
 grpc::ServerUnaryReactor* AdminService::Abort(grpc::CallbackServerContext* call,
                                               const grpc::ByteBuffer* request,
                                               grpc::ByteBuffer* response) {
+  made_.Take();
   return RunUnaryCall<v1::AbortRequest>(
       parts_.executor, *call, *request, *response,
       [this](const v1::AbortRequest& abort) -> absl::StatusOr<v1::AbortResponse> {
@@ -61,6 +65,7 @@ grpc::ServerUnaryReactor* AdminService::Abort(grpc::CallbackServerContext* call,
 grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call,
                                               const grpc::ByteBuffer* request,
                                               grpc::ByteBuffer* response) {
+  made_.Take();
   return RunUnaryCall<v1::DrainRequest>(
       parts_.executor, *call, *request, *response,
       [this](const v1::DrainRequest&) -> absl::StatusOr<v1::DrainResponse> {

@@ -10,6 +10,7 @@
 #include "lockstep/v1/admin.grpc.pb.h"
 #include "server/engine/engine.h"
 #include "server/sync/executor.h"
+#include "server/sync/handoff.h"
 #include "server/worker_pool/worker_pool.h"
 
 namespace lockstep::server {
@@ -48,6 +49,7 @@ class AdminService final : public RawAdmin {
   const Parts parts_;
   const absl::Time start_;
   std::atomic<bool> draining_{false};
+  Handoff made_;  // before every call
 };
 
 }  // namespace lockstep::server

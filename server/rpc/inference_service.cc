@@ -10,23 +10,27 @@ namespace lockstep::server {
 grpc::ServerUnaryReactor* InferenceService::Generate(grpc::CallbackServerContext* call,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
+  made_.Take();
   return new GenerateCall(context_, *call, *request, *response);
 }
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* InferenceService::GenerateStream(
     grpc::CallbackServerContext* call, const grpc::ByteBuffer* request) {
+  made_.Take();
   return new GenerateStreamCall(context_, *call, *request);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Forward(grpc::CallbackServerContext* call,
                                                     const grpc::ByteBuffer* request,
                                                     grpc::ByteBuffer* response) {
+  made_.Take();
   return new ForwardCall(context_, *call, *request, *response);
 }
 
 grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext* call,
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
+  made_.Take();
   return RunUnaryCall<v1::TokenizeRequest>(
       context_.executor, *call, *request, *response, [this](const v1::TokenizeRequest& tokenize) {
         return lockstep::server::Tokenize(context_.admission, context_.text, tokenize);
@@ -36,6 +40,7 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* call,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
+  made_.Take();
   return RunUnaryCall<v1::DetokenizeRequest>(context_.executor, *call, *request, *response,
                                              [this](const v1::DetokenizeRequest& detokenize) {
                                                return lockstep::server::Detokenize(
@@ -46,6 +51,7 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* call,
                                                          const grpc::ByteBuffer* request,
                                                          grpc::ByteBuffer* response) {
+  made_.Take();
   return RunUnaryCall<v1::GetModelInfoRequest>(
       context_.executor, *call, *request, *response,
       [this](const v1::GetModelInfoRequest& get) -> absl::StatusOr<v1::GetModelInfoResponse> {

@@ -6,6 +6,7 @@
 
 #include "lockstep/v1/inference.grpc.pb.h"
 #include "server/rpc/service_context.h"
+#include "server/sync/handoff.h"
 
 namespace lockstep::server {
 
@@ -20,7 +21,9 @@ class InferenceService final : public RawInference {
  public:
   // Borrows the context. `model_info` is what GetModelInfo says, but for what the engine knows.
   InferenceService(ServiceContext& context, v1::GetModelInfoResponse model_info)
-      : context_(context), model_info_(std::move(model_info)) {}
+      : context_(context), model_info_(std::move(model_info)) {
+    made_.Give();
+  }
 
   grpc::ServerUnaryReactor* Generate(grpc::CallbackServerContext* call,
                                      const grpc::ByteBuffer* request,
@@ -43,6 +46,7 @@ class InferenceService final : public RawInference {
  private:
   ServiceContext& context_;
   const v1::GetModelInfoResponse model_info_;
+  Handoff made_;  // before every call
 };
 
 }  // namespace lockstep::server

@@ -20,6 +20,19 @@ class Handoff {
   std::atomic<uint32_t> count_{0};
 };
 
+// One step of the library's, from a callback's begin to its end, behind which the object may be
+// destroyed by another of its threads.
+class HandoffScope {
+ public:
+  explicit HandoffScope(Handoff& handoff) : handoff_(handoff) { handoff.Take(); }
+  HandoffScope(const HandoffScope&) = delete;
+  HandoffScope& operator=(const HandoffScope&) = delete;
+  ~HandoffScope() { handoff_.Give(); }
+
+ private:
+  Handoff& handoff_;
+};
+
 }  // namespace lockstep::server
 
 #endif  // LOCKSTEP_SERVER_SYNC_HANDOFF_H_

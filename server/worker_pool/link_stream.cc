@@ -23,7 +23,7 @@ void LinkStream::Close(const grpc::Status& status) {
 }
 
 void LinkStream::OnReadDone(bool ok) {
-  handoff_.Take();
+  const HandoffScope step(handoff_);
   worker::v1::WorkerMessage message;
   if (ok) {
     grpc::ProtoBufferReader reader(&incoming_);
@@ -45,7 +45,7 @@ void LinkStream::OnReadDone(bool ok) {
 }
 
 void LinkStream::OnWriteDone(bool ok) {
-  handoff_.Take();
+  const HandoffScope step(handoff_);
   MutexLock lock(mutex_);
   outgoing_.pop_front();
   if (!ok) outgoing_.clear();  // the stream is broken; OnReadDone hears of it too

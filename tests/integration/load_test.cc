@@ -16,6 +16,7 @@
 #include "google/rpc/status.pb.h"
 #include "lockstep/v1/admin.grpc.pb.h"
 #include "lockstep/v1/inference.grpc.pb.h"
+#include "server/sync/handoff.h"
 #include "tests/testing/random_checkpoint.h"
 #include "tests/testing/server_process.h"
 #include "tests/testing/temporary_directory.h"
@@ -65,17 +66,20 @@ class Stream final : public grpc::ClientReadReactor<v1::GenerateStreamResponse> 
     context_.set_deadline(std::chrono::system_clock::now() + kPatience);
     open_.Add();
     stub.async()->GenerateStream(&context_, &request_, this);
+    handoff_.Give();
     StartRead(&event_);
     StartCall();
   }
 
   void OnReadDone(bool ok) override {
+    const server::HandoffScope step(handoff_);
     if (!ok) return;
     for (const uint32_t id : event_.delta().token_ids()) tokens_.push_back(id);
     if (event_.has_finished()) ++num_finished_;
     StartRead(&event_);
   }
   void OnDone(const grpc::Status& status) override {
+    handoff_.Take();
     status_ = status;
     open_.Remove();
   }
@@ -87,6 +91,7 @@ class Stream final : public grpc::ClientReadReactor<v1::GenerateStreamResponse> 
  private:
   const v1::GenerateRequest request_;
   OpenStreams& open_;
+  server::Handoff handoff_;  // before and after each of gRPC's steps
   grpc::ClientContext context_;
   v1::GenerateStreamResponse event_;
   grpc::Status status_;
