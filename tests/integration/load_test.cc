@@ -6,12 +6,14 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <fstream>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "lockstep/v1/admin.grpc.pb.h"
@@ -57,18 +59,30 @@ class OpenStreams {
   int num_open_ = 0;  // under mutex_
 };
 
-// One answer, read as it comes on gRPC's threads. What it holds may be looked at once no stream is
-// open.
+// One answer, read as it comes on gRPC's threads, or from Read() on. What it holds may be looked at
+// once no stream is open.
 class Stream final : public grpc::ClientReadReactor<v1::GenerateStreamResponse> {
  public:
-  Stream(v1::Inference::Stub& stub, const v1::GenerateRequest& request, OpenStreams& open)
+  Stream(v1::Inference::Stub& stub, const v1::GenerateRequest& request, OpenStreams& open,
+         bool reads_at_once = true)
       : request_(request), open_(open) {
     context_.set_deadline(std::chrono::system_clock::now() + kPatience);
     open_.Add();
     stub.async()->GenerateStream(&context_, &request_, this);
     handoff_.Give();
-    StartRead(&event_);
+    if (reads_at_once) {
+      StartRead(&event_);
+    } else {
+      AddHold();
+    }
     StartCall();
+  }
+
+  // Once, for a stream that did not read at once.
+  void Read() {
+    handoff_.Give();
+    StartRead(&event_);
+    RemoveHold();
   }
 
   void OnReadDone(bool ok) override {
@@ -135,17 +149,33 @@ class LoadTest : public ::testing::Test {
     return request;
   }
 
-  std::unique_ptr<Stream> Open(const v1::GenerateRequest& request) {
-    return std::make_unique<Stream>(*inference_, request, open_);
+  std::unique_ptr<Stream> Open(const v1::GenerateRequest& request, bool reads_at_once = true) {
+    return std::make_unique<Stream>(*inference_, request, open_, reads_at_once);
   }
 
-  void ExpectNothingLeft() {
+  v1::GetServerInfoResponse Info() {
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + kPatience);
     v1::GetServerInfoResponse info;
-    ASSERT_TRUE(admin_->GetServerInfo(&context, {}, &info).ok());
+    EXPECT_TRUE(admin_->GetServerInfo(&context, {}, &info).ok());
+    return info;
+  }
+
+  void ExpectNothingLeft() {
+    const v1::GetServerInfoResponse info = Info();
     EXPECT_EQ(info.num_running(), 0u);
     EXPECT_EQ(info.num_waiting(), 0u);
+  }
+
+  // Resident memory of the server's own process, bytes.
+  int64_t ServerMemory() {
+    std::ifstream status(absl::StrCat("/proc/", server_->pid(), "/status"));
+    std::string word;
+    while (status >> word && word != "VmRSS:") {
+    }
+    int64_t kibibytes = 0;
+    EXPECT_TRUE(status >> kibibytes);
+    return kibibytes * 1024;
   }
 
   const testing::TemporaryDirectory directory_;
@@ -211,6 +241,39 @@ TEST_F(LoadTest, BeyondTheQueueEveryRequestIsRefusedWithARetryDelayAndNoneIsLost
   // More where the first ones were done before the last ones came.
   EXPECT_GE(num_answered, kNumRunning + kNumQueued);
   ExpectNothingLeft();
+}
+
+// The answers of clients that read nothing are made to their ends, free their slots, and wait as
+// text: a few bytes for each token, not a message.
+TEST_F(LoadTest, StreamsThatNobodyReadsCostLittleAndHoldUpNobody) {
+  constexpr uint32_t kNumStreams = 60;
+  constexpr uint32_t kNumTokens = 2000;
+  constexpr int64_t kMaxBytesPerToken = 64;
+  ASSERT_NO_FATAL_FAILURE(Start({"--max-num-seqs", "64"}));
+  const auto first = Open(Request(1000, kNumTokens));
+  ASSERT_TRUE(open_.WaitUntilNone());
+  const int64_t memory_before = ServerMemory();
+  std::vector<std::unique_ptr<Stream>> unread;
+  for (uint32_t i = 0; i < kNumStreams; ++i) {
+    unread.push_back(Open(Request(i, kNumTokens), /*reads_at_once=*/false));
+  }
+  // The engine is through with them although nobody has read a token.
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  const uint64_t num_expected = uint64_t{kNumTokens} * (kNumStreams + 1);
+  while (Info().generated_tokens() < num_expected) {
+    ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the answers wait for their readers";
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  ExpectNothingLeft();
+  EXPECT_LT(ServerMemory() - memory_before, kNumStreams * kNumTokens * kMaxBytesPerToken);
+
+  for (const auto& stream : unread) stream->Read();
+  ASSERT_TRUE(open_.WaitUntilNone());
+  for (const auto& stream : unread) {
+    EXPECT_TRUE(stream->status().ok()) << stream->status().error_message();
+    EXPECT_EQ(stream->num_finished(), 1);
+    EXPECT_EQ(stream->tokens().size(), kNumTokens);
+  }
 }
 
 }  // namespace
