@@ -1,9 +1,9 @@
 """How long a worker waits between its steps, from the trace that it writes, while streams decode.
 
-    worker_idle_benchmark.py SERVER_BINARY FAKE_WORKER_BINARY MODEL_DIR TRACE_FILE [STEP_MILLISECONDS] [NUM_STREAMS]
+    worker_idle_benchmark.py SERVER_BINARY FAKE_WORKER_BINARY MODEL_DIR TRACE_FILE [STEP_MILLISECONDS] [NUM_STREAMS] [REGEX]
 
 The server and the control link are the real ones. The worker has no model: its step takes as long as it is told, so that what
-is left is the frontend's and the link's. The trace is in Chrome's format (chrome://tracing, Perfetto).
+is left is the frontend's and the link's. With REGEX the answers follow it as their guide, and the worker waits for a mask in each step. The trace is in Chrome's format (chrome://tracing, Perfetto).
 """
 
 import concurrent.futures
@@ -34,9 +34,10 @@ def start_worker(binary, link, step_us, trace):
                             env={**os.environ, "LOCKSTEP_POOL_TOKEN": "idle"}, stderr=subprocess.DEVNULL)
 
 
-def generate(client, address, index):
+def generate(client, address, index, regex):
+    guide = ["--regex", regex] if regex else ["--ignore-eos"]
     done = subprocess.run([client, "--target", address, "generate", "--token-ids", f"{index + 1},2,3", "-n", str(TOKENS),
-                           "--ignore-eos", "--temperature", "0"], capture_output=True, text=True, timeout=START_SECONDS)
+                           "--temperature", "0", *guide], capture_output=True, text=True, timeout=START_SECONDS)
     if done.returncode != 0:
         raise RuntimeError(done.stderr)
 
@@ -57,6 +58,7 @@ def main():
     server_binary, worker_binary, model, kept_trace = sys.argv[1:5]
     step_ms = float(sys.argv[5]) if len(sys.argv) > 5 else 8
     num_streams = int(sys.argv[6]) if len(sys.argv) > 6 else 8
+    regex = sys.argv[7] if len(sys.argv) > 7 else None
     client = os.path.join(os.path.dirname(server_binary), "lockstep")
     with tempfile.TemporaryDirectory() as directory:
         trace = os.path.join(directory, "trace.json")
@@ -65,7 +67,7 @@ def main():
         try:
             address = re.match(r"lockstep-server listening on ([^,\s]+)", server.stdout.readline()).group(1)
             with concurrent.futures.ThreadPoolExecutor(num_streams) as threads:
-                list(threads.map(lambda i: generate(client, address, i), range(num_streams)))
+                list(threads.map(lambda i: generate(client, address, i, regex), range(num_streams)))
         finally:
             server.terminate()
             server.wait(timeout=START_SECONDS)
