@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use llguidance::api::{GrammarWithLexer, ParserLimits, TopLevelGrammar};
+use llguidance::api::{GrammarWithLexer, ParserLimits, StopReason, TopLevelGrammar};
 use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{json, Value};
@@ -99,7 +99,14 @@ impl GuideCompiler {
         let parser = self.factory.create_parser(grammar).map_err(refused)?;
         let mut beginning = Matcher::new(Ok(parser));
         // The first mask shows what compiling does not: that the vocabulary cannot spell any beginning.
-        if beginning.compute_mask().map_err(refused)?.is_zero() {
+        let mask = match beginning.compute_mask() {
+            // A grammar that only ever leads back to itself stops before its beginning. The reason is all that the error says.
+            Err(error) if readable(&error) == format!("{:?}", StopReason::NoExtensionBias) => {
+                return Err(TextError::invalid("is unsatisfiable: no text has this form"));
+            }
+            computed => computed.map_err(refused)?,
+        };
+        if mask.is_zero() {
             return Err(TextError::invalid(
                 "the vocabulary has no token with which it could begin",
             ));

@@ -205,8 +205,10 @@ TEST(GuideCompilerTest, RefusalsSayWhy) {
       {Kind::kJsonSchema, R"({"$ref": "https://example.com/a.json"})", "example.com"},
       {Kind::kJsonSchema, R"({"type": "integer", "minimum": 3, "maximum": 1})", "nsatisfiable"},
       {Kind::kJsonSchema, R"({"type": "string", "unknownKeyword": 1, "not": {}})", "not"},
+      {Kind::kJsonSchema, R"({"$ref": "#"})", "is unsatisfiable"},
       {Kind::kRegex, "a(", "("},
       {Kind::kLark, "start: missing", "missing"},
+      {Kind::kLark, "start: start", "is unsatisfiable"},
       {Kind::kLark, "", ""},
   };
   for (const auto& each : cases) {
