@@ -90,6 +90,7 @@ class Stream final : public grpc::ClientReadReactor<v1::GenerateStreamResponse> 
     if (!ok) return;
     for (const uint32_t id : event_.delta().token_ids()) tokens_.push_back(id);
     if (event_.has_finished()) ++num_finished_;
+    handoff_.Give();  // the next one may come before this one has returned
     StartRead(&event_);
   }
   void OnDone(const grpc::Status& status) override {
