@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "tests/unit/server/rpc/grpc_server_fixture.h"
@@ -19,6 +20,7 @@ namespace {
 
 constexpr int kNumClients = 12;
 constexpr int kNumRequests = 30;  // of each client
+constexpr absl::string_view kReplacement = "\xEF\xBF\xBD";
 
 enum class Reading { kAll, kSlow, kCancel, kDeadline, kAbort, kWhole, kNumReadings };
 
@@ -41,7 +43,7 @@ Plan RandomPlan(uint64_t seed) {
   plan.request.set_text(prompt);
   plan.request.mutable_sampling()->set_seed(below(1 << 20));
   auto& stopping = *plan.request.mutable_stopping();
-  stopping.set_max_new_tokens(static_cast<uint32_t>(1 + below(150)));
+  stopping.set_max_new_tokens(static_cast<uint32_t>(1 + below(250)));
   if (below(3) == 0) stopping.add_stop_strings(std::string(1, static_cast<char>('a' + below(26))));
   if (below(3) == 0) plan.request.mutable_guide()->set_regex("[a-z ]{10,60}!");
   plan.request.set_priority(static_cast<int32_t>(below(3)));
@@ -125,7 +127,11 @@ class StreamsProperty : public ::testing::Test {
     EXPECT_TRUE(is_aborted ? plan.reading == Reading::kAbort
                            : plan.reading == Reading::kCancel || plan.reading == Reading::kDeadline)
         << answer.status.error_message();
-    EXPECT_EQ(answer.text, alone.text.substr(0, answer.text.size()));
+    // Cut off inside a character, it ends with a replacement.
+    const bool is_half = is_aborted && absl::EndsWith(answer.text, kReplacement);
+    const std::string text =
+        answer.text.substr(0, answer.text.size() - (is_half ? kReplacement.size() : 0));
+    EXPECT_EQ(text, alone.text.substr(0, text.size()));
     ASSERT_LE(answer.token_ids.size(), alone.token_ids.size());
     EXPECT_TRUE(
         std::equal(answer.token_ids.begin(), answer.token_ids.end(), alone.token_ids.begin()));
@@ -138,7 +144,7 @@ class StreamsProperty : public ::testing::Test {
                       .max_model_len = 512,
                       .max_num_seqs = 8,
                       .max_num_batched_tokens = 64,
-                      .num_kv_blocks = 48}};
+                      .num_kv_blocks = 36}};
   std::atomic<int> num_whole_ = 0;
   std::atomic<int> num_cut_off_ = 0;
 };
