@@ -53,7 +53,7 @@ void GuideLibrary::Get(GuideSpec spec, Done done) {
 }
 
 const absl::StatusOr<GuideCompiler>& GuideLibrary::Compiler() {
-  absl::call_once(compiler_once_,
+  std::call_once(compiler_once_,
                   [this] { compiler_ = GuideCompiler::Create(text_, vocab_size_, end_tokens_); });
   return compiler_;
 }

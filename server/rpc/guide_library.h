@@ -6,10 +6,10 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <utility>
 #include <vector>
 
-#include "absl/base/call_once.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "server/sync/executor.h"
@@ -47,7 +47,7 @@ class GuideLibrary {
   const TextModel& text_;
   const int32_t vocab_size_;
   const std::vector<int32_t> end_tokens_;
-  absl::once_flag compiler_once_;
+  std::once_flag compiler_once_;
   absl::StatusOr<GuideCompiler> compiler_;  // written once
 
   Mutex mutex_;
