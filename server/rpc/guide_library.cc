@@ -54,7 +54,7 @@ void GuideLibrary::Get(GuideSpec spec, Done done) {
 
 const absl::StatusOr<GuideCompiler>& GuideLibrary::Compiler() {
   std::call_once(compiler_once_,
-                  [this] { compiler_ = GuideCompiler::Create(text_, vocab_size_, end_tokens_); });
+                 [this] { compiler_ = GuideCompiler::Create(text_, vocab_size_, end_tokens_); });
   return compiler_;
 }
 
