@@ -1,0 +1,65 @@
+#ifndef LOCKSTEP_WORKER_DEVICE_COMPUTE_DEVICE_H_
+#define LOCKSTEP_WORKER_DEVICE_COMPUTE_DEVICE_H_
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/Stream.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/device/graph_recorder.h"
+
+namespace lockstep::worker {
+
+// Bytes, for all processes that share the device.
+struct DeviceMemory {
+  uint64_t total_bytes = 0;
+  uint64_t free_bytes = 0;
+};
+
+// What one rank computes on: the host's processors or one GPU.
+//
+// From one thread at a time. Outlives the tensors, graphs and communicators that use it.
+class ComputeDevice {
+ public:
+  virtual ~ComputeDevice() = default;
+
+  // "cpu" or "cuda:N" as text.
+  virtual at::Device device() const = 0;
+
+  // Where this rank's work is enqueued: work goes under a c10::StreamGuard of it. On the CPU there
+  // is no queue, and the guard does nothing.
+  virtual c10::Stream stream() const = 0;
+
+  // Returns when everything enqueued on stream() is done. INTERNAL when the device failed. Has no
+  // deadline: a wait that depends on other ranks is Communicator::Wait's.
+  virtual absl::Status Synchronize() = 0;
+
+  // INTERNAL when the device does not answer.
+  virtual absl::StatusOr<DeviceMemory> Memory() const = 0;
+
+  // For people, without the kernels: "cpu", "cuda:0 NVIDIA H200, 139.8 GiB".
+  virtual std::string Describe() const = 0;
+
+  // Uninitialized host memory that the device copies from and to at full speed and without blocking
+  // the host: page-locked for a GPU. [num_bytes] uint8. Throws c10::Error when there is none left.
+  virtual at::Tensor AllocateHost(int64_t num_bytes) const = 0;
+
+  // Null where the device cannot record.
+  virtual GraphRecorder* graph_recorder() = 0;
+};
+
+// Opens the device that `name` asks for, "cpu" or "cuda". `local_rank` is this rank's number among
+// those of its machine: rank r takes GPU r, and GPU r modulo their number where there are fewer.
+//
+// INVALID_ARGUMENT for another name. FAILED_PRECONDITION says what is missing and how to get it:
+// a build with CUDA, a driver, a newer driver, a visible GPU, a GPU that the kernels are built for.
+// INTERNAL when a GPU is there and fails.
+absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenDevice(const std::string& name, int local_rank);
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_DEVICE_COMPUTE_DEVICE_H_

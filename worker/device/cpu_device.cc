@@ -1,0 +1,17 @@
+#include "worker/device/cpu_device.h"
+
+#include <ATen/ops/empty.h>
+
+#include "worker/device/host_memory.h"
+
+namespace lockstep::worker {
+
+c10::Stream CpuDevice::stream() const { return {c10::Stream::DEFAULT, at::Device(at::kCPU)}; }
+
+absl::StatusOr<DeviceMemory> CpuDevice::Memory() const { return HostMemory(); }
+
+at::Tensor CpuDevice::AllocateHost(int64_t num_bytes) const {
+  return at::empty({num_bytes}, at::TensorOptions().dtype(at::kByte));
+}
+
+}  // namespace lockstep::worker

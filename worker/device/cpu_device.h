@@ -1,0 +1,25 @@
+#ifndef LOCKSTEP_WORKER_DEVICE_CPU_DEVICE_H_
+#define LOCKSTEP_WORKER_DEVICE_CPU_DEVICE_H_
+
+#include <string>
+
+#include "worker/device/compute_device.h"
+
+namespace lockstep::worker {
+
+// The host's processors. Work is done when the call that asks for it returns.
+class CpuDevice : public ComputeDevice {
+ public:
+  at::Device device() const override { return at::kCPU; }
+  c10::Stream stream() const override;
+  absl::Status Synchronize() override { return absl::OkStatus(); }
+  // Of the machine, or of the control group where that has less.
+  absl::StatusOr<DeviceMemory> Memory() const override;
+  std::string Describe() const override { return "cpu"; }
+  at::Tensor AllocateHost(int64_t num_bytes) const override;
+  GraphRecorder* graph_recorder() override { return nullptr; }
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_DEVICE_CPU_DEVICE_H_

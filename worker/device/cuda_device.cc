@@ -1,0 +1,119 @@
+#include "worker/device/cuda_device.h"
+
+#include <ATen/Context.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "worker/device/cuda_graph_recorder.h"
+
+namespace lockstep::worker {
+namespace {
+
+// The oldest architecture in LOCKSTEP_CUDA_ARCHITECTURES: the matrix units that the attention
+// kernels use.
+constexpr int kMinMajor = 8;
+
+std::string VersionText(int version) {
+  return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+}
+
+absl::Status CudaError(const std::string& what, cudaError_t error) {
+  return absl::InternalError(absl::StrCat(what, ": ", cudaGetErrorString(error)));
+}
+
+absl::Status NoDriver() {
+  return absl::FailedPreconditionError(
+      "device is \"cuda\", and there is no NVIDIA driver here: install it (nvidia-smi shows it), "
+      "start the container with GPUs (docker run --gpus all, or a limit of nvidia.com/gpu), or "
+      "use --device cpu");
+}
+
+// Why no GPU could be counted.
+absl::Status ExplainNoGpu(cudaError_t error) {
+  int driver = 0;
+  int runtime = 0;
+  cudaDriverGetVersion(&driver);
+  cudaRuntimeGetVersion(&runtime);
+  if (driver == 0) return NoDriver();
+  if (error == cudaErrorInsufficientDriver) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the NVIDIA driver supports CUDA up to ", VersionText(driver), ", and this build needs ",
+        VersionText(runtime), ": update the driver"));
+  }
+  if (error == cudaSuccess || error == cudaErrorNoDevice) {
+    return absl::FailedPreconditionError(
+        "device is \"cuda\", and the NVIDIA driver shows this process no GPU: see nvidia-smi and "
+        "CUDA_VISIBLE_DEVICES");
+  }
+  return CudaError("the GPUs cannot be counted", error);
+}
+
+class CudaDevice : public ComputeDevice {
+ public:
+  CudaDevice(at::Device device, std::string description)
+      : device_(device),
+        description_(std::move(description)),
+        stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+
+  at::Device device() const override { return device_; }
+  c10::Stream stream() const override { return stream_.unwrap(); }
+  absl::Status Synchronize() override {
+    const cudaError_t error = cudaStreamSynchronize(stream_.stream());
+    return error == cudaSuccess ? absl::OkStatus() : CudaError(device_.str(), error);
+  }
+  absl::StatusOr<DeviceMemory> Memory() const override {
+    const c10::DeviceGuard guard(device_);
+    size_t free = 0;
+    size_t total = 0;
+    const cudaError_t error = cudaMemGetInfo(&free, &total);
+    if (error != cudaSuccess) return CudaError(device_.str(), error);
+    return DeviceMemory{.total_bytes = total, .free_bytes = free};
+  }
+  std::string Describe() const override { return description_; }
+  at::Tensor AllocateHost(int64_t num_bytes) const override {
+    return at::empty({num_bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
+  }
+  GraphRecorder* graph_recorder() override { return &recorder_; }
+
+ private:
+  const at::Device device_;
+  const std::string description_;
+  // Not the default stream, which cannot be recorded.
+  const c10::cuda::CUDAStream stream_;
+  CudaGraphRecorder recorder_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(int local_rank) {
+  int num_gpus = 0;
+  const cudaError_t counted = cudaGetDeviceCount(&num_gpus);
+  if (counted != cudaSuccess || num_gpus == 0) return ExplainNoGpu(counted);
+  const int index = local_rank % num_gpus;
+  cudaDeviceProp properties{};
+  cudaError_t error = cudaGetDeviceProperties(&properties, index);
+  if (error == cudaSuccess) error = cudaSetDevice(index);
+  if (error != cudaSuccess) {
+    return CudaError(absl::StrCat("GPU ", index, " cannot be used (see nvidia-smi)"), error);
+  }
+  if (properties.major < kMinMajor) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "GPU ", index, ", ", properties.name, ", has compute capability ", properties.major, ".",
+        properties.minor, "; the kernels need ", kMinMajor, ".0 or newer"));
+  }
+  // Linear promises sums in float32; LibTorch lets cuBLAS add parts of a sum in 16 bits.
+  at::globalContext().setAllowFP16ReductionCuBLAS(false);
+  at::globalContext().setAllowBF16ReductionCuBLAS(false);
+  const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
+  return std::make_unique<CudaDevice>(
+      device, absl::StrFormat("%s %s, %.1f GiB", device.str(), properties.name,
+                              static_cast<double>(properties.totalGlobalMem) / (1 << 30)));
+}
+
+}  // namespace lockstep::worker
