@@ -18,7 +18,7 @@ class CudaGraphRecorder : public GraphRecorder {
       const std::function<absl::Status()>& work) override;
 
  private:
-  const at::cuda::MempoolId_t pool_ = at::cuda::graph_pool_handle();
+  const c10::MempoolId_t pool_ = at::cuda::graph_pool_handle();
 };
 
 }  // namespace lockstep::worker

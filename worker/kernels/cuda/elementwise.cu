@@ -34,16 +34,39 @@ __global__ void EmbeddingKernel(EmbeddingArguments a) {
   }
 }
 
+// Added one after another, in the order of the parts: the bits do not depend on the grid.
+template <int kSize>
+__global__ void SumPartsKernel(SumPartsArguments a) {
+  const int64_t i =
+      (static_cast<int64_t>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x)) * kSize;
+  if (i >= a.size) return;
+  auto sum = *reinterpret_cast<const Pack<float, kSize>*>(a.parts + i);
+  for (int part = 1; part < a.num_parts; ++part) {
+    const auto next = *reinterpret_cast<const Pack<float, kSize>*>(a.parts + part * a.size + i);
+    for (int j = 0; j < kSize; ++j) sum.elements[j] += next.elements[j];
+  }
+  *reinterpret_cast<Pack<float, kSize>*>(a.out + i) = sum;
+}
+
+bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
+
 }  // namespace
+
+void LaunchSumParts(const SumPartsArguments& a, Stream stream) {
+  if (a.size == 0) return;
+  constexpr int kSize = 4;
+  const bool packs = a.size % kSize == 0 && IsAligned(a.parts) && IsAligned(a.out);
+  const int64_t per_block = kThreads * (packs ? kSize : 1);
+  Launch(packs ? &SumPartsKernel<kSize> : &SumPartsKernel<1>,
+         dim3(static_cast<unsigned>((a.size + per_block - 1) / per_block)), dim3(kThreads), stream,
+         a);
+}
 
 void LaunchSiluMultiply(const SiluMultiplyArguments& a, Stream stream) {
   if (a.num_rows == 0) return;
   constexpr int kSize = 4;
-  const auto is_aligned = [](const void* pointer) {
-    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-  };
   const bool packs = a.ffn % kSize == 0 && a.gate_up_stride % kSize == 0 &&
-                     a.out_stride % kSize == 0 && is_aligned(a.gate_up) && is_aligned(a.out);
+                     a.out_stride % kSize == 0 && IsAligned(a.gate_up) && IsAligned(a.out);
   DispatchElement(a.type, [&](auto element) {
     using T = decltype(element);
     const int per_block = kThreads * (packs ? kSize : 1);

@@ -83,6 +83,14 @@ struct EmbeddingArguments {
 };
 void LaunchEmbedding(const EmbeddingArguments& arguments, Stream stream);
 
+struct SumPartsArguments {
+  const float* parts;  // [num_parts, size]
+  float* out;          // [size]; may be one of the parts
+  int num_parts;
+  int64_t size;
+};
+void LaunchSumParts(const SumPartsArguments& arguments, Stream stream);
+
 struct AttentionArguments {
   const void* q;  // [num_rows, num_heads · head_dim]
   int64_t q_stride;

@@ -54,4 +54,6 @@ void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const Attenti
 
 void SiluMultiply(const at::Tensor& gate_up, at::Tensor& out) { Refuse("SiluMultiply"); }
 
+void SumParts(const at::Tensor& parts, at::Tensor& out) { Refuse("SumParts"); }
+
 }  // namespace lockstep::worker::cuda

@@ -144,4 +144,13 @@ void SiluMultiply(const at::Tensor& gate_up, at::Tensor& out) {
   CheckLaunch("SiluMultiply");
 }
 
+void SumParts(const at::Tensor& parts, at::Tensor& out) {
+  LaunchSumParts({.parts = parts.const_data_ptr<float>(),
+                  .out = out.mutable_data_ptr<float>(),
+                  .num_parts = Size(parts, 0),
+                  .size = out.numel()},
+                 CurrentStream(out.device()));
+  CheckLaunch("SumParts");
+}
+
 }  // namespace lockstep::worker::cuda

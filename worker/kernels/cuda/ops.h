@@ -45,6 +45,12 @@ void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const Attenti
 
 void SiluMultiply(const at::Tensor& gate_up, at::Tensor& out);
 
+// out = parts[0] + parts[1] + …, added in this order; for the communicator.
+//
+//   parts  [num_parts, …] float32, contiguous, num_parts >= 1
+//   out    […] float32, contiguous, of parts[0]'s size
+void SumParts(const at::Tensor& parts, at::Tensor& out);
+
 }  // namespace lockstep::worker::cuda
 
 #endif  // LOCKSTEP_WORKER_KERNELS_CUDA_OPS_H_

@@ -127,6 +127,20 @@ TEST_P(CudaRowOpsTest, EmbeddingGivesZerosOutsideTheShard) {
   ExpectSameBits(out.cpu(), expected, "embedding");
 }
 
+TEST_P(CudaRowOpsTest, PartsAreAddedInTheirOrderBitForBit) {
+  for (const int64_t num_parts : {1, 2, 3, 8}) {
+    for (const int64_t size : {1, 3, 1000, 1024, 5001}) {
+      const at::Tensor parts = RandomTensor({num_parts, size}, at::kFloat, 12, 100.0F);
+      at::Tensor expected = parts[0].clone();
+      for (int64_t part = 1; part < num_parts; ++part) expected.add_(parts[part]);
+      at::Tensor out = OnDevice(at::zeros_like(expected));
+      cuda::SumParts(OnDevice(parts), out);
+      ExpectSameBits(out.cpu(), expected,
+                     std::to_string(num_parts) + " parts of " + std::to_string(size));
+    }
+  }
+}
+
 #ifndef LOCKSTEP_EMULATES_CUDA  // LibTorch's matrix product
 TEST_P(CudaRowOpsTest, LinearMatchesTheCpuAlsoWithBiasAndFloat32Results) {
   for (const at::ScalarType out_type : {dtype(), at::kFloat}) {
