@@ -17,9 +17,13 @@ namespace lockstep::worker {
 // The collectives of one rank. All ranks call the same operations with the same sizes in the same
 // order; tensors are contiguous and on the communicator's device.
 //
-// Every wait for a peer ends: with OK, with DEADLINE_EXCEEDED naming the ranks that did not come
-// within the timeout, with UNAVAILABLE naming a rank whose process has ended, or with CANCELLED
-// after an Abort by any rank. After an error the communicator is only fit to be destroyed.
+// On the CPU an operation is done when it returns. On a GPU it has been enqueued on the device's
+// current stream, so that its result may be used there, and Wait tells whether it was carried out.
+//
+// Every wait for a peer ends: with OK, with DEADLINE_EXCEEDED naming, where they are known, the
+// ranks that did not come within the timeout, with UNAVAILABLE naming a rank whose process has
+// ended, or with CANCELLED after an Abort by this rank, or, through shared memory, by any. After an
+// error the communicator is only fit to be destroyed.
 //
 // Abort may be called from any thread; everything else from one thread at a time.
 class Communicator {
@@ -53,25 +57,43 @@ class Communicator {
   // data = rank 0's data.
   virtual absl::Status Broadcast(at::Tensor& data) = 0;
 
+  // Returns when all ranks have come.
   virtual absl::Status Barrier() = 0;
 
-  // Makes every operation of every rank that is under way or comes later fail soon.
+  // Returns when all operations so far, and what was enqueued between them, are done. To be called
+  // before the host waits for the device in any other way, which would have no deadline.
+  virtual absl::Status Wait() = 0;
+
+  // Makes every operation of this rank that is under way or comes later fail soon; those of the
+  // other ranks too, at the latest when their timeout has passed.
   virtual void Abort() = 0;
 };
 
 struct CommunicatorOptions {
   int rank = 0;
   int world_size = 1;
+  // The ranks' devices are all CPUs or all GPUs; two ranks never share a GPU.
+  at::Device device = at::kCPU;
   // Unique for each start of a pool; at most 200 characters.
   std::string communicator_id;
+  // What MakeCommunicatorHandle gave on rank 0.
+  std::string handle;
   // The longest wait for a peer, in an operation and for attaching.
   absl::Duration timeout = absl::Seconds(60);
   // CPU threads of each rank: with more threads than processors, waiting ranks give theirs up soon.
   int num_threads_per_rank = 1;
 };
 
+// What the ranks need to find each other and rank 0 alone can make: to be passed on to all ranks,
+// rank 0 included, which then stays until they have attached. Empty where communicator_id suffices.
+// INTERNAL when the GPUs' library fails.
+absl::StatusOr<std::string> MakeCommunicatorHandle(at::Device device, int world_size);
+
 // The communicator that fits: none is needed for one rank, shared memory connects CPU ranks of one
-// machine. Returns when all ranks have attached.
+// machine, NCCL connects GPUs anywhere. Returns when all ranks have attached.
+//
+// INVALID_ARGUMENT for options that do not fit together; FAILED_PRECONDITION where two ranks share
+// a GPU or the build has no NCCL.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(
     const CommunicatorOptions& options);
 

@@ -1,8 +1,10 @@
 #include <memory>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "worker/comm/communicator.h"
 #include "worker/comm/local_communicator.h"
+#include "worker/comm/nccl_communicator.h"
 #include "worker/comm/shm_communicator.h"
 
 namespace lockstep::worker {
@@ -11,9 +13,10 @@ namespace {
 constexpr size_t kMaxIdLength = 200;
 
 absl::Status CheckOptions(const CommunicatorOptions& options) {
-  if (options.world_size < 1 || options.world_size > kMaxShmRanks) {
+  const int max_ranks = options.device.is_cpu() ? kMaxShmRanks : kMaxNcclRanks;
+  if (options.world_size < 1 || options.world_size > max_ranks) {
     return absl::InvalidArgumentError(absl::StrCat("the number of ranks is ", options.world_size,
-                                                   "; it must be from 1 to ", kMaxShmRanks));
+                                                   "; it must be from 1 to ", max_ranks));
   }
   if (options.rank < 0 || options.rank >= options.world_size) {
     return absl::InvalidArgumentError(absl::StrCat(
@@ -22,6 +25,7 @@ absl::Status CheckOptions(const CommunicatorOptions& options) {
   if (options.timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("the timeout of collectives must be positive");
   }
+  if (options.device.is_cuda()) return absl::OkStatus();  // the id is shared memory's
   const std::string& id = options.communicator_id;
   if (id.empty() || id.size() > kMaxIdLength || id.find('/') != std::string::npos) {
     return absl::InvalidArgumentError(absl::StrCat("the communicator id \"", id,
@@ -33,10 +37,16 @@ absl::Status CheckOptions(const CommunicatorOptions& options) {
 
 }  // namespace
 
+absl::StatusOr<std::string> MakeCommunicatorHandle(at::Device device, int world_size) {
+  if (device.is_cpu() || world_size == 1) return "";
+  return MakeNcclHandle();
+}
+
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(
     const CommunicatorOptions& options) {
   if (options.world_size == 1) return std::make_unique<LocalCommunicator>();
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
+  if (options.device.is_cuda()) return CreateNcclCommunicator(options);
   return ShmCommunicator::Create(options);
 }
 

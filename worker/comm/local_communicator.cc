@@ -25,6 +25,8 @@ absl::Status LocalCommunicator::Broadcast(at::Tensor& data) { return Check(); }
 
 absl::Status LocalCommunicator::Barrier() { return Check(); }
 
+absl::Status LocalCommunicator::Wait() { return Check(); }
+
 void LocalCommunicator::Abort() { aborted_.store(true); }
 
 }  // namespace lockstep::worker

@@ -7,7 +7,7 @@
 
 namespace lockstep::worker {
 
-// The communicator of a single rank, on any device.
+// The communicator of a single rank, on any device. It has no peers to wait for.
 class LocalCommunicator : public Communicator {
  public:
   int rank() const override { return 0; }
@@ -18,6 +18,7 @@ class LocalCommunicator : public Communicator {
                              at::Tensor& out) override;
   absl::Status Broadcast(at::Tensor& data) override;
   absl::Status Barrier() override;
+  absl::Status Wait() override;
   void Abort() override;
 
  private:

@@ -276,4 +276,6 @@ absl::Status ShmCommunicator::Barrier() {
   return WaitForAll(Arrive());
 }
 
+absl::Status ShmCommunicator::Wait() { return CheckAborted(); }
+
 }  // namespace lockstep::worker

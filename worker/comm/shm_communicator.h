@@ -33,6 +33,7 @@ class ShmCommunicator : public Communicator {
                              at::Tensor& out) override;
   absl::Status Broadcast(at::Tensor& data) override;
   absl::Status Barrier() override;
+  absl::Status Wait() override;
   void Abort() override;
 
  private:

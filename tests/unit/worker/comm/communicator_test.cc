@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/zeros.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -14,6 +15,8 @@
 
 namespace lockstep::worker {
 namespace {
+
+using ::testing::AnyOf;
 
 at::TensorOptions Floats() { return at::TensorOptions().dtype(at::kFloat); }
 
@@ -148,7 +151,31 @@ TEST_P(CommunicatorTest, AbortFailsEveryRankAndEveryLaterOperation) {
     }
     EXPECT_EQ(communicator.AllReduceSum(data).code(), absl::StatusCode::kCancelled);
     EXPECT_EQ(communicator.Broadcast(data).code(), absl::StatusCode::kCancelled);
+    EXPECT_EQ(communicator.Wait().code(), absl::StatusCode::kCancelled);
   });
+}
+
+TEST_P(CommunicatorTest, ThereIsNothingToWaitForAfterAnOperation) {
+  RunRanks(GetParam(), [&](Communicator& communicator) {
+    at::Tensor data = at::full({10}, 1.0, Floats());
+    ASSERT_TRUE(communicator.AllReduceSum(data).ok());
+    EXPECT_TRUE(communicator.Wait().ok());
+  });
+}
+
+TEST(CommunicatorHandleTest, TheCpuAndSingleRanksNeedNone) {
+  EXPECT_EQ(MakeCommunicatorHandle(at::kCPU, 4).value(), "");
+  EXPECT_EQ(MakeCommunicatorHandle(at::Device(at::kCUDA, 0), 1).value(), "");
+}
+
+TEST(CommunicatorHandleTest, GpusAreNotConnectedByAHandleThatIsNone) {
+  CommunicatorOptions options = RankOptions(UniqueId(), 0, 2);
+  options.device = at::Device(at::kCUDA, 0);
+  options.handle = "short";
+  EXPECT_THAT(CreateCommunicator(options).status().code(),
+              AnyOf(absl::StatusCode::kFailedPrecondition, absl::StatusCode::kInvalidArgument));
+  options.world_size = 65;
+  EXPECT_EQ(CreateCommunicator(options).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 INSTANTIATE_TEST_SUITE_P(WorldSize, CommunicatorTest, ::testing::Values(1, 2, 4, 8));

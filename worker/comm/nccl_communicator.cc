@@ -1,0 +1,280 @@
+#include "worker/comm/nccl_communicator.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#include <cuda_runtime_api.h>
+#include <nccl.h>
+
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "worker/comm/poll.h"
+#include "worker/kernels/cuda/ops.h"
+
+namespace lockstep::worker {
+namespace {
+
+// How often a wait for the device looks for failures of NCCL, for an abort and for the deadline.
+constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
+
+// `details`: of ncclGetLastError.
+absl::Status FromNccl(ncclResult_t result, const std::string& what, const char* details) {
+  const std::string text = absl::StrCat(what, ": ", ncclGetErrorString(result), ": ",
+                                        details == nullptr ? "" : details);
+  switch (result) {
+    case ncclSuccess:
+    case ncclInProgress:
+      return absl::OkStatus();
+    case ncclRemoteError:  // another rank has ended or failed
+    case ncclSystemError:  // most often a connection that broke
+      return absl::UnavailableError(text);
+    case ncclInvalidUsage:
+      return absl::FailedPreconditionError(
+          absl::StrCat(text, "; each rank needs a GPU of its own: lower --tensor-parallel-size or "
+                             "see CUDA_VISIBLE_DEVICES"));
+    default:
+      return absl::InternalError(absl::StrCat(text, " (NCCL_DEBUG=WARN says more)"));
+  }
+}
+
+// Told by the device when it gets to a place in a stream.
+class StreamSignal {
+ public:
+  void Set() {
+    const absl::MutexLock lock(&mutex_);
+    is_set_ = true;
+  }
+  bool Await(absl::Duration timeout) {
+    const absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(&is_set_), timeout);
+  }
+
+ private:
+  absl::Mutex mutex_;
+  bool is_set_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class NcclCommunicator : public Communicator {
+ public:
+  explicit NcclCommunicator(const CommunicatorOptions& options)
+      : rank_(options.rank),
+        world_size_(options.world_size),
+        device_(options.device),
+        timeout_(options.timeout) {}
+  // No peer is waited for: after errors there may be none, and otherwise nothing is under way.
+  ~NcclCommunicator() override { Abort(); }
+
+  absl::Status Attach(const std::string& handle);
+
+  int rank() const override { return rank_; }
+  int world_size() const override { return world_size_; }
+  absl::Status AllReduceSum(at::Tensor& data) override;
+  absl::Status AllGather(const at::Tensor& in, at::Tensor& out) override;
+  absl::Status GatherColumns(const at::Tensor& shard, std::span<const int64_t> column_offsets,
+                             at::Tensor& out) override;
+  absl::Status Broadcast(at::Tensor& data) override;
+  absl::Status Barrier() override;
+  absl::Status Wait() override;
+  void Abort() override;
+
+ private:
+  // Makes NCCL's calls in `enqueue` with the communicator and the current stream, and returns when
+  // NCCL has enqueued what they ask for.
+  template <typename Enqueue>
+  absl::Status Run(const char* what, const Enqueue& enqueue);
+  // Whether NCCL's last call has come to its end.
+  absl::StatusOr<bool> HasSettled() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status Settle(const char* what) ABSL_LOCKS_EXCLUDED(mutex_);
+  cudaStream_t Stream() const { return c10::cuda::getCurrentCUDAStream(device_.index()).stream(); }
+
+  const int rank_;
+  const int world_size_;
+  const at::Device device_;
+  const absl::Duration timeout_;
+  at::Tensor barrier_;  // [1] float32
+
+  absl::Mutex mutex_;
+  // Null before Attach and after Abort.
+  ncclComm_t comm_ ABSL_GUARDED_BY(mutex_) = nullptr;
+};
+
+absl::Status Aborted() { return absl::CancelledError("the communicator was aborted"); }
+
+absl::Status NcclCommunicator::Attach(const std::string& handle) {
+  const c10::DeviceGuard guard(device_);
+  ncclUniqueId id;
+  std::memcpy(&id, handle.data(), sizeof(id));
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  {
+    const absl::MutexLock lock(&mutex_);
+    const ncclResult_t result = ncclCommInitRankConfig(&comm_, world_size_, id, rank_, &config);
+    absl::Status status = FromNccl(result, "attaching to the other ranks", ncclGetLastError(nullptr));
+    if (!status.ok()) return status;
+  }
+  if (absl::Status status = Settle("the attachment of all ranks"); !status.ok()) {
+    return status;
+  }
+  barrier_ = at::zeros({1}, at::TensorOptions().dtype(at::kFloat).device(device_));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> NcclCommunicator::HasSettled() {
+  const absl::MutexLock lock(&mutex_);
+  if (comm_ == nullptr) return Aborted();
+  ncclResult_t state = ncclSuccess;
+  ncclResult_t result = ncclCommGetAsyncError(comm_, &state);
+  if (result == ncclSuccess) result = state;
+  if (result == ncclSuccess) return true;
+  if (result == ncclInProgress) return false;
+  return FromNccl(result, absl::StrCat("rank ", rank_), ncclGetLastError(comm_));
+}
+
+absl::Status NcclCommunicator::Settle(const char* what) {
+  return PollUntil([this] { return HasSettled(); }, timeout_, what);
+}
+
+template <typename Enqueue>
+absl::Status NcclCommunicator::Run(const char* what, const Enqueue& enqueue) {
+  {
+    const absl::MutexLock lock(&mutex_);
+    if (comm_ == nullptr) return Aborted();
+    absl::Status status = FromNccl(enqueue(comm_, Stream()), what, ncclGetLastError(comm_));
+    if (!status.ok()) return status;
+  }
+  return Settle(what);
+}
+
+absl::Status NcclCommunicator::AllReduceSum(at::Tensor& data) {
+  const at::Tensor parts = at::empty({world_size_, data.numel()}, data.options());
+  absl::Status status = Run("an all-reduce", [&](ncclComm_t comm, cudaStream_t stream) {
+    return ncclAllGather(data.const_data_ptr(), parts.mutable_data_ptr(),
+                         static_cast<size_t>(data.numel()), ncclFloat32, comm, stream);
+  });
+  if (status.ok()) cuda::SumParts(parts, data);
+  return status;
+}
+
+absl::Status NcclCommunicator::AllGather(const at::Tensor& in, at::Tensor& out) {
+  return Run("an all-gather", [&](ncclComm_t comm, cudaStream_t stream) {
+    return ncclAllGather(in.const_data_ptr(), out.mutable_data_ptr(), in.nbytes(), ncclInt8, comm,
+                         stream);
+  });
+}
+
+absl::Status NcclCommunicator::GatherColumns(const at::Tensor& shard,
+                                             std::span<const int64_t> column_offsets,
+                                             at::Tensor& out) {
+  const int64_t num_rows = shard.size(0);
+  std::vector<at::Tensor> shards = {shard};  // on rank 0, those of all ranks
+  for (int rank = 1; rank_ == 0 && rank < world_size_; ++rank) {
+    const auto r = static_cast<size_t>(rank);
+    shards.push_back(
+        at::empty({num_rows, column_offsets[r + 1] - column_offsets[r]}, shard.options()));
+  }
+  absl::Status status = Run("a gather of logits", [&](ncclComm_t comm, cudaStream_t stream) {
+    ncclResult_t result = ncclGroupStart();
+    if (rank_ != 0 && result == ncclSuccess) {
+      result = ncclSend(shard.const_data_ptr(), shard.nbytes(), ncclInt8, 0, comm, stream);
+    }
+    for (size_t r = 1; r < shards.size() && (result == ncclSuccess || result == ncclInProgress);
+         ++r) {
+      result = ncclRecv(shards[r].mutable_data_ptr(), shards[r].nbytes(), ncclInt8,
+                        static_cast<int>(r), comm, stream);
+    }
+    const ncclResult_t ended = ncclGroupEnd();
+    return result == ncclSuccess || result == ncclInProgress ? ended : result;
+  });
+  if (!status.ok() || rank_ != 0) return status;
+  for (size_t r = 0; r < shards.size(); ++r) {
+    out.narrow(1, column_offsets[r], shards[r].size(1)).copy_(shards[r]);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NcclCommunicator::Broadcast(at::Tensor& data) {
+  return Run("a broadcast", [&](ncclComm_t comm, cudaStream_t stream) {
+    return ncclBroadcast(data.const_data_ptr(), data.mutable_data_ptr(), data.nbytes(), ncclInt8,
+                         /*root=*/0, comm, stream);
+  });
+}
+
+absl::Status NcclCommunicator::Barrier() {
+  absl::Status status = AllReduceSum(barrier_);
+  return status.ok() ? Wait() : status;
+}
+
+absl::Status NcclCommunicator::Wait() {
+  if (const auto settled = HasSettled(); !settled.ok()) return settled.status();
+  // Shared with the device's call back, which comes after this has given up, or never.
+  const auto signal = std::make_shared<StreamSignal>();
+  auto argument = std::make_unique<std::shared_ptr<StreamSignal>>(signal);
+  const cudaStream_t stream = Stream();
+  cudaError_t error = cudaLaunchHostFunc(
+      stream,
+      [](void* data) {
+        const std::unique_ptr<std::shared_ptr<StreamSignal>> owner(
+            static_cast<std::shared_ptr<StreamSignal>*>(data));
+        (*owner)->Set();
+      },
+      argument.get());
+  if (error == cudaSuccess) argument.release();
+  const absl::Time deadline = absl::Now() + timeout_;
+  while (error == cudaSuccess && !signal->Await(kLookInterval)) {
+    if (const auto settled = HasSettled(); !settled.ok()) return settled.status();
+    // A device that has failed calls nobody back.
+    error = cudaStreamQuery(stream);
+    if (error == cudaErrorNotReady) error = cudaSuccess;
+    if (absl::Now() >= deadline) {
+      return absl::DeadlineExceededError(
+          absl::StrCat("rank ", rank_, " waited ", absl::FormatDuration(timeout_),
+                       " for its GPU or for another rank to take part in a collective"));
+    }
+  }
+  if (error != cudaSuccess) {
+    return absl::InternalError(absl::StrCat(device_.str(), ": ", cudaGetErrorString(error)));
+  }
+  // Kernels also end when a peer has failed.
+  return HasSettled().status();
+}
+
+void NcclCommunicator::Abort() {
+  ncclComm_t comm = nullptr;
+  {
+    const absl::MutexLock lock(&mutex_);
+    comm = std::exchange(comm_, nullptr);
+  }
+  // Ends kernels that wait for a peer and frees the communicator; the result says nothing of use.
+  if (comm != nullptr) (void)ncclCommAbort(comm);
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> MakeNcclHandle() {
+  ncclUniqueId id;
+  const ncclResult_t result = ncclGetUniqueId(&id);
+  absl::Status status = FromNccl(result, "making NCCL's unique id", ncclGetLastError(nullptr));
+  if (!status.ok()) return status;
+  return std::string(id.internal, sizeof(id.internal));
+}
+
+absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(
+    const CommunicatorOptions& options) {
+  if (options.handle.size() != sizeof(ncclUniqueId)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the communicator's handle has ", options.handle.size(), " bytes instead of ",
+                     sizeof(ncclUniqueId), ": it has to be what rank 0 reported as loaded"));
+  }
+  auto communicator = std::make_unique<NcclCommunicator>(options);
+  if (absl::Status status = communicator->Attach(options.handle); !status.ok()) return status;
+  return communicator;
+}
+
+}  // namespace lockstep::worker
