@@ -94,17 +94,6 @@ absl::Status SetServedModelName(absl::string_view value, ServerOptions& options)
   return absl::OkStatus();
 }
 
-absl::Status SetDevice(absl::string_view value, ServerOptions& options) {
-  absl::Status status = Assign(ParseChoice(value, {"cpu", "cuda"}), options.device);
-#ifndef LOCKSTEP_WITH_CUDA
-  if (status.ok() && options.device == "cuda") {
-    return absl::InvalidArgumentError(
-        "expected cpu: this build has no CUDA kernels; configure one with the preset 'cuda'");
-  }
-#endif
-  return status;
-}
-
 absl::Status SetMetricsListen(absl::string_view value, ServerOptions& options) {
   if (value == "off") {
     options.metrics_listen.clear();
@@ -163,6 +152,13 @@ std::vector<OptionSpec> SchedulingOptions() {
              [](absl::string_view value, ServerOptions& options) {
                return Assign(ParseBytes(value), options.kv_cache_memory);
              }),
+      Custom({"gpu-memory-utilization", kScheduling, "SHARE",
+              "Share of each GPU's memory that weights, work space and KV cache may fill together, "
+              "unless --kv-cache-memory says how large the cache is"},
+             absl::StrCat(ServerOptions{}.gpu_memory_utilization),
+             [](absl::string_view value, ServerOptions& options) {
+               return Assign(ParseNumber(value, 0.1, 0.99), options.gpu_memory_utilization);
+             }),
       Custom({"block-size", kScheduling, "TOKENS",
               "Tokens of one KV block, a power of two from 8 to 256"},
              absl::StrCat(ServerOptions{}.block_size), SetBlockSize),
@@ -189,7 +185,9 @@ std::vector<OptionSpec> WorkerOptions() {
       Integer(
           {"tensor-parallel-size", kWorkers, "N", "Worker processes that the model is split over"},
           &ServerOptions::tensor_parallel_size, 1, 64),
-      Custom({"device", kWorkers, "DEVICE", "cpu or cuda"}, ServerOptions{}.device, SetDevice),
+      Choice({"device", kWorkers, "DEVICE",
+              "cpu or cuda (NVIDIA GPUs, one for each rank); cuda needs workers built for it"},
+             &ServerOptions::device, {"cpu", "cuda"}),
       Integer({"threads-per-rank", kWorkers, "N", "CPU threads of each worker"},
               &ServerOptions::threads_per_rank, 1, 1024, "the cores divided by the ranks"),
       Switch({"pin-cores", kWorkers, "",

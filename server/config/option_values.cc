@@ -38,6 +38,15 @@ absl::StatusOr<int64_t> ParseInteger(absl::string_view text, int64_t minimum, in
   return value;
 }
 
+absl::StatusOr<double> ParseNumber(absl::string_view text, double minimum, double maximum) {
+  double value = 0.0;
+  // Not: value < minimum, which is false for no number at all.
+  if (!absl::SimpleAtod(text, &value) || !(value >= minimum && value <= maximum)) {
+    return Expected(absl::StrCat("a number from ", minimum, " to ", maximum));
+  }
+  return value;
+}
+
 absl::StatusOr<bool> ParseBool(absl::string_view text) {
   const std::string lower = absl::AsciiStrToLower(text);
   if (lower == "true" || lower == "1" || lower == "yes" || lower == "on") return true;

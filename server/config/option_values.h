@@ -15,6 +15,9 @@ namespace lockstep::server {
 
 absl::StatusOr<int64_t> ParseInteger(absl::string_view text, int64_t minimum, int64_t maximum);
 
+// Without a unit; 0.5 and .5 and 5e-1 are the same.
+absl::StatusOr<double> ParseNumber(absl::string_view text, double minimum, double maximum);
+
 // true, false, 1, 0, yes, no, on, off.
 absl::StatusOr<bool> ParseBool(absl::string_view text);
 

@@ -32,7 +32,9 @@ struct ServerOptions {
   int max_num_seqs = 256;             // running at once
   int max_num_batched_tokens = 1024;  // why: docs/benchmarks/simulation.md
   uint64_t kv_cache_memory = 0;       // bytes per rank; 0: decided at start-up
-  int block_size = 16;                // tokens per KV block
+  // Of a GPU's memory, weights, work space and KV cache together; where kv_cache_memory is 0.
+  double gpu_memory_utilization = 0.9;
+  int block_size = 16;  // tokens per KV block
   bool enable_prefix_caching = true;
   int max_steps_in_flight = 2;
   int max_queued_requests = 1024;

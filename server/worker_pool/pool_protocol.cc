@@ -143,6 +143,7 @@ void PoolProtocol::OnLoaded(uint32_t rank, const worker::v1::Loaded& loaded) {
   }
   FrontendMessage message;
   message.mutable_start()->set_num_kv_blocks(num_kv_blocks_);
+  message.mutable_start()->set_communicator_handle(ranks_[0].loaded.communicator_handle());
   actions_.Send(RankLinks(), message);
 }
 

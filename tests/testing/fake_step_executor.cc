@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 
 namespace lockstep::testing {
 namespace {
@@ -21,6 +22,9 @@ uint32_t NextAllowed(uint32_t token, const std::vector<uint32_t>& allowed) {
   }
   return token;
 }
+
+// What rank 0 makes and every rank wants to see again; no text.
+constexpr absl::string_view kHandle("\0\xFFhandle", 8);
 
 uint64_t Mix(uint64_t hash, uint64_t value) { return (hash ^ value) * 0x100000001b3 + 1; }
 
@@ -36,11 +40,19 @@ absl::StatusOr<worker::LoadedInfo> FakeStepExecutor::Load(const worker::WorkerCo
   if (Has(Fault::kHangInLoad)) return WaitForAbort();
   progress(2, 2);
   return worker::LoadedInfo{
-      options_.num_kv_blocks - static_cast<uint64_t>(rank), 1000, 64,
-      absl::StrCat("fake rank ", rank, " of ", world_size, ", ", config.num_threads, " threads")};
+      .num_kv_blocks = options_.num_kv_blocks - static_cast<uint64_t>(rank),
+      .weight_bytes = 1000,
+      .kv_block_bytes = 64,
+      .device_description = absl::StrCat("fake rank ", rank, " of ", world_size, ", ",
+                                         config.num_threads, " threads"),
+      .communicator_handle = rank == 0 ? std::string(kHandle) : ""};
 }
 
-absl::Status FakeStepExecutor::Start(uint64_t num_kv_blocks) {
+absl::Status FakeStepExecutor::Start(uint64_t num_kv_blocks,
+                                     const std::string& communicator_handle) {
+  if (communicator_handle != kHandle) {
+    return absl::InternalError("the communicator's handle of rank 0 has not come");
+  }
   return Has(Fault::kFailStart) ? absl::InternalError("the self-test gave NaN") : absl::OkStatus();
 }
 

@@ -52,7 +52,7 @@ class FakeStepExecutor final : public worker::StepExecutor {
   absl::StatusOr<worker::LoadedInfo> Load(const worker::WorkerConfig& config, int rank,
                                           int world_size,
                                           worker::LoadProgressCallback progress) override;
-  absl::Status Start(uint64_t num_kv_blocks) override;
+  absl::Status Start(uint64_t num_kv_blocks, const std::string& communicator_handle) override;
   absl::StatusOr<worker::StepResult> Execute(const worker::StepPlan& plan) override;
   void AddMasks(worker::TokenMasks masks) override;
   void Abort() override;

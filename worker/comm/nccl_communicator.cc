@@ -8,6 +8,7 @@
 #include <nccl.h>
 
 #include <cstring>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -26,8 +27,8 @@ constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 
 // `details`: of ncclGetLastError.
 absl::Status FromNccl(ncclResult_t result, const std::string& what, const char* details) {
-  const std::string text = absl::StrCat(what, ": ", ncclGetErrorString(result), ": ",
-                                        details == nullptr ? "" : details);
+  const std::string text =
+      absl::StrCat(what, ": ", ncclGetErrorString(result), ": ", details == nullptr ? "" : details);
   switch (result) {
     case ncclSuccess:
     case ncclInProgress:
@@ -37,8 +38,9 @@ absl::Status FromNccl(ncclResult_t result, const std::string& what, const char* 
       return absl::UnavailableError(text);
     case ncclInvalidUsage:
       return absl::FailedPreconditionError(
-          absl::StrCat(text, "; each rank needs a GPU of its own: lower --tensor-parallel-size or "
-                             "see CUDA_VISIBLE_DEVICES"));
+          absl::StrCat(text,
+                       "; each rank needs a GPU of its own: lower --tensor-parallel-size or "
+                       "see CUDA_VISIBLE_DEVICES"));
     default:
       return absl::InternalError(absl::StrCat(text, " (NCCL_DEBUG=WARN says more)"));
   }
@@ -69,7 +71,7 @@ class NcclCommunicator : public Communicator {
         device_(options.device),
         timeout_(options.timeout) {}
   // No peer is waited for: after errors there may be none, and otherwise nothing is under way.
-  ~NcclCommunicator() override { Abort(); }
+  ~NcclCommunicator() override;
 
   absl::Status Attach(const std::string& handle);
 
@@ -103,6 +105,7 @@ class NcclCommunicator : public Communicator {
   absl::Mutex mutex_;
   // Null before Attach and after Abort.
   ncclComm_t comm_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  std::thread aborting_ ABSL_GUARDED_BY(mutex_);
 };
 
 absl::Status Aborted() { return absl::CancelledError("the communicator was aborted"); }
@@ -116,7 +119,8 @@ absl::Status NcclCommunicator::Attach(const std::string& handle) {
   {
     const absl::MutexLock lock(&mutex_);
     const ncclResult_t result = ncclCommInitRankConfig(&comm_, world_size_, id, rank_, &config);
-    absl::Status status = FromNccl(result, "attaching to the other ranks", ncclGetLastError(nullptr));
+    absl::Status status =
+        FromNccl(result, "attaching to the other ranks", ncclGetLastError(nullptr));
     if (!status.ok()) return status;
   }
   if (absl::Status status = Settle("the attachment of all ranks"); !status.ok()) {
@@ -246,13 +250,17 @@ absl::Status NcclCommunicator::Wait() {
 }
 
 void NcclCommunicator::Abort() {
-  ncclComm_t comm = nullptr;
-  {
-    const absl::MutexLock lock(&mutex_);
-    comm = std::exchange(comm_, nullptr);
-  }
-  // Ends kernels that wait for a peer and frees the communicator; the result says nothing of use.
-  if (comm != nullptr) (void)ncclCommAbort(comm);
+  const absl::MutexLock lock(&mutex_);
+  if (comm_ == nullptr) return;
+  // Ends kernels that wait for a peer, then waits until the graphs that use the communicator are
+  // gone, which may be as late as the destructor, and frees it. The result says nothing of use.
+  aborting_ = std::thread([comm = std::exchange(comm_, nullptr)] { (void)ncclCommAbort(comm); });
+}
+
+NcclCommunicator::~NcclCommunicator() {
+  Abort();
+  const absl::MutexLock lock(&mutex_);
+  if (aborting_.joinable()) aborting_.join();
 }
 
 }  // namespace

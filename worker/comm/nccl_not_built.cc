@@ -5,8 +5,7 @@ namespace lockstep::worker {
 namespace {
 
 absl::Status NotBuilt() {
-  return absl::FailedPreconditionError(
-      "this build cannot connect GPUs; configure the preset cuda");
+  return absl::FailedPreconditionError("this build cannot connect GPUs; configure the preset cuda");
 }
 
 }  // namespace

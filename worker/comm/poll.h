@@ -11,8 +11,8 @@
 namespace lockstep::worker {
 
 // Asks `is_done` until it says true or fails, for things that nobody can be woken by: at first as
-// often as the processor can, which suits what takes microseconds, then less and less often, down to
-// every millisecond.
+// often as the processor can, which suits what takes microseconds, then less and less often, down
+// to every millisecond.
 //
 // DEADLINE_EXCEEDED, saying that `what` has not happened, when `timeout` has passed; is_done's
 // error. It is asked at least once.

@@ -34,8 +34,9 @@ class ComputeDevice {
   // is no queue, and the guard does nothing.
   virtual c10::Stream stream() const = 0;
 
-  // Returns when everything enqueued on stream() is done. INTERNAL when the device failed. Has no
-  // deadline: a wait that depends on other ranks is Communicator::Wait's.
+  // Returns when everything that this process enqueued on the device is done, on any stream.
+  // INTERNAL when the device failed. Has no deadline: a wait that depends on other ranks is
+  // Communicator::Wait's.
   virtual absl::Status Synchronize() = 0;
 
   // INTERNAL when the device does not answer.

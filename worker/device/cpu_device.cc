@@ -6,7 +6,9 @@
 
 namespace lockstep::worker {
 
-c10::Stream CpuDevice::stream() const { return c10::Stream(c10::Stream::DEFAULT, at::Device(at::kCPU)); }
+c10::Stream CpuDevice::stream() const {
+  return c10::Stream(c10::Stream::DEFAULT, at::Device(at::kCPU));
+}
 
 absl::StatusOr<DeviceMemory> CpuDevice::Memory() const { return HostMemory(); }
 

@@ -42,9 +42,9 @@ absl::Status ExplainNoGpu(cudaError_t error) {
   cudaRuntimeGetVersion(&runtime);
   if (driver == 0) return NoDriver();
   if (error == cudaErrorInsufficientDriver) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the NVIDIA driver supports CUDA up to ", VersionText(driver), ", and this build needs ",
-        VersionText(runtime), ": update the driver"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the NVIDIA driver supports CUDA up to ", VersionText(driver),
+                     ", and this build needs ", VersionText(runtime), ": update the driver"));
   }
   if (error == cudaSuccess || error == cudaErrorNoDevice) {
     return absl::FailedPreconditionError(
@@ -64,7 +64,8 @@ class CudaDevice : public ComputeDevice {
   at::Device device() const override { return device_; }
   c10::Stream stream() const override { return stream_.unwrap(); }
   absl::Status Synchronize() override {
-    const cudaError_t error = cudaStreamSynchronize(stream_.stream());
+    const c10::DeviceGuard guard(device_);
+    const cudaError_t error = cudaDeviceSynchronize();
     return error == cudaSuccess ? absl::OkStatus() : CudaError(device_.str(), error);
   }
   absl::StatusOr<DeviceMemory> Memory() const override {

@@ -30,8 +30,9 @@ class GraphRecorder {
   virtual ~GraphRecorder() = default;
 
   // Calls `work` once and records what it enqueues. `work` must not wait for the device, copy to or
-  // from pageable host memory, or depend on values in device memory. Its error is returned; throws
-  // c10::Error when something in it cannot be recorded.
+  // from pageable host memory, or depend on values in device memory; what it refers to lives as
+  // long as the graph. Its error is returned; throws c10::Error when something in it cannot be
+  // recorded.
   virtual absl::StatusOr<std::unique_ptr<RecordedGraph>> Record(
       const std::function<absl::Status()>& work) = 0;
 };

@@ -19,7 +19,7 @@ struct StepBatch {
   int64_t num_decode_rows = 0;
   at::Tensor token_ids;    // [num_tokens] int32
   at::Tensor positions;    // [num_tokens] int32
-  at::Tensor cache_slots;  // [num_tokens] int64: block · block_size + offset
+  at::Tensor cache_slots;  // [num_tokens] int64: block · block_size + offset; negative: none
   AttentionBatch attention;
   std::vector<RopeSpan> rope_spans;
   // The rows whose logits are wanted, ascending; decode rows first.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <utility>
 
 namespace lockstep::worker {
@@ -109,15 +110,24 @@ void WeightLoader::PackPart(const Part& part, int64_t first_row, LinearWeight& w
 
 void WeightLoader::PackRows(const Part& part, const Range& rows, int64_t first_row,
                             LinearWeight& weight) {
+  // A GPU may fail, and the pool's tasks must not throw.
+  std::vector<std::exception_ptr> errors(static_cast<size_t>(pool_.num_threads()));
   pool_.ParallelFor(rows.size(), [&](int thread, int64_t begin, int64_t end) {
     const Range own = {rows.begin + begin, rows.begin + end};
-    if (part.pads_columns) {
-      PackPaddedColumns(part, own, first_row + begin, weight);
-    } else {
-      weight.PackRows(first_row + begin, own.size(), RowPointer(part, own.begin), part.stored_dtype,
-                      part.row_stride);
+    try {
+      if (part.pads_columns) {
+        PackPaddedColumns(part, own, first_row + begin, weight);
+      } else {
+        weight.PackRows(first_row + begin, own.size(), RowPointer(part, own.begin),
+                        part.stored_dtype, part.row_stride);
+      }
+    } catch (...) {
+      errors[static_cast<size_t>(thread)] = std::current_exception();
     }
   });
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
   FinishRows(part, rows);
 }
 

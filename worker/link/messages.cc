@@ -88,6 +88,7 @@ WorkerConfig FromProto(const v1::Configure& configure) {
   config.max_num_batched_tokens = configure.max_num_batched_tokens();
   config.max_model_len = configure.max_model_len();
   config.kv_cache_bytes = configure.kv_cache_bytes();
+  config.gpu_memory_utilization = configure.gpu_memory_utilization();
   config.num_threads = configure.num_threads();
   config.communicator_id = configure.communicator_id();
   config.collective_timeout_ms = configure.collective_timeout_ms();
@@ -137,6 +138,7 @@ v1::WorkerMessage ToProto(const LoadedInfo& loaded) {
   message.mutable_loaded()->set_weight_bytes(loaded.weight_bytes);
   message.mutable_loaded()->set_kv_block_bytes(loaded.kv_block_bytes);
   message.mutable_loaded()->set_device_description(loaded.device_description);
+  message.mutable_loaded()->set_communicator_handle(loaded.communicator_handle);
   return message;
 }
 

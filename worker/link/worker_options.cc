@@ -109,8 +109,11 @@ absl::StatusOr<WorkerOptions> Interpret(const Values& values) {
                      ": ranks count from 0; set --rank and --world-size"));
   }
   options.local_world_size = options.world_size;
-  const absl::Status status =
+  absl::Status status =
       SetInteger(values, "local-world-size", 1, kMaxWorldSize, options.local_world_size);
+  if (!status.ok()) return status;
+  options.local_rank = options.rank % options.local_world_size;
+  status = SetInteger(values, "local-rank", 0, kMaxWorldSize - 1, options.local_rank);
   if (!status.ok()) return status;
   if (values.Find("death-fd") != nullptr) options.death_fd = static_cast<int>(death_fd);
   if (const Value* token = values.Find("pool-token")) options.pool_token = token->text;
@@ -134,8 +137,8 @@ void Declare(CLI::App& app) {
       ->description("How long to try to reach it (also LOCKSTEP_DIAL_TIMEOUT) [default: 60s]");
   app.footer(absl::StrCat(
       "LOCKSTEP_POOL_TOKEN holds the secret that the frontend was given, if it was given one. "
-      "LOCAL_WORLD_SIZE, as torchrun\nsets it, says how many workers share this machine's "
-      "cores.\n\n",
+      "LOCAL_WORLD_SIZE, as torchrun\nsets it, says how many workers share this machine's cores, "
+      "and LOCAL_RANK which of them this is: its GPU.\n\n",
       kFooter));
 }
 
@@ -143,6 +146,7 @@ void AddEnvironment(const std::map<std::string, std::string>& environment, Value
   static constexpr std::pair<const char*, const char*> kVariables[] = {
       {"RANK", "rank"},
       {"WORLD_SIZE", "world-size"},
+      {"LOCAL_RANK", "local-rank"},
       {"LOCAL_WORLD_SIZE", "local-world-size"},
       {"LOCKSTEP_FRONTEND", "frontend"},
       {"LOCKSTEP_DIAL_TIMEOUT", "dial-timeout"},

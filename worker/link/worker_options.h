@@ -23,6 +23,8 @@ struct WorkerOptions {
   // Workers that share this machine's cores, where the frontend leaves the number of threads to the
   // worker.
   uint32_t local_world_size = 1;
+  // This worker's number among those of its machine: which GPU it takes.
+  uint32_t local_rank = 0;
   // The end of this pipe is the end of the frontend; -1: none.
   int death_fd = -1;
 };
@@ -32,9 +34,9 @@ struct WorkerCommandLine {
   WorkerOptions options;
 };
 
-// Flags before environment: RANK, WORLD_SIZE and LOCAL_WORLD_SIZE as torchrun sets them,
-// LOCKSTEP_FRONTEND, LOCKSTEP_DIAL_TIMEOUT; LOCKSTEP_POOL_TOKEN and LOCKSTEP_DEATH_FD are variables
-// alone. INVALID_ARGUMENT names the option or variable, the value, the limit and the fix.
+// Flags before environment: RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE as torchrun sets
+// them, LOCKSTEP_FRONTEND, LOCKSTEP_DIAL_TIMEOUT; LOCKSTEP_POOL_TOKEN and LOCKSTEP_DEATH_FD are
+// variables alone. INVALID_ARGUMENT names the option or variable, the value, the limit and the fix.
 absl::StatusOr<WorkerCommandLine> ParseWorkerOptions(
     int argc, const char* const* argv, const std::map<std::string, std::string>& environment);
 

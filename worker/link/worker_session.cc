@@ -152,6 +152,7 @@ absl::Status WorkerSession::Load(const v1::Configure& configure) {
     config.num_threads =
         std::max(1U, std::thread::hardware_concurrency() / options_.local_world_size);
   }
+  config.local_rank = options_.local_rank;
   const auto report = [this](uint64_t bytes_loaded, uint64_t bytes_total) {
     v1::WorkerMessage message;
     message.mutable_load_progress()->set_bytes_loaded(bytes_loaded);
@@ -164,7 +165,7 @@ absl::Status WorkerSession::Load(const v1::Configure& configure) {
 }
 
 absl::Status WorkerSession::Start(const v1::Start& start) {
-  const absl::Status status = executor_.Start(start.num_kv_blocks());
+  const absl::Status status = executor_.Start(start.num_kv_blocks(), start.communicator_handle());
   if (!status.ok()) return status;
   v1::WorkerMessage message;
   message.mutable_ready();

@@ -52,6 +52,9 @@ class LlamaModel {
 
   int64_t weight_bytes() const { return weight_bytes_; }
   int64_t vocab_size() const { return config_.vocab_size; }
+  // Whether Forward may be recorded in graphs: not where the host computes frequencies for each
+  // step.
+  bool can_be_recorded() const { return !rotary_.is_dynamic(); }
 
   // Runs the batch through all layers with the other ranks. On return `hidden` is a view, valid
   // until the next call, of the final normalized rows that logits were asked for:

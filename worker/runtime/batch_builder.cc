@@ -1,55 +1,81 @@
 #include "worker/runtime/batch_builder.h"
 
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
-
 #include <algorithm>
 
 namespace lockstep::worker {
 namespace {
 
+// Rows of padding write nothing to the cache (RopeAndCacheWrite) and read one token of this block,
+// whosever it is.
+constexpr int64_t kNoCacheSlot = -1;
+constexpr int32_t kPaddingBlock = 0;
+
 // Fills the batch's host tensors row by row.
 class BatchWriter {
  public:
-  BatchWriter(const SlotTable& slots, const std::vector<Run>& runs, int64_t block_size)
-      : slots_(slots), runs_(runs), block_size_(block_size) {
-    const auto num_sequences = static_cast<int64_t>(runs.size());
-    int64_t max_blocks = 1;
-    for (const Run& run : runs) {
-      batch_.num_tokens += run.num_tokens;
-      batch_.num_decode_rows += run.is_decode ? 1 : 0;
-      max_blocks = std::max(max_blocks, NumBlocks(run));
-    }
-    const auto int32s = at::TensorOptions().dtype(at::kInt);
-    batch_.token_ids = at::empty({batch_.num_tokens}, int32s);
-    batch_.positions = at::empty({batch_.num_tokens}, int32s);
-    batch_.cache_slots = at::empty({batch_.num_tokens}, int32s.dtype(at::kLong));
-    batch_.attention.query_start_locations = at::empty({num_sequences + 1}, int32s);
-    batch_.attention.context_lengths = at::empty({num_sequences}, int32s);
-    batch_.attention.block_tables = at::zeros({num_sequences, max_blocks}, int32s);
+  BatchWriter(const SlotTable& slots, const std::vector<Run>& runs, int64_t block_size,
+              int64_t num_padding_rows)
+      : slots_(slots), runs_(runs), block_size_(block_size), num_padding_rows_(num_padding_rows) {}
+
+  BuiltBatch Build(const StepInputs& inputs) {
+    const int64_t num_run_tokens = ChooseLogits();
+    const auto num_logit_rows = static_cast<int64_t>(logit_rows_.size());
+    batch_ =
+        inputs.HostBatch({.num_tokens = num_run_tokens + num_padding_rows_,
+                          .num_sequences = static_cast<int64_t>(runs_.size()) + num_padding_rows_,
+                          .num_logit_rows = num_logit_rows + num_padding_rows_});
+    batch_.num_decode_logit_rows = num_decode_logit_rows_ + num_padding_rows_;
+    WriteRuns();
+    WritePadding(num_run_tokens);
+    batch_.attention.num_decode_sequences = batch_.num_decode_rows;
+    std::copy(logit_rows_.begin(), logit_rows_.end(), batch_.logit_rows.data_ptr<int64_t>());
+    return {.batch = batch_, .logit_spans = logit_spans_, .num_logit_rows = num_logit_rows};
   }
 
-  BuiltBatch Build() {
+ private:
+  int64_t NumBlocks(const Run& run) const {
+    return (run.position + run.num_tokens + block_size_ - 1) / block_size_;
+  }
+
+  // The number of the runs' tokens.
+  int64_t ChooseLogits() {
+    int64_t row = 0;
+    for (const Run& run : runs_) {
+      WantLogits(run, row);
+      row += run.num_tokens;
+    }
+    return row;
+  }
+
+  void WriteRuns() {
     auto* starts = batch_.attention.query_start_locations.data_ptr<int32_t>();
     starts[0] = 0;
     int64_t row = 0;
     for (size_t index = 0; index < runs_.size(); ++index) {
       WriteRows(runs_[index], row);
       WriteSequence(index);
-      WantLogits(runs_[index], row);
+      if (runs_[index].is_decode) ++batch_.num_decode_rows;
       row += runs_[index].num_tokens;
       starts[index + 1] = static_cast<int32_t>(row);
     }
-    batch_.attention.num_decode_sequences = batch_.num_decode_rows;
-    batch_.num_logit_rows = static_cast<int64_t>(logit_rows_.size());
-    batch_.logit_rows = at::empty({batch_.num_logit_rows}, at::TensorOptions().dtype(at::kLong));
-    std::copy(logit_rows_.begin(), logit_rows_.end(), batch_.logit_rows.data_ptr<int64_t>());
-    return {.batch = batch_, .logit_spans = logit_spans_};
   }
 
- private:
-  int64_t NumBlocks(const Run& run) const {
-    return (run.position + run.num_tokens + block_size_ - 1) / block_size_;
+  void WritePadding(int64_t first_row) {
+    if (num_padding_rows_ == 0) return;
+    AttentionBatch& attention = batch_.attention;
+    const int64_t table_stride = attention.block_tables.size(1);
+    // As many sequences as rows: all are decodes.
+    for (int64_t row = first_row; row < batch_.num_tokens; ++row) {
+      batch_.token_ids.data_ptr<int32_t>()[row] = 0;
+      batch_.positions.data_ptr<int32_t>()[row] = 0;
+      batch_.cache_slots.data_ptr<int64_t>()[row] = kNoCacheSlot;
+      attention.query_start_locations.data_ptr<int32_t>()[row + 1] = static_cast<int32_t>(row + 1);
+      attention.context_lengths.data_ptr<int32_t>()[row] = 1;
+      attention.block_tables.data_ptr<int32_t>()[row * table_stride] = kPaddingBlock;
+      logit_rows_.push_back(row);
+    }
+    batch_.rope_spans.push_back({.num_rows = num_padding_rows_, .sequence_length = 1});
+    batch_.num_decode_rows += num_padding_rows_;
   }
 
   void WriteRows(const Run& run, int64_t row) {
@@ -100,7 +126,7 @@ class BatchWriter {
     if (slot.logits == LogitsRequest::kAll) {
       AddSpan(run, row, 0, end, Use::kReport, num_reported_++);
     } else if (run.reaches_end) {
-      if (run.is_decode) ++batch_.num_decode_logit_rows;
+      if (run.is_decode) ++num_decode_logit_rows_;
       const bool is_sampled = slot.logits == LogitsRequest::kNone;
       AddSpan(run, row, end - 1, 1, is_sampled ? Use::kSample : Use::kReport,
               is_sampled ? num_sampled_++ : num_reported_++);
@@ -124,8 +150,10 @@ class BatchWriter {
   const SlotTable& slots_;
   const std::vector<Run>& runs_;
   const int64_t block_size_;
+  const int64_t num_padding_rows_;
   StepBatch batch_;
   std::vector<int64_t> logit_rows_;
+  int64_t num_decode_logit_rows_ = 0;
   std::vector<LogitSpan> logit_spans_;
   size_t num_sampled_ = 0;
   size_t num_reported_ = 0;
@@ -135,15 +163,9 @@ class BatchWriter {
 }  // namespace
 
 BuiltBatch BuildBatch(const SlotTable& slots, const std::vector<Run>& runs, int64_t block_size,
-                      at::Device device) {
-  BuiltBatch built = BatchWriter(slots, runs, block_size).Build();
-  if (device.type() == at::kCPU) return built;
-  StepBatch& batch = built.batch;
-  for (at::Tensor* tensor : {&batch.token_ids, &batch.positions, &batch.cache_slots,
-                             &batch.logit_rows, &batch.attention.query_start_locations,
-                             &batch.attention.context_lengths, &batch.attention.block_tables}) {
-    *tensor = tensor->to(device);
-  }
+                      int64_t num_padding_rows, StepInputs& inputs) {
+  BuiltBatch built = BatchWriter(slots, runs, block_size, num_padding_rows).Build(inputs);
+  built.batch = inputs.Upload(built.batch);
   return built;
 }
 

@@ -8,6 +8,7 @@
 
 #include "worker/layers/step_batch.h"
 #include "worker/runtime/slot_table.h"
+#include "worker/runtime/step_inputs.h"
 
 namespace lockstep::worker {
 
@@ -27,13 +28,20 @@ struct LogitSpan {
 };
 
 struct BuiltBatch {
-  StepBatch batch;
+  StepBatch batch;                     // on the inputs' device
   std::vector<LogitSpan> logit_spans;  // in the order of the logit rows
+  // The rows that the spans cover: batch.num_logit_rows, less those of padding.
+  int64_t num_logit_rows = 0;
 };
 
-// Lays the runs out as the model's batch. `runs` is not empty, decodes come first.
+// Lays the runs out as the model's batch, in `inputs`. Decodes come first; there is a run or
+// padding.
+//
+// Behind the runs come `num_padding_rows` rows that fill the batch up to a size: decodes of one
+// token that is written to no cache slot, each with logits that nobody asked for. Only for steps
+// whose runs are all decodes that want logits.
 BuiltBatch BuildBatch(const SlotTable& slots, const std::vector<Run>& runs, int64_t block_size,
-                      at::Device device);
+                      int64_t num_padding_rows, StepInputs& inputs);
 
 }  // namespace lockstep::worker
 

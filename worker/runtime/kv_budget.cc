@@ -1,7 +1,6 @@
 #include "worker/runtime/kv_budget.h"
 
 #include <algorithm>
-#include <fstream>
 #include <limits>
 #include <string>
 
@@ -11,63 +10,67 @@
 namespace lockstep::worker {
 namespace {
 
-constexpr uint64_t kUnlimited = std::numeric_limits<uint64_t>::max();
+// What the cache may take, and how to say so.
+struct KvBudget {
+  uint64_t bytes = 0;
+  uint64_t max_blocks = std::numeric_limits<uint64_t>::max();  // more would be of no use
+  std::string source;                                          // "…, holds 48 tokens"
+  std::string remedy;
+};
 
-uint64_t ReadNumber(const char* path) {
-  std::ifstream file(path);
-  uint64_t number = 0;
-  return file >> number ? number : kUnlimited;  // "max", or no such file
+uint64_t BlocksPerSequence(const WorkerConfig& config) {
+  return (uint64_t{config.max_model_len} + config.block_size - 1) / config.block_size;
 }
 
-uint64_t MemAvailable() {
-  std::ifstream file("/proc/meminfo");
-  std::string name;
-  uint64_t kibibytes = 0;
-  std::string unit;
-  while (file >> name >> kibibytes) {
-    std::getline(file, unit);
-    if (name == "MemAvailable:") return kibibytes * 1024;
-  }
-  return kUnlimited;
+KvBudget GivenBudget(const WorkerConfig& config) {
+  return {.bytes = config.kv_cache_bytes,
+          .source = absl::StrCat("kv_cache_bytes = ", config.kv_cache_bytes),
+          .remedy = "lower max_model_len or raise kv_cache_bytes"};
 }
 
-uint64_t ControlGroupHeadroom() {
-  const uint64_t limit = ReadNumber("/sys/fs/cgroup/memory.max");
-  const uint64_t used = ReadNumber("/sys/fs/cgroup/memory.current");
-  if (limit == kUnlimited || used == kUnlimited) return kUnlimited;
-  return limit > used ? limit - used : 0;
+KvBudget HostBudget(const WorkerConfig& config, int world_size, const DeviceMemory& memory) {
+  const uint64_t share = memory.free_bytes / 2 / static_cast<uint64_t>(world_size);
+  return {.bytes = share,
+          .max_blocks = config.max_num_seqs * BlocksPerSequence(config),
+          .source = absl::StrCat("this rank's share of the available memory, ", share, " bytes"),
+          .remedy = "lower max_model_len or give more memory"};
+}
+
+KvBudget GpuBudget(const WorkerConfig& config, const DeviceMemory& memory) {
+  const auto limit = static_cast<uint64_t>(static_cast<double>(memory.total_bytes) *
+                                           config.gpu_memory_utilization);
+  const uint64_t used = memory.total_bytes - memory.free_bytes;
+  const uint64_t left = limit > used ? limit - used : 0;
+  return {.bytes = left,
+          .source = absl::StrCat("what gpu_memory_utilization = ", config.gpu_memory_utilization,
+                                 " of the GPU's ", memory.total_bytes, " bytes leaves beside the ",
+                                 used, " in use, ", left, " bytes"),
+          .remedy =
+              "lower max_model_len or max_num_batched_tokens, raise gpu_memory_utilization, or "
+              "split the model over more GPUs (tensor_parallel_size)"};
 }
 
 }  // namespace
 
-uint64_t AvailableHostMemory() { return std::min(MemAvailable(), ControlGroupHeadroom()); }
-
 absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int world_size,
-                                           uint64_t block_bytes, uint64_t available_bytes) {
-  const uint64_t blocks_per_seq =
-      (uint64_t{config.max_model_len} + config.block_size - 1) / config.block_size;
-  uint64_t num_blocks = 0;
-  std::string budget;
-  if (config.kv_cache_bytes > 0) {
-    if (config.kv_cache_bytes > available_bytes) {
-      return absl::ResourceExhaustedError(absl::StrCat("kv_cache_bytes is ", config.kv_cache_bytes,
-                                                       ", but this rank has only ", available_bytes,
-                                                       " bytes of memory available"));
-    }
-    num_blocks = config.kv_cache_bytes / block_bytes;
-    budget = absl::StrCat("kv_cache_bytes = ", config.kv_cache_bytes);
-  } else {
-    const uint64_t share = available_bytes / 2 / static_cast<uint64_t>(world_size);
-    num_blocks = std::min(config.max_num_seqs * blocks_per_seq, share / block_bytes);
-    budget = absl::StrCat("this rank's share of the available memory, ", share);
+                                           uint64_t block_bytes, const DeviceMemory& memory) {
+  const bool is_given = config.kv_cache_bytes > 0;
+  if (is_given && config.kv_cache_bytes > memory.free_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("kv_cache_bytes is ", config.kv_cache_bytes, ", but this rank has only ",
+                     memory.free_bytes, " bytes of memory available, which hold ",
+                     memory.free_bytes / block_bytes * config.block_size, " tokens"));
   }
-  if (num_blocks < blocks_per_seq) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the KV cache of one sequence of max_model_len = ", config.max_model_len, " tokens takes ",
-        blocks_per_seq * block_bytes, " bytes per rank; ", budget, ", holds ",
-        num_blocks * config.block_size, " tokens: lower max_model_len or give more memory"));
-  }
-  return num_blocks;
+  const KvBudget budget = is_given                  ? GivenBudget(config)
+                          : config.device == "cuda" ? GpuBudget(config, memory)
+                                                    : HostBudget(config, world_size, memory);
+  const uint64_t num_blocks = std::min(budget.max_blocks, budget.bytes / block_bytes);
+  const uint64_t blocks_per_seq = BlocksPerSequence(config);
+  if (num_blocks >= blocks_per_seq) return num_blocks;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the KV cache of one sequence of max_model_len = ", config.max_model_len, " tokens takes ",
+      blocks_per_seq * block_bytes, " bytes per rank; ", budget.source, ", holds ",
+      num_blocks * config.block_size, " tokens: ", budget.remedy));
 }
 
 }  // namespace lockstep::worker

@@ -4,23 +4,26 @@
 #include <cstdint>
 
 #include "absl/status/statusor.h"
+#include "worker/device/compute_device.h"
 #include "worker/runtime/step_plan.h"
 
 namespace lockstep::worker {
 
-// Memory that this process could still take, in bytes: what the kernel calls available, cut by the
-// control group's limit where there is one.
-uint64_t AvailableHostMemory();
-
-// How many KV blocks of `block_bytes` this rank takes. With config.kv_cache_bytes: as many as that
-// holds. Otherwise the smaller of
+// How many KV blocks of `block_bytes` this rank takes of its device's memory. With
+// config.kv_cache_bytes: as many as that holds.
+//
+// Otherwise, on the CPU, whose memory the ranks share: the smaller of
 //   - what max_num_seqs sequences of max_model_len tokens need, and
-//   - what fits in half of `available_bytes`, divided by the ranks, which share the machine. Half,
-//     because the other ranks may still be loading and the page cache holds the checkpoint.
-// RESOURCE_EXHAUSTED, with the numbers, when not even one sequence of max_model_len tokens fits, or
-// when kv_cache_bytes is more than there is.
+//   - what fits in half of the free memory, divided by the ranks. Half, because the other ranks may
+//     still be loading and the page cache holds the checkpoint.
+// On a GPU: what gpu_memory_utilization of its memory leaves beside all that is in use now, by
+// whomever. More than all sequences need is of use too: blocks that nobody uses are cached
+// prefixes.
+//
+// RESOURCE_EXHAUSTED, with the tokens that would fit and what to change, when not even one sequence
+// of max_model_len tokens fits, or when kv_cache_bytes is more than there is.
 absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int world_size,
-                                           uint64_t block_bytes, uint64_t available_bytes);
+                                           uint64_t block_bytes, const DeviceMemory& memory);
 
 }  // namespace lockstep::worker
 

@@ -46,6 +46,7 @@ absl::Status CheckAgreement(const at::Tensor& hidden, Communicator& communicator
   const at::Tensor own = at::full({1}, checksum, options).to(hidden.device());
   at::Tensor all = at::empty({communicator.world_size(), 1}, own.options());
   if (absl::Status status = communicator.AllGather(own, all); !status.ok()) return status;
+  if (absl::Status status = communicator.Wait(); !status.ok()) return status;
   const at::Tensor host = all.cpu();
   const auto* checksums = host.const_data_ptr<int64_t>();
   for (int rank = 0; rank < communicator.world_size(); ++rank) {
@@ -69,6 +70,7 @@ absl::Status TestCollectives(Communicator& communicator, at::Device device) {
   for (const int64_t size : {1, 1000, 100'000}) {
     at::Tensor data = at::full({size}, own, options);
     if (absl::Status status = communicator.AllReduceSum(data); !status.ok()) return status;
+    if (absl::Status status = communicator.Wait(); !status.ok()) return status;
     const at::Tensor host = data.cpu();
     const std::span<const float> sums(host.const_data_ptr<float>(), static_cast<size_t>(size));
     for (const float sum : sums) {
@@ -79,6 +81,7 @@ absl::Status TestCollectives(Communicator& communicator, at::Device device) {
   }
   at::Tensor token = at::full({1}, own, options);
   if (absl::Status status = communicator.Broadcast(token); !status.ok()) return status;
+  if (absl::Status status = communicator.Wait(); !status.ok()) return status;
   if (const float value = token.cpu().const_data_ptr<float>()[0]; value != 1.0F) {
     return absl::InternalError(
         absl::StrCat("self-test: a broadcast gave ", value, " instead of 1"));
@@ -91,10 +94,12 @@ absl::Status TestForward(LlamaModel& model, Communicator& communicator, KvCache&
   const StepBatch batch = TestBatch(num_tokens, model.vocab_size(), device);
   at::Tensor hidden;
   absl::Status status = model.Forward(batch, communicator, cache, hidden);
+  if (status.ok()) status = communicator.Wait();
   if (!status.ok()) return status;
   if (status = CheckAgreement(hidden, communicator); !status.ok()) return status;
   at::Tensor logits;
   status = model.Logits(hidden, /*num_decode_rows=*/0, communicator, logits);
+  if (status.ok()) status = communicator.Wait();
   if (!status.ok() || communicator.rank() != 0) return status;
   const at::Tensor host = logits.cpu();
   const std::span<const float> row(host.const_data_ptr<float>(), static_cast<size_t>(host.numel()));

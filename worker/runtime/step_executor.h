@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -24,17 +25,18 @@ class StepExecutor {
  public:
   virtual ~StepExecutor() = default;
 
-  // Reads the model's configuration and this rank's slices of the weights. Talks to no other rank.
-  // INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION or DATA_LOSS name the file, the tensor or
-  // field and the limit; RESOURCE_EXHAUSTED when weights or the smallest useful KV cache do not
-  // fit.
+  // Opens the device, reads the model's configuration and this rank's slices of the weights. Talks
+  // to no other rank. INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION or DATA_LOSS name the file,
+  // the tensor or field and the limit, or what the device lacks; RESOURCE_EXHAUSTED when weights,
+  // the largest step or the smallest useful KV cache do not fit.
   virtual absl::StatusOr<LoadedInfo> Load(const WorkerConfig& config, int rank, int world_size,
                                           LoadProgressCallback progress) = 0;
 
-  // Allocates the KV cache, attaches to the other ranks and runs a self-test: collectives give the
-  // right sums, a forward pass gives finite logits, all ranks agree on them. Returns when every
-  // rank has passed. DEADLINE_EXCEEDED or UNAVAILABLE names the ranks that did not come.
-  virtual absl::Status Start(uint64_t num_kv_blocks) = 0;
+  // Allocates the KV cache, attaches to the other ranks, to which `communicator_handle` of rank 0's
+  // LoadedInfo leads, and runs a self-test: collectives give the right sums, a forward pass gives
+  // finite logits, all ranks agree on them. Returns when every rank has passed. DEADLINE_EXCEEDED
+  // or UNAVAILABLE names the ranks that did not come.
+  virtual absl::Status Start(uint64_t num_kv_blocks, const std::string& communicator_handle) = 0;
 
   // Carries out one step. Plans come in the order of their numbers, from 1. INTERNAL: the plan
   // breaks the contract of control_link.proto, or a kernel failed, here or on another rank.

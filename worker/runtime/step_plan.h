@@ -22,7 +22,10 @@ struct WorkerConfig {
   uint32_t max_num_batched_tokens = 0;
   uint32_t max_model_len = 0;
   uint64_t kv_cache_bytes = 0;  // per rank; 0: decided by Load
+  // The share of a GPU's memory that may be in use once the KV cache is there; above 0, below 1.
+  double gpu_memory_utilization = 0.9;
   uint32_t num_threads = 1;     // per rank
+  uint32_t local_rank = 0;      // among the ranks of this machine: which GPU is this rank's
   std::string communicator_id;  // unique for each start of a pool
   uint32_t collective_timeout_ms = 0;
 };
@@ -32,6 +35,8 @@ struct LoadedInfo {
   uint64_t weight_bytes = 0;
   uint64_t kv_block_bytes = 0;     // of one block, on this rank
   std::string device_description;  // for people: "cpu avx512_bf16, 1 thread"
+  // Of rank 0, where the ranks need it to find each other; goes to every rank's Start.
+  std::string communicator_handle;
 };
 
 enum class LogitsRequest {

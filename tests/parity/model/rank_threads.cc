@@ -28,24 +28,28 @@ WorkerConfig SmallWorkerConfig(const std::string& model_dir) {
   return config;
 }
 
-absl::StatusOr<std::unique_ptr<RankThreads>> RankThreads::Start(WorkerConfig config,
-                                                                int world_size) {
+absl::StatusOr<std::unique_ptr<RankThreads>> RankThreads::Start(WorkerConfig config, int world_size,
+                                                                const MakeExecutor& make_executor) {
   static std::atomic<int> num_pools{0};
   config.communicator_id = absl::StrCat("test-", getpid(), "-", num_pools++);
   auto ranks = std::make_unique<RankThreads>();
   ranks->loaded_.resize(static_cast<size_t>(world_size));
   for (int rank = 0; rank < world_size; ++rank) {
-    ranks->executors_.push_back(worker::MakeStepExecutor());
+    ranks->executors_.push_back(make_executor());
   }
   absl::Status status = ranks->OnAllRanks([&](int rank) {
-    auto loaded = ranks->executor(rank).Load(config, rank, world_size, nullptr);
+    WorkerConfig own = config;
+    own.local_rank = static_cast<uint32_t>(rank);
+    auto loaded = ranks->executor(rank).Load(own, rank, world_size, nullptr);
     if (loaded.ok()) ranks->loaded_[static_cast<size_t>(rank)] = *loaded;
     return loaded.status();
   });
   if (!status.ok()) return status;
   uint64_t num_blocks = UINT64_MAX;
   for (const auto& loaded : ranks->loaded_) num_blocks = std::min(num_blocks, loaded.num_kv_blocks);
-  status = ranks->OnAllRanks([&](int rank) { return ranks->executor(rank).Start(num_blocks); });
+  status = ranks->OnAllRanks([&](int rank) {
+    return ranks->executor(rank).Start(num_blocks, ranks->loaded_[0].communicator_handle);
+  });
   if (!status.ok()) return status;
   return ranks;
 }

@@ -21,9 +21,12 @@ worker::WorkerConfig SmallWorkerConfig(const std::string& model_dir);
 
 class RankThreads {
  public:
+  using MakeExecutor = std::function<std::unique_ptr<worker::StepExecutor>()>;
+
   // Loads and starts `world_size` executors. The communicator's id is chosen here.
-  static absl::StatusOr<std::unique_ptr<RankThreads>> Start(worker::WorkerConfig config,
-                                                            int world_size);
+  static absl::StatusOr<std::unique_ptr<RankThreads>> Start(
+      worker::WorkerConfig config, int world_size,
+      const MakeExecutor& make_executor = &worker::MakeStepExecutor);
 
   // Carries out the plan, numbered here, on all ranks. The first error of any rank; INTERNAL when
   // the ranks' state hashes differ. The result is rank 0's.

@@ -42,6 +42,15 @@ TEST_F(PoolSetupTest, WorkersGetTheResolvedModel) {
   EXPECT_EQ(pool->configure.max_model_len(), 4096);
 }
 
+TEST_F(PoolSetupTest, WorkersGetTheDeviceAndItsShare) {
+  EXPECT_EQ(Make()->configure.device(), "cpu");
+  options_.device = "cuda";
+  options_.gpu_memory_utilization = 0.8;
+  const auto pool = Make();
+  EXPECT_EQ(pool->configure.device(), "cuda");
+  EXPECT_EQ(pool->configure.gpu_memory_utilization(), 0.8);
+}
+
 TEST_F(PoolSetupTest, AWaitingRankGivesUpBeforeTheFrontend) {
   options_.step_timeout = absl::Seconds(100);
   EXPECT_EQ(Make()->configure.collective_timeout_ms(), 80'000);

@@ -19,6 +19,14 @@ TEST(ParseBytes, RefusesWhatIsNoSize) {
   }
 }
 
+TEST(ParseNumber, KeepsToItsRange) {
+  EXPECT_EQ(*ParseNumber("0.1", 0.1, 0.99), 0.1);
+  EXPECT_EQ(*ParseNumber(".5", 0.1, 0.99), 0.5);
+  for (const char* text : {"", "nan", "inf", "0.09", "1", "90%", "0,5"}) {
+    EXPECT_FALSE(ParseNumber(text, 0.1, 0.99).ok()) << text;
+  }
+}
+
 TEST(ParseDuration, ReadsUnitsAndBareSeconds) {
   const auto parse = [](const char* text) {
     return *ParseDuration(text, absl::ZeroDuration(), absl::Hours(24));

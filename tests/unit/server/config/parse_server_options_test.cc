@@ -124,15 +124,20 @@ TEST(ParseServerOptions, RefusesContradictions) {
       AllOf(HasSubstr("--listen"), HasSubstr("--metrics-listen (default)"), HasSubstr("9400")));
 }
 
-#ifdef LOCKSTEP_WITH_CUDA
-TEST(ParseServerOptions, TakesCudaInABuildWithIt) {
+// Whether they can is for the workers to say, which need not be this build's.
+TEST(ParseServerOptions, TakesTheDevicesThatWorkersMayHave) {
+  EXPECT_EQ(ParseGood({"--model", "m"}).device, "cpu");
   EXPECT_EQ(ParseGood({"--model", "m", "--device", "cuda"}).device, "cuda");
+  EXPECT_THAT(ErrorOf({"--device", "tpu"}), AllOf(HasSubstr("'tpu'"), HasSubstr("cuda")));
 }
-#else
-TEST(ParseServerOptions, RefusesCudaInABuildWithoutIt) {
-  EXPECT_THAT(ErrorOf({"--device", "cuda"}), HasSubstr("no CUDA kernels"));
+
+TEST(ParseServerOptions, TheGpusShareIsBounded) {
+  EXPECT_EQ(ParseGood({"--model", "m"}).gpu_memory_utilization, 0.9);
+  EXPECT_EQ(ParseGood({"--model", "m", "--gpu-memory-utilization", "0.5"}).gpu_memory_utilization,
+            0.5);
+  EXPECT_THAT(ErrorOf({"--gpu-memory-utilization", "90"}),
+              AllOf(HasSubstr("--gpu-memory-utilization is '90'"), HasSubstr("0.1 to 0.99")));
 }
-#endif
 
 TEST(ParseServerOptions, ExternalWorkersHaveADefaultAddress) {
   EXPECT_EQ(ParseGood({"--model", "m", "--external-workers"}).worker_listen, kDefaultWorkerListen);
@@ -156,8 +161,9 @@ TEST(ParseServerOptions, HelpNamesEveryOptionAndItsDefault) {
   for (const char* text :
        {"--model DIR", "--tensor-parallel-size N", "--device", "--dtype", "--listen HOST:PORT",
         "--metrics-listen", "--max-model-len", "--max-num-seqs", "[default: 256]",
-        "--max-num-batched-tokens", "--kv-cache-memory", "--block-size", "--max-queued-requests",
-        "--external-workers", "--worker-listen", "--config FILE", "LOCKSTEP_"}) {
+        "--max-num-batched-tokens", "--kv-cache-memory", "--gpu-memory-utilization", "--block-size",
+        "--max-queued-requests", "--external-workers", "--worker-listen", "--config FILE",
+        "LOCKSTEP_"}) {
     EXPECT_THAT(result->text_to_print, HasSubstr(text));
   }
 }

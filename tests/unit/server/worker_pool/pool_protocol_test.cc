@@ -142,6 +142,18 @@ TEST_F(PoolProtocolTest, EachPhaseBeginsWhenEveryRankHasReachedIt) {
   EXPECT_EQ(protocol_->State(), v1::POOL_STATE_READY);
 }
 
+TEST_F(PoolProtocolTest, EveryRankGetsTheCommunicatorHandleOfRankZero) {
+  for (uint32_t rank : {0, 1}) Attach(10 + rank, Hello(rank));
+  const std::string handle("\0id", 3);
+  WorkerMessage loaded = Loaded(100);
+  From(1, loaded);
+  loaded.mutable_loaded()->set_communicator_handle(handle);
+  From(0, loaded);
+  ASSERT_EQ(actions_.sent.size(), 2);
+  EXPECT_THAT(actions_.sent[1].first, ElementsAre(10, 11));
+  EXPECT_EQ(actions_.sent[1].second.start().communicator_handle(), handle);
+}
+
 TEST_F(PoolProtocolTest, RefusesStrangersAndStartsWithoutThem) {
   WorkerMessage wrong_token = Hello(0);
   wrong_token.mutable_hello()->set_pool_token("guess");

@@ -72,6 +72,49 @@ TEST(Messages, APlanKeepsEveryField) {
   EXPECT_THAT(result.scheduled[0].new_blocks, ElementsAre(99));
 }
 
+TEST(Messages, AConfigurationKeepsEveryField) {
+  v1::Configure configure;
+  configure.set_model_dir("/models/llama");
+  configure.set_device("cuda");
+  configure.set_dtype("float16");
+  configure.set_block_size(16);
+  configure.set_max_num_seqs(2);
+  configure.set_max_num_batched_tokens(3);
+  configure.set_max_model_len(4);
+  configure.set_kv_cache_bytes(5);
+  configure.set_gpu_memory_utilization(0.8);
+  configure.set_num_threads(6);
+  configure.set_communicator_id("pool-1");
+  configure.set_collective_timeout_ms(7);
+  const WorkerConfig config = FromProto(configure);
+  EXPECT_EQ(config.model_dir, "/models/llama");
+  EXPECT_EQ(config.device, "cuda");
+  EXPECT_EQ(config.dtype, "float16");
+  EXPECT_EQ(config.block_size, 16U);
+  EXPECT_EQ(config.max_num_seqs, 2U);
+  EXPECT_EQ(config.max_num_batched_tokens, 3U);
+  EXPECT_EQ(config.max_model_len, 4U);
+  EXPECT_EQ(config.kv_cache_bytes, 5U);
+  EXPECT_EQ(config.gpu_memory_utilization, 0.8);
+  EXPECT_EQ(config.num_threads, 6U);
+  EXPECT_EQ(config.communicator_id, "pool-1");
+  EXPECT_EQ(config.collective_timeout_ms, 7U);
+}
+
+TEST(Messages, WhatWasLoadedKeepsEveryFieldAndTheHandlesBytes) {
+  const std::string handle("\0\xFF\n", 3);
+  const v1::WorkerMessage message = ToProto(LoadedInfo{.num_kv_blocks = 1,
+                                                       .weight_bytes = 2,
+                                                       .kv_block_bytes = 3,
+                                                       .device_description = "cuda:0",
+                                                       .communicator_handle = handle});
+  EXPECT_EQ(message.loaded().num_kv_blocks(), 1);
+  EXPECT_EQ(message.loaded().weight_bytes(), 2);
+  EXPECT_EQ(message.loaded().kv_block_bytes(), 3);
+  EXPECT_EQ(message.loaded().device_description(), "cuda:0");
+  EXPECT_EQ(message.loaded().communicator_handle(), handle);
+}
+
 TEST(Messages, AResultIsOneMessage) {
   StepResult result;
   result.step = 3;

@@ -24,6 +24,7 @@ TEST(ParseWorkerOptions, TakesFlags) {
   EXPECT_EQ(result->options.rank, 1);
   EXPECT_EQ(result->options.world_size, 2);
   EXPECT_EQ(result->options.local_world_size, 2);
+  EXPECT_EQ(result->options.local_rank, 1);
   EXPECT_EQ(result->options.frontend, "unix:/run/x.sock");
   EXPECT_EQ(result->options.dial_timeout, absl::Seconds(5));
   EXPECT_EQ(result->options.death_fd, -1);
@@ -32,14 +33,22 @@ TEST(ParseWorkerOptions, TakesFlags) {
 TEST(ParseWorkerOptions, TakesWhatTorchrunSets) {
   const auto result = Parse({"--frontend", "head:50052"}, {{"RANK", "3"},
                                                            {"WORLD_SIZE", "4"},
-                                                           {"LOCAL_RANK", "1"},
+                                                           {"LOCAL_RANK", "0"},
                                                            {"LOCAL_WORLD_SIZE", "2"},
                                                            {"LOCKSTEP_POOL_TOKEN", "secret"}});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->options.rank, 3);
   EXPECT_EQ(result->options.world_size, 4);
   EXPECT_EQ(result->options.local_world_size, 2);
+  EXPECT_EQ(result->options.local_rank, 0);
   EXPECT_EQ(result->options.pool_token, "secret");
+}
+
+TEST(ParseWorkerOptions, RanksOfAMachineAreNumberedInTheirOrder) {
+  const auto result = Parse({"--frontend", "head:1", "--rank", "5", "--world-size", "8"},
+                            {{"LOCAL_WORLD_SIZE", "4"}});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->options.local_rank, 1);
 }
 
 TEST(ParseWorkerOptions, PrefersFlagsToTheEnvironment) {

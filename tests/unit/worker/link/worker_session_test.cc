@@ -108,9 +108,10 @@ class WorkerSessionTest : public ::testing::Test {
     message.mutable_configure()->set_num_threads(2);
     link_.Send(message);
   }
-  void StartSteps() {
+  void StartSteps(const std::string& communicator_handle) {
     v1::FrontendMessage message;
     message.mutable_start()->set_num_kv_blocks(10);
+    message.mutable_start()->set_communicator_handle(communicator_handle);
     link_.Send(message);
   }
   void Step(uint64_t step) {
@@ -134,8 +135,9 @@ TEST_F(WorkerSessionTest, GoesThroughTheHandshakeAndAnswersStepsInOrder) {
   EXPECT_EQ(hello.hello().pool_token(), "secret");
   EXPECT_EQ(hello.hello().pid(), getpid());
   Configure();
-  EXPECT_EQ(link_.NextBut(Kind::kLoadProgress).loaded().num_kv_blocks(), 100);
-  StartSteps();
+  const v1::WorkerMessage loaded = link_.NextBut(Kind::kLoadProgress);
+  EXPECT_EQ(loaded.loaded().num_kv_blocks(), 100);
+  StartSteps(loaded.loaded().communicator_handle());
   EXPECT_TRUE(link_.Next().has_ready());
   for (uint64_t step : {1, 2, 3}) Step(step);
   for (uint64_t step : {1, 2, 3}) EXPECT_EQ(link_.Next().step_result().step(), step);
@@ -143,6 +145,18 @@ TEST_F(WorkerSessionTest, GoesThroughTheHandshakeAndAnswersStepsInOrder) {
   goodbye.mutable_shutdown();
   link_.Send(goodbye);
   EXPECT_EQ(Join(), ExitCode::kGoodbye);
+}
+
+TEST_F(WorkerSessionTest, AStartWithoutTheHandleOfRankZeroFails) {
+  Begin();
+  Configure();
+  StartSteps("");
+  v1::WorkerMessage message = link_.Next();
+  while (message.has_hello() || message.has_load_progress() || message.has_loaded()) {
+    message = link_.Next();
+  }
+  EXPECT_THAT(message.failure().message(), HasSubstr("handle"));
+  EXPECT_EQ(Join(), ExitCode::kFailed);
 }
 
 TEST_F(WorkerSessionTest, AFailureIsReportedBeforeTheEnd) {

@@ -67,7 +67,9 @@ TEST(ModelExecutorTest, RefusesAConfigurationThatItCannotCarryOut) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(what));
   };
   expect([](auto& config) { config.dtype = "int8"; }, "int8");
-  expect([](auto& config) { config.device = "cuda"; }, "cuda");
+  expect([](auto& config) { config.device = "tpu"; }, "tpu");
+  expect([](auto& config) { config.gpu_memory_utilization = 1.0; }, "gpu_memory_utilization is 1");
+  expect([](auto& config) { config.max_num_batched_tokens = 7; }, "max_num_batched_tokens is 7");
   expect([](auto& config) { config.block_size = 12; }, "12");
   expect([](auto& config) { config.model_dir = "/nonexistent"; }, "/nonexistent");
   expect([](auto& config) { config.max_num_seqs = 0; }, "max_num_seqs");

@@ -1,0 +1,19 @@
+#ifndef LOCKSTEP_WORKER_RUNTIME_DEVICE_WAIT_H_
+#define LOCKSTEP_WORKER_RUNTIME_DEVICE_WAIT_H_
+
+#include "absl/status/status.h"
+#include "worker/comm/communicator.h"
+#include "worker/device/compute_device.h"
+
+namespace lockstep::worker {
+
+// Returns when the device has done all that was enqueued. The communicator waits first: what other
+// ranks have a part in may never be done, and only it has a deadline.
+inline absl::Status WaitForDevice(Communicator& communicator, ComputeDevice& device) {
+  absl::Status status = communicator.Wait();
+  return status.ok() ? device.Synchronize() : status;
+}
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_RUNTIME_DEVICE_WAIT_H_

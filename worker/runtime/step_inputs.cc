@@ -1,0 +1,89 @@
+#include "worker/runtime/step_inputs.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/ScalarType.h>
+
+namespace lockstep::worker {
+namespace {
+
+// Enough for the widest access of any kernel.
+constexpr int64_t kAlignment = 64;
+
+// Places tensors one after another, in a buffer or, without one, only in thought.
+class Placement {
+ public:
+  explicit Placement(const at::Tensor* buffer) : buffer_(buffer) {}
+
+  // [size] of `dtype`; undefined without a buffer.
+  at::Tensor Take(int64_t size, at::ScalarType dtype) {
+    const int64_t num_bytes = size * static_cast<int64_t>(c10::elementSize(dtype));
+    const int64_t begin = end_;
+    end_ += (num_bytes + kAlignment - 1) / kAlignment * kAlignment;
+    return buffer_ == nullptr ? at::Tensor() : buffer_->narrow(0, begin, num_bytes).view(dtype);
+  }
+  int64_t num_bytes() const { return end_; }
+
+ private:
+  const at::Tensor* buffer_;
+  int64_t end_ = 0;
+};
+
+StepBatch Place(Placement& placement, const StepSizes& sizes, int64_t max_blocks) {
+  StepBatch batch;
+  batch.num_tokens = sizes.num_tokens;
+  batch.num_logit_rows = sizes.num_logit_rows;
+  batch.token_ids = placement.Take(sizes.num_tokens, at::kInt);
+  batch.positions = placement.Take(sizes.num_tokens, at::kInt);
+  batch.cache_slots = placement.Take(sizes.num_tokens, at::kLong);
+  batch.logit_rows = placement.Take(sizes.num_logit_rows, at::kLong);
+  batch.attention.query_start_locations = placement.Take(sizes.num_sequences + 1, at::kInt);
+  batch.attention.context_lengths = placement.Take(sizes.num_sequences, at::kInt);
+  const at::Tensor tables = placement.Take(sizes.num_sequences * max_blocks, at::kInt);
+  if (tables.defined()) {
+    batch.attention.block_tables = tables.view({sizes.num_sequences, max_blocks});
+  }
+  return batch;
+}
+
+int64_t NumBytes(const StepSizes& sizes, int64_t max_blocks) {
+  Placement placement(nullptr);
+  (void)Place(placement, sizes, max_blocks);
+  return placement.num_bytes();
+}
+
+}  // namespace
+
+StepInputs::StepInputs(const ComputeDevice& device, const StepSizes& largest, int64_t max_blocks)
+    : max_blocks_(max_blocks), host_(device.AllocateHost(NumBytes(largest, max_blocks))) {
+  device_ =
+      device.device().is_cpu()
+          ? host_
+          : at::empty(host_.sizes(), at::TensorOptions().dtype(at::kByte).device(device.device()));
+}
+
+StepBatch StepInputs::HostBatch(const StepSizes& sizes) const {
+  Placement placement(&host_);
+  return Place(placement, sizes, max_blocks_);
+}
+
+StepBatch StepInputs::Upload(const StepBatch& host_batch) {
+  if (device_.is_same(host_)) return host_batch;
+  const StepSizes sizes = {.num_tokens = host_batch.token_ids.size(0),
+                           .num_sequences = host_batch.attention.context_lengths.size(0),
+                           .num_logit_rows = host_batch.logit_rows.size(0)};
+  const int64_t num_bytes = NumBytes(sizes, max_blocks_);
+  device_.narrow(0, 0, num_bytes).copy_(host_.narrow(0, 0, num_bytes), /*non_blocking=*/true);
+  Placement placement(&device_);
+  const StepBatch placed = Place(placement, sizes, max_blocks_);
+  StepBatch batch = host_batch;
+  batch.token_ids = placed.token_ids;
+  batch.positions = placed.positions;
+  batch.cache_slots = placed.cache_slots;
+  batch.logit_rows = placed.logit_rows;
+  batch.attention.query_start_locations = placed.attention.query_start_locations;
+  batch.attention.context_lengths = placed.attention.context_lengths;
+  batch.attention.block_tables = placed.attention.block_tables;
+  return batch;
+}
+
+}  // namespace lockstep::worker
