@@ -18,12 +18,12 @@ float Finite(float before, float after) {
 // 0 is what an unset field says.
 bool IsRepetitionOff(float penalty) { return penalty == 0.0F || penalty == 1.0F; }
 
+}  // namespace
+
 bool HasPenalties(const SamplingParameters& parameters) {
   return !IsRepetitionOff(parameters.repetition_penalty) || parameters.presence_penalty != 0.0F ||
          parameters.frequency_penalty != 0.0F;
 }
-
-}  // namespace
 
 bool ForbidsEndTokens(const SamplingParameters& parameters, uint32_t position) {
   const uint64_t first_free = uint64_t{parameters.num_prompt_tokens} + parameters.min_new_tokens;

@@ -56,6 +56,9 @@ class LogitsProcessors {
   std::vector<float> allowed_logits_;
 };
 
+// Whether the row depends on the tokens before it.
+bool HasPenalties(const SamplingParameters& parameters);
+
 // Whether min_new_tokens forbids the end tokens at `position`.
 bool ForbidsEndTokens(const SamplingParameters& parameters, uint32_t position);
 

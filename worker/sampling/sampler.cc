@@ -26,12 +26,6 @@ uint32_t LowestToken(std::span<const uint32_t> mask) {
   return static_cast<uint32_t>(word * 32) + static_cast<uint32_t>(std::countr_zero(mask[word]));
 }
 
-absl::Status NotFinite() {
-  return absl::InternalError(
-      "the model's logits are not finite: the weights or the dtype's range do not suit; try "
-      "bfloat16 or float32");
-}
-
 }  // namespace
 
 absl::Status CheckSampling(const SamplingParameters& parameters) {
@@ -59,13 +53,25 @@ absl::Status CheckSampling(const SamplingParameters& parameters) {
   return absl::OkStatus();
 }
 
+absl::Status LogitsNotFinite() {
+  return absl::InternalError(
+      "the model's logits are not finite: the weights or the dtype's range do not suit; try "
+      "bfloat16 or float32");
+}
+
+uint32_t LastResort(const SamplingParameters& parameters, std::span<const uint32_t> mask) {
+  if (!mask.empty()) return LowestToken(mask);
+  const std::vector<uint32_t>& allowed = parameters.allowed_token_ids;
+  return allowed.empty() ? 0 : *std::min_element(allowed.begin(), allowed.end());
+}
+
 absl::StatusOr<SampledChoice> Sampler::Sample(std::span<const float> logits,
                                               const SamplingParameters& parameters,
                                               uint32_t position, std::span<const uint32_t> history,
                                               std::span<const uint32_t> mask) {
   // Looked at before the processors, which could hide a broken logit.
   const RowMaximum model_maximum = FindMaximum(logits);
-  if (!model_maximum.is_valid) return NotFinite();
+  if (!model_maximum.is_valid) return LogitsNotFinite();
   const std::span<const float> processed =
       processors_.Apply(logits, parameters, position, history, mask);
   const bool is_changed = processed.data() != logits.data();
@@ -89,7 +95,7 @@ uint32_t Sampler::Choose(std::span<const float> processed, const RowMaximum& max
 uint32_t Sampler::ChooseForbidden(std::span<const float> logits, SamplingParameters parameters,
                                   uint32_t position, std::span<const uint32_t> history,
                                   std::span<const uint32_t> mask) {
-  const std::vector<uint32_t> allowed_ids = parameters.allowed_token_ids;
+  const uint32_t last_resort = LastResort(parameters, mask);
   parameters.min_new_tokens = 0;
   std::span<const float> processed = processors_.Apply(logits, parameters, position, history, mask);
   RowMaximum maximum = FindMaximum(processed);
@@ -98,9 +104,7 @@ uint32_t Sampler::ChooseForbidden(std::span<const float> logits, SamplingParamet
     processed = processors_.Apply(logits, parameters, position, history, mask);
     maximum = FindMaximum(processed);
   }
-  if (maximum.is_valid) return Choose(processed, maximum, parameters, position);
-  if (!mask.empty()) return LowestToken(mask);
-  return allowed_ids.empty() ? 0 : *std::min_element(allowed_ids.begin(), allowed_ids.end());
+  return maximum.is_valid ? Choose(processed, maximum, parameters, position) : last_resort;
 }
 
 uint32_t Sampler::Draw(std::span<const float> logits, float maximum,
@@ -287,7 +291,7 @@ float Sampler::TypicalThreshold(double mass) {
 absl::StatusOr<TokenReport> Sampler::Report(std::span<const float> logits, uint32_t token_id,
                                             uint32_t num_top) {
   const RowMaximum maximum = FindMaximum(logits);
-  if (!maximum.is_valid) return NotFinite();
+  if (!maximum.is_valid) return LogitsNotFinite();
   return MakeReport(logits, maximum.value, token_id, num_top);
 }
 

@@ -28,6 +28,12 @@ struct SampledChoice {
 // OK if every parameter has a value in its range; else INVALID_ARGUMENT naming it.
 absl::Status CheckSampling(const SamplingParameters& parameters);
 
+// INTERNAL: what a row with a NaN, +infinity or nothing finite is answered with.
+absl::Status LogitsNotFinite();
+
+// The token of a row whose every token is forbidden, whatever gives way; see Sampler::Sample.
+uint32_t LastResort(const SamplingParameters& parameters, std::span<const uint32_t> mask);
+
 // Chooses tokens on the CPU, with the meaning of transformers' logits processors in their order:
 // first those of LogitsProcessors, whose best token is the greedy choice; then, with a temperature
 // above 0, temperature, top-k (ties with the k-th are kept), top-p, min-p, typical-p, and a draw.

@@ -8,10 +8,12 @@
 #define LOCKSTEP_TESTS_TESTING_CUDA_EMULATION_EMULATION_H_
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -83,6 +85,50 @@ T __shfl_xor_sync(unsigned, T value, int mask) {
   using namespace lockstep::testing::emulation;
   return Shuffle(value, static_cast<int>(CurrentThread() % kWarpSize) ^ mask);
 }
+
+// Lanes without one so far below them keep their own value.
+template <typename T>
+T __shfl_up_sync(unsigned, T value, unsigned offset) {
+  using namespace lockstep::testing::emulation;
+  const auto lane = static_cast<int>(CurrentThread() % kWarpSize);
+  const int source = lane - static_cast<int>(offset);
+  return Shuffle(value, source < 0 ? lane : source);
+}
+
+inline unsigned __ballot_sync(unsigned, int predicate) {
+  using namespace lockstep::testing::emulation;
+  const bool own = predicate != 0;
+  (void)ExchangeInWarp(&own, sizeof(own), static_cast<int>(CurrentThread() % kWarpSize));
+  unsigned ballot = 0;
+  for (int lane = 0; lane < kWarpSize; ++lane) {
+    bool is_set;
+    std::memcpy(&is_set, ExchangeInWarp(nullptr, sizeof(is_set), lane), sizeof(is_set));
+    ballot |= static_cast<unsigned>(is_set) << lane;
+  }
+  FinishExchange();
+  return ballot;
+}
+
+// No thread runs while another is in one of these.
+inline unsigned atomicAdd(unsigned* address, unsigned value) {
+  return std::exchange(*address, *address + value);
+}
+inline unsigned atomicOr(unsigned* address, unsigned value) {
+  return std::exchange(*address, *address | value);
+}
+inline unsigned atomicExch(unsigned* address, unsigned value) {
+  return std::exchange(*address, value);
+}
+
+inline int __popc(unsigned bits) { return std::popcount(bits); }
+inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
+inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
+
+// Each rounds by itself, as long as the compiler is not told to contract (-ffp-contract).
+inline float __fadd_rn(float a, float b) { return a + b; }
+inline float __fsub_rn(float a, float b) { return a - b; }
+inline float __fmul_rn(float a, float b) { return a * b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
 
 using std::min;
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "tests/testing/sampling_cases.h"
+#include "tests/unit/worker/sampling/sampling_case_parameters.h"
 #include "worker/sampling/sampler.h"
 
 namespace lockstep::worker {
@@ -21,24 +22,6 @@ float Tolerance(const testing::SamplingCase& entry) {
     if (std::isfinite(logit)) largest = std::max(largest, std::abs(logit));
   }
   return 2e-6F + 2.0F * std::numeric_limits<float>::epsilon() * largest / entry.temperature;
-}
-
-SamplingParameters ParametersOf(const testing::SamplingCase& entry) {
-  SamplingParameters parameters;
-  parameters.logit_bias = entry.logit_bias;
-  parameters.repetition_penalty = entry.repetition_penalty;
-  parameters.presence_penalty = entry.presence_penalty;
-  parameters.frequency_penalty = entry.frequency_penalty;
-  parameters.num_prompt_tokens = entry.num_prompt_tokens;
-  parameters.min_new_tokens = entry.min_new_tokens;
-  parameters.end_token_ids = entry.end_token_ids;
-  parameters.allowed_token_ids = entry.allowed_token_ids;
-  parameters.temperature = entry.temperature;
-  parameters.top_k = entry.top_k;
-  parameters.top_p = entry.top_p;
-  parameters.min_p = entry.min_p;
-  parameters.typical_p = entry.typical_p;
-  return parameters;
 }
 
 TEST(SamplingParityTest, DistributionsAreThoseOfTheReference) {
