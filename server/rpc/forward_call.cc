@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "proto/wire_message.h"
 #include "server/admission/field_error.h"
 #include "server/admission/limits.h"
 #include "server/rpc/call_times.h"
@@ -15,8 +16,7 @@
 namespace lockstep::server {
 namespace {
 
-// Logits of all Forward calls together. Each is held twice at the end: as a message and as its
-// bytes.
+// Logits of all Forward calls together.
 constexpr uint64_t kMaxBytesInFlight = 2 * limits::kForwardResponseBytes;
 constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 
@@ -31,8 +31,8 @@ class ForwardBatch::Sink : public OutputSink {
   void OnScheduled(int32_t) override {}
   void OnToken(const worker::v1::SampledToken&) override {}
   void OnLogits(worker::v1::SlotLogits logits) override {
-    batch_->strand_.Post([batch = batch_, index = index_, logits = std::move(logits)] {
-      batch->TakeLogits(index, logits);
+    batch_->strand_.Post([batch = batch_, index = index_, logits = std::move(logits)]() mutable {
+      batch->TakeLogits(index, std::move(logits));
     });
   }
   void OnComplete(const Completion& completion) override {
@@ -84,11 +84,10 @@ absl::Status ForwardBatch::Submit(const v1::ForwardRequest& request) {
   if (auto status = ReserveBytes(admitted->num_bytes); !status.ok()) return status;
   lease_ = std::move(admitted->lease);
   record_.request_id = lease_.id();
-  num_rows_ = std::move(admitted->num_rows);
-  num_running_ = num_rows_.size();
+  for (const int64_t num_rows : admitted->num_rows) outputs_.push_back({.num_rows = num_rows});
+  num_running_ = outputs_.size();
   std::vector<Submission> batch;
   for (std::size_t i = 0; i < admitted->requests.size(); ++i) {
-    response_.add_outputs();
     const auto num_tokens = static_cast<int64_t>(admitted->requests[i]->prompt.size());
     record_.num_prompt_tokens += num_tokens;
     longest_prompt_ = std::max(longest_prompt_, num_tokens);
@@ -111,13 +110,12 @@ absl::Status ForwardBatch::ReserveBytes(uint64_t num_bytes) {
                         kRetryDelay);
 }
 
-void ForwardBatch::TakeLogits(std::size_t index, const worker::v1::SlotLogits& logits) {
+void ForwardBatch::TakeLogits(std::size_t index, worker::v1::SlotLogits logits) {
   if (!status_.ok()) return;
-  std::string& bytes = *response_.mutable_outputs(static_cast<int>(index))->mutable_logits();
-  const std::size_t row_bytes =
-      logits.num_rows() == 0 ? 0 : logits.logits().size() / logits.num_rows();
-  bytes.reserve(row_bytes * num_rows_[index]);
-  bytes += logits.logits();
+  const auto bytes = std::make_shared<const std::string>(std::move(*logits.mutable_logits()));
+  Output& output = outputs_[index];
+  output.num_bytes += static_cast<int64_t>(bytes->size());
+  output.rows.push_back(SliceOf(bytes->data(), bytes->size(), bytes));
 }
 
 void ForwardBatch::Complete(std::size_t index, const Completion& completion) {
@@ -126,10 +124,6 @@ void ForwardBatch::Complete(std::size_t index, const Completion& completion) {
     Abandon(WithRetryIfUseful(context_, completion.status, longest_prompt_));
   } else {
     for (const StepTime& step : completion.steps) step_times_[step.step] = step.duration;
-    auto& output = *response_.mutable_outputs(static_cast<int>(index));
-    const auto num_floats = static_cast<int64_t>(output.logits().size() / sizeof(float));
-    output.add_shape(num_rows_[index]);
-    output.add_shape(num_floats / num_rows_[index]);
   }
   last_ = completion;
   if (num_running_ == 0) End(status_);
@@ -145,28 +139,43 @@ void ForwardBatch::Abandon(const absl::Status& status) {
 }
 
 void ForwardBatch::End(absl::Status status) {
-  if (status.ok()) {
-    absl::Duration total;
-    for (const auto& [step, duration] : step_times_) total += duration;
-    const int64_t nanoseconds = absl::ToInt64Nanoseconds(total);
-    response_.mutable_duration()->set_seconds(nanoseconds / 1'000'000'000);
-    response_.mutable_duration()->set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));
-  } else if (absl::IsInternal(status) && !record_.request_id.empty()) {
+  if (absl::IsInternal(status) && !record_.request_id.empty()) {
     status = WithRequestId(std::move(status), record_.request_id);
   }
   record_.status = status;
   record_.timing = ToTiming(last_, times_.arrival, absl::Now());
   LogRequest(record_);
   lease_ = RequestIdLease();
-  done_(status, response_);
+  done_(status, status.ok() ? TakeAnswer() : grpc::ByteBuffer());
+}
+
+grpc::ByteBuffer ForwardBatch::TakeAnswer() {
+  v1::ForwardResponse fields;
+  absl::Duration total;
+  for (const auto& [step, duration] : step_times_) total += duration;
+  const int64_t nanoseconds = absl::ToInt64Nanoseconds(total);
+  fields.mutable_duration()->set_seconds(nanoseconds / 1'000'000'000);
+  fields.mutable_duration()->set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));
+  // The logits are sent from where they are: a copy would be the larger part of a short call.
+  WireMessage response;
+  response.AddFields(fields);
+  for (Output& output : outputs_) {
+    v1::LogitsTensor shape;
+    shape.add_shape(output.num_rows);
+    shape.add_shape(output.num_bytes / static_cast<int64_t>(sizeof(float)) / output.num_rows);
+    WireMessage tensor;
+    tensor.AddFields(shape);
+    tensor.AddBytes(v1::LogitsTensor::kLogitsFieldNumber, std::move(output.rows));
+    response.AddMessage(v1::ForwardResponse::kOutputsFieldNumber, std::move(tensor));
+  }
+  return response.Take();
 }
 
 ForwardCall::ForwardCall(ServiceContext& context, grpc::CallbackServerContext& call,
                          const grpc::ByteBuffer& request, grpc::ByteBuffer& response)
     : batch_(std::make_shared<ForwardBatch>(
-          context,
-          [this, &response](const absl::Status& status, const v1::ForwardResponse& answer) {
-            if (status.ok()) response = SerializeMessage(answer);
+          context, [this, &response](const absl::Status& status, grpc::ByteBuffer answer) {
+            if (status.ok()) response.Swap(&answer);
             handoff_.Give();
             Finish(ToGrpcStatus(status));
           })) {

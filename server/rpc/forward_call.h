@@ -5,6 +5,7 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
+#include <grpcpp/support/slice.h>
 
 #include <atomic>
 #include <cstdint>
@@ -28,8 +29,9 @@ namespace lockstep::server {
 // the strand have let go of it.
 class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
  public:
-  // Called once with the end: OK and the answer, or an error and nothing.
-  using Done = absl::AnyInvocable<void(const absl::Status&, const v1::ForwardResponse&)>;
+  // Called once with the end: OK and the answer, a ForwardResponse encoded, or an error and
+  // nothing.
+  using Done = absl::AnyInvocable<void(const absl::Status&, grpc::ByteBuffer)>;
 
   ForwardBatch(ServiceContext& context, Done done);
   ~ForwardBatch();
@@ -45,11 +47,12 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
   void Admit(const grpc::ByteBuffer& bytes);
   absl::Status Submit(const v1::ForwardRequest& request);
   absl::Status ReserveBytes(uint64_t num_bytes);
-  void TakeLogits(std::size_t index, const worker::v1::SlotLogits& logits);
+  void TakeLogits(std::size_t index, worker::v1::SlotLogits logits);
   void Complete(std::size_t index, const Completion& completion);
   // Ends the prompts that are still running: the batch has failed or nobody waits for it.
   void Abandon(const absl::Status& status);
   void End(absl::Status status);
+  grpc::ByteBuffer TakeAnswer();
 
   ServiceContext& context_;
   Strand strand_;
@@ -61,11 +64,16 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
   RequestIdLease lease_;
   uint64_t reserved_bytes_ = 0;
   std::vector<RequestHandle> handles_;
-  std::vector<int64_t> num_rows_;
+  // What a prompt is answered with.
+  struct Output {
+    int64_t num_rows = 0;
+    int64_t num_bytes = 0;
+    std::vector<grpc::Slice> rows;  // as they came
+  };
+  std::vector<Output> outputs_;
   std::size_t num_running_ = 0;
   int64_t longest_prompt_ = 0;  // tokens
   absl::Status status_;
-  v1::ForwardResponse response_;
   // Of the steps that some of the prompts were part of, by number: prompts share steps.
   std::map<uint64_t, absl::Duration> step_times_;
   Completion last_;

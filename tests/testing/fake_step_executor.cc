@@ -114,8 +114,7 @@ void FakeStepExecutor::Run(const worker::ScheduledSlot& scheduled, const worker:
     // Row i is filled with its position.
     worker::SlotLogits logits{slot.slot, scheduled.position, scheduled.num_tokens, {}};
     for (uint32_t position = scheduled.position; position < end; ++position) {
-      const std::vector<float> row(options_.vocab_size, static_cast<float>(position));
-      logits.logits.append(reinterpret_cast<const char*>(row.data()), row.size() * sizeof(float));
+      logits.logits.insert(logits.logits.end(), options_.vocab_size, static_cast<float>(position));
     }
     result.logits.push_back(std::move(logits));
   } else if (end >= slot.token_ids.size()) {

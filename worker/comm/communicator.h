@@ -47,7 +47,9 @@ class Communicator {
 
   // Puts the ranks' columns side by side on rank 0.
   //
-  //   shard           [num_rows, column_offsets[rank + 1] - column_offsets[rank]] float32
+  //   shard           [num_rows, column_offsets[rank + 1] - column_offsets[rank]] float32; on rank
+  //   0
+  //                   it may be its columns of `out`, which then stay as they are
   //   column_offsets  [world_size + 1], ascending from 0: where each rank's columns begin
   //   out             [num_rows, column_offsets[world_size]] float32; read on rank 0 alone, may be
   //                   undefined elsewhere

@@ -209,11 +209,15 @@ absl::Status ShmCommunicator::AllGather(const at::Tensor& in, at::Tensor& out) {
 absl::Status ShmCommunicator::GatherColumns(const at::Tensor& shard,
                                             std::span<const int64_t> column_offsets,
                                             at::Tensor& out) {
+  const int64_t num_rows = shard.size(0);
+  if (rank_ == 0 && shard.const_data_ptr() != out.const_data_ptr()) {
+    CopyRows(shard.const_data_ptr<float>(), shard.stride(0), num_rows, column_offsets[1],
+             out.data_ptr<float>(), out.stride(0));
+  }
   int64_t max_columns = 1;
-  for (int rank = 0; rank < world_size_; ++rank) {
+  for (int rank = 1; rank < world_size_; ++rank) {
     max_columns = std::max(max_columns, column_offsets[rank + 1] - column_offsets[rank]);
   }
-  const int64_t num_rows = shard.size(0);
   // Whole rows where they fit in a buffer, else pieces of a row.
   const int64_t piece = std::min(max_columns, kChunkFloats);
   const int64_t rows_per_chunk = kChunkFloats / piece;
@@ -238,14 +242,16 @@ absl::Status ShmCommunicator::GatherBlock(const at::Tensor& shard,
     const int64_t width = column_offsets[rank + 1] - column_offsets[rank];
     return std::clamp<int64_t>(width - block.first_column, 0, block.max_columns);
   };
-  const int64_t stride = shard.size(1);
-  CopyRows(shard.const_data_ptr<float>() + block.first_row * stride + block.first_column, stride,
-           block.num_rows, num_columns(rank_), Floats(rank_), block.max_columns);
+  if (rank_ != 0) {
+    const int64_t stride = shard.stride(0);
+    CopyRows(shard.const_data_ptr<float>() + block.first_row * stride + block.first_column, stride,
+             block.num_rows, num_columns(rank_), Floats(rank_), block.max_columns);
+  }
   Arrive();
   if (rank_ != 0) return CheckAborted();
   if (absl::Status status = WaitForAll(last_arrival_); !status.ok()) return status;
-  const int64_t out_stride = column_offsets[world_size_];
-  for (int rank = 0; rank < world_size_; ++rank) {
+  const int64_t out_stride = out.stride(0);
+  for (int rank = 1; rank < world_size_; ++rank) {
     CopyRows(Floats(rank), block.max_columns, block.num_rows, num_columns(rank),
              out.data_ptr<float>() + block.first_row * out_stride + column_offsets[rank] +
                  block.first_column,

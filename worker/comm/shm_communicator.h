@@ -44,8 +44,8 @@ class ShmCommunicator : public Communicator {
   // Every rank sums its slice of all parts, then reads the other slices: two waits, but each rank
   // adds only its share.
   absl::Status ReduceTwoShot(float* data, int64_t size);
-  // What GatherColumns moves in one operation: of every rank's shard these rows, and the columns
-  // from first_column on, as far as the shard has them.
+  // What GatherColumns moves in one operation: of the shard of every rank but 0 these rows, and the
+  // columns from first_column on, as far as the shard has them.
   struct Block {
     int64_t first_row = 0;
     int64_t num_rows = 0;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "lockstep/worker/v1/control_link.grpc.pb.h"
+#include "proto/wire_message.h"
 
 namespace lockstep::worker {
 namespace {
@@ -35,15 +36,21 @@ grpc::ChannelArguments ChannelArguments() {
   return arguments;
 }
 
+// The generated stub's call, but for what is written: bytes, where it would take messages and copy
+// them.
+using Stream = grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, v1::FrontendMessage>;
+using grpc::internal::RpcMethod;
+constexpr char kAttach[] = "/lockstep.worker.v1.ControlLink/Attach";
+
 class GrpcControlLink final : public ControlLink {
  public:
   explicit GrpcControlLink(std::shared_ptr<grpc::Channel> channel)
       : channel_(std::move(channel)),
-        stub_(v1::ControlLink::NewStub(channel_)),
-        stream_(stub_->Attach(&context_)) {}
+        stream_(Stream::Create(channel_.get(), RpcMethod(kAttach, RpcMethod::BIDI_STREAMING),
+                               &context_)) {}
 
   bool Read(v1::FrontendMessage& message) override { return stream_->Read(&message); }
-  bool Write(const v1::WorkerMessage& message) override {
+  bool Write(const grpc::ByteBuffer& message) override {
     const std::lock_guard<std::mutex> lock(write_mutex_);
     return !writes_done_ && stream_->Write(message);
   }
@@ -59,14 +66,19 @@ class GrpcControlLink final : public ControlLink {
 
  private:
   const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<v1::ControlLink::Stub> stub_;
   grpc::ClientContext context_;
-  const std::unique_ptr<grpc::ClientReaderWriter<v1::WorkerMessage, v1::FrontendMessage>> stream_;
+  const std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, v1::FrontendMessage>> stream_;
   std::mutex write_mutex_;
   bool writes_done_ = false;  // under write_mutex_
 };
 
 }  // namespace
+
+bool ControlLink::Write(const v1::WorkerMessage& message) {
+  WireMessage encoded;
+  encoded.AddFields(message);
+  return Write(encoded.Take());
+}
 
 absl::StatusOr<std::unique_ptr<ControlLink>> ControlLink::Dial(const std::string& address,
                                                                absl::Duration timeout) {

@@ -2,6 +2,8 @@
 #ifndef LOCKSTEP_WORKER_LINK_CONTROL_LINK_H_
 #define LOCKSTEP_WORKER_LINK_CONTROL_LINK_H_
 
+#include <grpcpp/support/byte_buffer.h>
+
 #include <memory>
 #include <string>
 
@@ -22,8 +24,10 @@ class ControlLink {
 
   // From one thread at a time. False: the link has ended.
   virtual bool Read(v1::FrontendMessage& message) = 0;
-  // From any thread; waits while the frontend does not take it. False: the link has ended.
-  virtual bool Write(const v1::WorkerMessage& message) = 0;
+  // A WorkerMessage, encoded. From any thread; waits while the frontend does not take it. False:
+  // the link has ended.
+  virtual bool Write(const grpc::ByteBuffer& message) = 0;
+  bool Write(const v1::WorkerMessage& message);
   // Nothing more will be written; the frontend has seen all before it sees this end. From any
   // thread.
   virtual void WritesDone() = 0;

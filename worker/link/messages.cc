@@ -1,8 +1,6 @@
 #include "worker/link/messages.h"
 
-#include <algorithm>
 #include <cstring>
-#include <utility>
 
 namespace lockstep::worker {
 namespace {
@@ -37,43 +35,6 @@ LogitsRequest FromProto(v1::LogitsRequest request) {
     default:
       return LogitsRequest::kNone;
   }
-}
-
-void SetSampled(const SampledToken& token, v1::SampledToken& message) {
-  message.set_slot(token.slot);
-  message.set_position(token.position);
-  message.set_token_id(token.token_id);
-  message.set_logprob(token.logprob);
-  message.set_rank(token.rank);
-  for (const TokenLogprob& alternative : token.top) {
-    v1::TokenLogprob& top = *message.add_top();
-    top.set_token_id(alternative.token_id);
-    top.set_logprob(alternative.logprob);
-  }
-}
-
-void SetLogits(SlotLogits logits, v1::SlotLogits& message) {
-  message.set_slot(logits.slot);
-  message.set_position(logits.position);
-  message.set_num_rows(logits.num_rows);
-  message.set_logits(std::move(logits.logits));
-}
-
-// Cuts rows off the front of `logits` until what is left has at most `max_bytes`, or one row.
-std::vector<SlotLogits> Split(SlotLogits logits, size_t max_bytes) {
-  std::vector<SlotLogits> parts;
-  if (logits.num_rows > 1 && logits.logits.size() > max_bytes) {
-    const size_t row_bytes = logits.logits.size() / logits.num_rows;
-    const auto rows = static_cast<uint32_t>(std::max<size_t>(1, max_bytes / row_bytes));
-    for (uint32_t row = 0; row < logits.num_rows; row += rows) {
-      const uint32_t count = std::min(rows, logits.num_rows - row);
-      parts.push_back({logits.slot, logits.position + row, count,
-                       logits.logits.substr(row * row_bytes, count * row_bytes)});
-    }
-  } else {
-    parts.push_back(std::move(logits));
-  }
-  return parts;
 }
 
 }  // namespace
@@ -140,31 +101,6 @@ v1::WorkerMessage ToProto(const LoadedInfo& loaded) {
   message.mutable_loaded()->set_device_description(loaded.device_description);
   message.mutable_loaded()->set_communicator_handle(loaded.communicator_handle);
   return message;
-}
-
-std::vector<v1::WorkerMessage> ToProto(StepResult result, size_t max_part_bytes) {
-  std::vector<v1::WorkerMessage> messages(1);
-  size_t part_bytes = 0;
-  for (SlotLogits& logits : result.logits) {
-    for (SlotLogits& part : Split(std::move(logits), max_part_bytes)) {
-      if (part_bytes > 0 && part_bytes + part.logits.size() > max_part_bytes) {
-        messages.back().mutable_step_result()->set_more(true);
-        messages.emplace_back();
-        part_bytes = 0;
-      }
-      part_bytes += part.logits.size();
-      SetLogits(std::move(part), *messages.back().mutable_step_result()->add_logits());
-    }
-  }
-  for (v1::WorkerMessage& message : messages) message.mutable_step_result()->set_step(result.step);
-  v1::StepResult& last = *messages.back().mutable_step_result();
-  last.set_state_hash(result.state_hash);
-  last.set_duration_ns(result.duration_ns);
-  for (const SampledToken& token : result.sampled) SetSampled(token, *last.add_sampled());
-  for (const SampledToken& token : result.prompt_tokens) {
-    SetSampled(token, *last.add_prompt_tokens());
-  }
-  return messages;
 }
 
 }  // namespace lockstep::worker

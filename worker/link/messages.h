@@ -2,8 +2,6 @@
 #ifndef LOCKSTEP_WORKER_LINK_MESSAGES_H_
 #define LOCKSTEP_WORKER_LINK_MESSAGES_H_
 
-#include <vector>
-
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "worker/runtime/step_plan.h"
 
@@ -14,10 +12,6 @@ StepPlan FromProto(const v1::StepPlan& plan);
 TokenMasks FromProto(const v1::TokenMasks& masks);
 
 v1::WorkerMessage ToProto(const LoadedInfo& loaded);
-
-// One message, or several where the logits would make one larger than `max_part_bytes`; each part
-// holds at least one SlotLogits. Takes the logits over without copying them.
-std::vector<v1::WorkerMessage> ToProto(StepResult result, size_t max_part_bytes);
 
 }  // namespace lockstep::worker
 

@@ -1,19 +1,14 @@
 #include "worker/link/result_writer.h"
 
-#include <malloc.h>
-
 #include <utility>
 
-#include "worker/link/messages.h"
+#include "worker/link/result_messages.h"
 
 namespace lockstep::worker {
 namespace {
 
-// Well below Protobuf's 2 GiB, and large enough that a step's logits are few messages.
-constexpr size_t kMaxPartBytes = size_t{256} << 20;
-// After logits of this size the allocator is told to give memory back, which it would keep for
-// good: messages are serialized into many buffers too small to be mapped by themselves.
-constexpr size_t kMinBytesToTrim = size_t{16} << 20;
+// The frontend parses one part while the next is on its way, and holds what it parses twice.
+constexpr size_t kMaxPartBytes = size_t{32} << 20;
 
 }  // namespace
 
@@ -60,14 +55,10 @@ void ResultWriter::Run() {
 }
 
 bool ResultWriter::Write(StepResult result) {
-  size_t num_bytes = 0;
-  for (const SlotLogits& logits : result.logits) num_bytes += logits.logits.size();
-  bool written = true;
-  for (const v1::WorkerMessage& message : ToProto(std::move(result), kMaxPartBytes)) {
-    written = written && link_.Write(message);
+  for (const grpc::ByteBuffer& message : EncodeResult(std::move(result), kMaxPartBytes)) {
+    if (!link_.Write(message)) return false;
   }
-  if (num_bytes >= kMinBytesToTrim) malloc_trim(0);
-  return written;
+  return true;
 }
 
 }  // namespace lockstep::worker

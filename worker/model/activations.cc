@@ -17,7 +17,7 @@ Activations::Activations(const ActivationSizes& sizes) {
   all_.attended = at::empty({num_rows, sizes.q}, elements);
   all_.gate_up = at::empty({num_rows, 2 * sizes.ffn}, elements);
   all_.activated = at::empty({num_rows, sizes.ffn}, elements);
-  logit_shard_ = at::empty({sizes.max_logit_rows, sizes.vocab}, floats);
+  logit_shard_ = at::empty({sizes.max_logit_rows, sizes.shard_vocab}, floats);
   logits_ = at::empty({sizes.max_logit_rows, sizes.gathered_vocab}, floats);
 }
 

@@ -15,7 +15,7 @@ struct ActivationSizes {
   int64_t qkv = 0;             // this rank's
   int64_t q = 0;               // this rank's
   int64_t ffn = 0;             // this rank's
-  int64_t vocab = 0;           // this rank's
+  int64_t shard_vocab = 0;     // this rank's, where logits do not go to the gathered ones directly
   int64_t gathered_vocab = 0;  // the whole vocabulary on rank 0, else 0
   at::ScalarType dtype = at::kFloat;
   at::Device device = at::kCPU;
@@ -41,7 +41,7 @@ class Activations {
   explicit Activations(const ActivationSizes& sizes);
 
   ActivationRows Rows(int64_t num_rows, int64_t num_decode_rows) const;
-  // [num_rows, vocab] float32, this rank's part.
+  // [num_rows, shard_vocab] float32, this rank's part.
   at::Tensor LogitShard(int64_t num_rows) const { return logit_shard_.narrow(0, 0, num_rows); }
   // [num_rows, gathered_vocab] float32; on rank 0 alone.
   at::Tensor Logits(int64_t num_rows) const { return logits_.narrow(0, 0, num_rows); }

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/index_select.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -21,6 +22,11 @@ AttentionGeometry MakeGeometry(const LlamaConfig& config, const ShardPlan& plan)
           .num_kv_heads = plan.kv_heads.size(),
           .padded_head_dim = padded * kHeadDimMultiple,
           .scale = 1.0 / std::sqrt(static_cast<double>(config.head_dim))};
+}
+
+int64_t MaxLogitRows(const LlamaConfig& config, const ModelOptions& options) {
+  const int64_t row_bytes = config.vocab_size * int64_t{sizeof(float)};
+  return std::clamp<int64_t>(kMaxLogitBytes / row_bytes, 1, options.max_num_tokens);
 }
 
 }  // namespace
@@ -53,18 +59,18 @@ LlamaModel::LlamaModel(const LlamaConfig& config, const Checkpoint& checkpoint,
   for (int rank = 0; rank <= plan.world_size; ++rank) {
     vocab_offsets_.push_back(BalancedRange(config.vocab_size, rank, plan.world_size).begin);
   }
-  const ActivationSizes sizes = {
-      .max_num_tokens = options.max_num_tokens,
-      .max_logit_rows = kMaxLogitRows,
-      .hidden = config.hidden_size,
-      .head_dim = config.head_dim,
-      .qkv = geometry_.qkv_size(),
-      .q = geometry_.q_size(),
-      .ffn = plan.ffn.size(),
-      .vocab = plan.vocab.size(),
-      .gathered_vocab = plan.rank == 0 && plan.world_size > 1 ? config.vocab_size : 0,
-      .dtype = options.dtype,
-      .device = options.device};
+  max_logit_rows_ = MaxLogitRows(config, options);
+  const ActivationSizes sizes = {.max_num_tokens = options.max_num_tokens,
+                                 .max_logit_rows = max_logit_rows_,
+                                 .hidden = config.hidden_size,
+                                 .head_dim = config.head_dim,
+                                 .qkv = geometry_.qkv_size(),
+                                 .q = geometry_.q_size(),
+                                 .ffn = plan.ffn.size(),
+                                 .shard_vocab = ComputesInPlace() ? 0 : plan.vocab.size(),
+                                 .gathered_vocab = plan.rank == 0 ? config.vocab_size : 0,
+                                 .dtype = options.dtype,
+                                 .device = options.device};
   activations_ = std::make_unique<Activations>(sizes);
 }
 
@@ -145,14 +151,16 @@ absl::Status LlamaModel::FinishLayer(size_t index, const at::Tensor& attended, A
 absl::Status LlamaModel::Logits(const at::Tensor& hidden, int64_t num_decode_rows,
                                 Communicator& communicator, at::Tensor& logits) {
   const int64_t num_rows = hidden.size(0);
-  at::Tensor shard = activations_->LogitShard(num_rows);
+  if (plan_.rank == 0 && !logits.defined()) logits = activations_->Logits(num_rows);
+  at::Tensor shard = ComputesInPlace() ? logits.narrow(1, plan_.vocab.begin, plan_.vocab.size())
+                                       : activations_->LogitShard(num_rows);
   Linear(context_, hidden, head_, std::nullopt, shard, num_decode_rows);
-  if (plan_.world_size == 1) {
-    logits = shard;
-    return absl::OkStatus();
-  }
-  if (plan_.rank == 0) logits = activations_->Logits(num_rows);
+  if (plan_.world_size == 1) return absl::OkStatus();
   return communicator.GatherColumns(shard, vocab_offsets_, logits);
+}
+
+bool LlamaModel::ComputesInPlace() const {
+  return plan_.rank == 0 && (plan_.world_size == 1 || options_.device.is_cpu());
 }
 
 uint64_t LlamaModel::Checksum(const at::Tensor& hidden) {

@@ -29,9 +29,9 @@ struct ModelOptions {
   int64_t max_num_tokens = 0;  // of one step
 };
 
-// Rows whose logits are computed, and gathered on rank 0, at a time: bounds the memory that a large
-// vocabulary takes.
-inline constexpr int64_t kMaxLogitRows = 64;
+// Of the logits that are computed, and gathered on rank 0, at a time: 256 rows of the largest
+// vocabularies, so that reading the head is paid for by hundreds of rows, in bounded memory.
+inline constexpr int64_t kMaxLogitBytes = int64_t{128} << 20;
 
 // What a cache for a rank of this plan is made of. Known before any weight is loaded.
 KvCacheGeometry CacheGeometry(const LlamaConfig& config, const ShardPlan& plan,
@@ -62,11 +62,16 @@ class LlamaModel {
   absl::Status Forward(const StepBatch& batch, Communicator& communicator, KvCache& cache,
                        at::Tensor& hidden);
 
-  // Logits of some of Forward's rows. On rank 0 `logits` is a view, valid until the next call:
-  // [num_rows, vocab_size] float32; on the others it is undefined.
+  // Rows whose logits are computed at a time: what kMaxLogitBytes hold, at most a step's.
+  int64_t max_logit_rows() const { return max_logit_rows_; }
+
+  // Logits of some of Forward's rows.
   //
-  //   hidden           [num_rows <= kMaxLogitRows, hidden_size], rows of Forward's result
+  //   hidden           [num_rows <= max_logit_rows, hidden_size], rows of Forward's result
   //   num_decode_rows  how many of them, leading, are decode rows
+  //   logits           [num_rows, vocab_size] float32 on rank 0, on the model's device: where it is
+  //                    undefined, it becomes a view that is valid until the next call. Left alone
+  //                    on the other ranks.
   absl::Status Logits(const at::Tensor& hidden, int64_t num_decode_rows, Communicator& communicator,
                       at::Tensor& logits);
 
@@ -87,6 +92,9 @@ class LlamaModel {
   // Everything of a layer behind its attention, for the rows of `rows`.
   absl::Status FinishLayer(size_t index, const at::Tensor& attended, ActivationRows& rows,
                            Communicator& communicator);
+  // Whether this rank's logits are computed where the gathered ones are. A GPU's products have
+  // dense rows.
+  bool ComputesInPlace() const;
 
   const LlamaConfig config_;
   const ShardPlan plan_;
@@ -100,6 +108,7 @@ class LlamaModel {
   std::vector<DecoderLayer> layers_;
   std::vector<int64_t> vocab_offsets_;  // [world_size + 1]
   int64_t weight_bytes_ = 0;
+  int64_t max_logit_rows_ = 0;
   std::unique_ptr<Activations> activations_;
 };
 

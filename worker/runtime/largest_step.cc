@@ -99,7 +99,7 @@ absl::Status RunLargestStep(LlamaModel& model, const KvCacheGeometry& geometry,
   at::Tensor hidden;
   absl::Status status = model.Forward(batch, peers, cache, hidden);
   if (!status.ok()) return status;
-  const int64_t num_rows = std::min(kMaxLogitRows, batch.num_logit_rows);
+  const int64_t num_rows = std::min(model.max_logit_rows(), batch.num_logit_rows);
   at::Tensor logits;
   status = model.Logits(hidden.narrow(0, 0, num_rows), std::min(num_rows, batch.num_decode_rows),
                         peers, logits);

@@ -44,7 +44,7 @@ void LogitsReader::Prepare(const BuiltBatch& built, int64_t vocab_size, StepResu
       rows.slot = span.slot;
       rows.position = span.position;
       rows.num_rows = static_cast<uint32_t>(span.num_rows);
-      rows.logits.reserve(static_cast<size_t>(span.num_rows * vocab_size) * sizeof(float));
+      rows.logits.resize(static_cast<size_t>(span.num_rows * vocab_size));
       continue;
     }
     const bool is_sampled = span.use == LogitSpan::Use::kSample;
@@ -74,9 +74,8 @@ absl::Status LogitsReader::Read(const BuiltBatch& built, const SlotTable& slots,
     if (begin >= end) continue;
     const float* first = data + (begin - first_row) * vocab_size_;
     if (span.use == LogitSpan::Use::kReport) {
-      result.logits[span.output].logits.append(
-          reinterpret_cast<const char*>(first),
-          static_cast<size_t>((end - begin) * vocab_size_) * sizeof(float));
+      float* reported = result.logits[span.output].logits.data() + skipped * vocab_size_;
+      if (reported != first) std::copy_n(first, (end - begin) * vocab_size_, reported);
       continue;
     }
     const bool is_sampled = span.use == LogitSpan::Use::kSample;

@@ -16,7 +16,7 @@
 
 namespace lockstep::worker {
 
-// Rank 0's use of a step's logits: samples tokens, looks up the prompt's, and copies out what was
+// Rank 0's use of a step's logits: samples tokens, looks up the prompt's, and reports what was
 // asked for.
 class LogitsReader {
  public:
@@ -28,7 +28,8 @@ class LogitsReader {
 
   // Uses the step's logit rows from `first_row` on.
   //
-  //   logits  [num_rows, vocab_size] float32, on the host
+  //   logits  [num_rows, vocab_size] float32, on the host; rows to report may lie in `result`
+  //           already, where they belong
   //
   // Slots that `masks` names choose among the tokens that it allows. The sampler's errors, with the
   // slot; INTERNAL for a mask of another size than the vocabulary's.

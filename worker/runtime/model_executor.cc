@@ -1,6 +1,7 @@
 #include "worker/runtime/model_executor.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/from_blob.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/StreamGuard.h>
 
@@ -173,9 +174,10 @@ void ModelExecutor::AllocateForSteps(uint64_t num_kv_blocks) {
   const int64_t vocab_size = model_->vocab_size();
   logits_reader_ = std::make_unique<LogitsReader>(context_->pool(), vocab_size);
   if (device_->device().is_cpu()) return;
-  host_logits_ = device_->AllocateHost(kMaxLogitRows * vocab_size * int64_t{sizeof(float)})
+  const int64_t num_rows = model_->max_logit_rows();
+  host_logits_ = device_->AllocateHost(num_rows * vocab_size * int64_t{sizeof(float)})
                      .view(at::kFloat)
-                     .view({kMaxLogitRows, vocab_size});
+                     .view({num_rows, vocab_size});
 }
 
 absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle) {
@@ -274,13 +276,13 @@ absl::StatusOr<TokenMasks> ModelExecutor::WaitForMasks(const StepPlan& plan) {
 absl::Status ModelExecutor::ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
                                           const at::Tensor& hidden, StepResult& result) {
   TokenMasks masks;
-  for (int64_t first = 0; first < built.num_logit_rows; first += kMaxLogitRows) {
-    const int64_t num_rows = std::min(kMaxLogitRows, built.num_logit_rows - first);
+  for (const LogitBlock& block : DivideLogits(built.logit_spans, model_->max_logit_rows())) {
+    const int64_t first = block.first_row;
     const int64_t num_decode_rows =
-        std::clamp<int64_t>(built.batch.num_decode_logit_rows - first, 0, num_rows);
-    at::Tensor logits;
-    absl::Status status =
-        model_->Logits(hidden.narrow(0, first, num_rows), num_decode_rows, *communicator_, logits);
+        std::clamp<int64_t>(built.batch.num_decode_logit_rows - first, 0, block.num_rows);
+    at::Tensor logits = RowsToSend(block, result);
+    absl::Status status = model_->Logits(hidden.narrow(0, first, block.num_rows), num_decode_rows,
+                                         *communicator_, logits);
     if (!status.ok()) return status;
     if (rank_ != 0) continue;
     const absl::StatusOr<at::Tensor> host = HostLogits(logits);
@@ -294,6 +296,14 @@ absl::Status ModelExecutor::ComputeLogits(const StepPlan& plan, const BuiltBatch
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
+}
+
+at::Tensor ModelExecutor::RowsToSend(const LogitBlock& block, StepResult& result) const {
+  if (rank_ != 0 || block.reported == nullptr || !device_->device().is_cpu()) return {};
+  const int64_t vocab_size = model_->vocab_size();
+  float* rows = result.logits[block.reported->output].logits.data();
+  return at::from_blob(rows + block.first_span_row * vocab_size, {block.num_rows, vocab_size},
+                       at::TensorOptions().dtype(at::kFloat));
 }
 
 absl::StatusOr<at::Tensor> ModelExecutor::HostLogits(const at::Tensor& logits) {

@@ -20,6 +20,7 @@
 #include "worker/runtime/batch_builder.h"
 #include "worker/runtime/decode_graphs.h"
 #include "worker/runtime/largest_step.h"
+#include "worker/runtime/logit_blocks.h"
 #include "worker/runtime/logits_reader.h"
 #include "worker/runtime/mask_inbox.h"
 #include "worker/runtime/slot_table.h"
@@ -61,6 +62,9 @@ class ModelExecutor : public StepExecutor {
   // Computes the wanted logits in blocks of rows and, on rank 0, uses them.
   absl::Status ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
                              const at::Tensor& hidden, StepResult& result);
+  // Where the model may compute the block's logits to be sent: [num_rows, vocab_size] float32 in
+  // `result`; undefined where they are used otherwise, and on ranks other than 0.
+  at::Tensor RowsToSend(const LogitBlock& block, StepResult& result) const;
   // [num_rows, vocab_size] float32 on the host.
   absl::StatusOr<at::Tensor> HostLogits(const at::Tensor& logits);
   // Tells every rank what rank 0 sampled, and appends it to the slots.
@@ -80,7 +84,8 @@ class ModelExecutor : public StepExecutor {
   std::optional<SlotTable> slots_;
   std::unique_ptr<StepInputs> inputs_;
   std::unique_ptr<TokenExchange> tokens_;
-  at::Tensor host_logits_;  // [kMaxLogitRows, vocab_size] float32, where logits are not on the host
+  at::Tensor
+      host_logits_;  // [max_logit_rows, vocab_size] float32, where logits are not on the host
   std::unique_ptr<LogitsReader> logits_reader_;  // on rank 0 alone
 
   MaskInbox masks_;

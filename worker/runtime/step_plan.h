@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "worker/runtime/unfilled_vector.h"
 #include "worker/sampling/sampling_parameters.h"
 
 // Plain mirrors of the messages in control_link.proto, which states the contract; the worker's core
@@ -100,7 +101,7 @@ struct SlotLogits {
   uint32_t slot = 0;
   uint32_t position = 0;  // of the first row
   uint32_t num_rows = 0;
-  std::string logits;  // little-endian float32, [num_rows, vocab_size]
+  UnfilledVector<float> logits;  // [num_rows, vocab_size]
 };
 
 struct StepResult {

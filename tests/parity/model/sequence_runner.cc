@@ -1,7 +1,6 @@
 #include "tests/parity/model/sequence_runner.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 namespace lockstep::testing {
@@ -95,9 +94,7 @@ absl::StatusOr<std::vector<std::vector<float>>> AllLogits(
     if (!result.ok()) return result.status();
     for (const auto& rows : result->logits) {
       std::vector<float>& target = logits[rows.slot];
-      const size_t offset = target.size();
-      target.resize(offset + rows.logits.size() / sizeof(float));
-      std::memcpy(target.data() + offset, rows.logits.data(), rows.logits.size());
+      target.insert(target.end(), rows.logits.begin(), rows.logits.end());
     }
   }
   if (absl::Status status = frontend.ReleaseAll(); !status.ok()) return status;

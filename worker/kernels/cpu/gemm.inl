@@ -16,16 +16,36 @@ static_assert(kPanelWidth % kTileColumns == 0);
 // How far ahead of its use the weight is fetched; it streams from memory when there are few rows.
 constexpr int64_t kPrefetchBytes = 2048;
 
+// sums += *a · columns.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// In assembly: the tile takes all 16 registers, and the compiler, left to itself, loads several
+// rows' broadcasts ahead and keeps sums in memory instead, which costs a third of the rate.
+inline void AccumulateRow(const float* a, const Vec (&columns)[kTileVecs], Vec (&sums)[kTileVecs]) {
+  static_assert(kTileVecs == 2);
+  auto broadcast = columns[0].v, left_sum = sums[0].v, right_sum = sums[1].v;
+  __asm__ volatile(
+      "vbroadcastss %[a], %[broadcast]\n\t"
+      "vfmadd231ps %[left], %[broadcast], %[left_sum]\n\t"
+      "vfmadd231ps %[right], %[broadcast], %[right_sum]"
+      : [broadcast] "=&v"(broadcast), [left_sum] "+&v"(left_sum), [right_sum] "+&v"(right_sum)
+      : [a] "m"(*a), [left] "v"(columns[0].v), [right] "v"(columns[1].v));
+  sums[0].v = left_sum;
+  sums[1].v = right_sum;
+}
+#else
+inline void AccumulateRow(const float* a, const Vec (&columns)[kTileVecs], Vec (&sums)[kTileVecs]) {
+  const Vec broadcast = Set(*a);
+#pragma GCC unroll 4
+  for (int v = 0; v < kTileVecs; ++v) sums[v] = MulAdd(broadcast, columns[v], sums[v]);
+}
+#endif
+
 // One step of depth of the register tile: a is one row's broadcast source per row, b the columns.
 template <int kRows>
 inline void AccumulateStep(Vec (&sum)[kRows][kTileVecs], const float* a, int64_t a_row_stride,
                            const Vec (&b)[kTileVecs]) {
 #pragma GCC unroll 16
-  for (int row = 0; row < kRows; ++row) {
-    const Vec broadcast = Set(a[row * a_row_stride]);
-#pragma GCC unroll 4
-    for (int v = 0; v < kTileVecs; ++v) sum[row][v] = MulAdd(broadcast, b[v], sum[row][v]);
-  }
+  for (int row = 0; row < kRows; ++row) AccumulateRow(a + row * a_row_stride, b, sum[row]);
 }
 
 template <int kRows>
@@ -76,12 +96,18 @@ void MultiplyTile(const float* a, int64_t a_row_stride, int64_t a_depth_stride, 
   LoadTile<kRows>(sum, c, c_stride, accumulate);
   for (int64_t k = 0; k < depth; k += 2, b += 2 * b_stride) {
     _mm_prefetch(reinterpret_cast<const char*>(b) + kPrefetchBytes, _MM_HINT_T0);
-    Vec even[kTileVecs], odd[kTileVecs];
+    Vec columns[kTileVecs];
 #pragma GCC unroll 4
-    for (int v = 0; v < kTileVecs; ++v) LoadPairs(b + 2 * v * Vec::kWidth, even[v], odd[v]);
-    AccumulateStep<kRows>(sum, a, a_row_stride, even);
+    for (int v = 0; v < kTileVecs; ++v) columns[v] = LoadEven(b + 2 * v * Vec::kWidth);
+    AccumulateStep<kRows>(sum, a, a_row_stride, columns);
     a += a_depth_stride;
-    AccumulateStep<kRows>(sum, a, a_row_stride, odd);
+    // Where the compiler cannot see that it has them, it loads the pairs again: kept in registers,
+    // they would leave too few for the sums.
+    const BFloat16* again = b;
+    __asm__("" : "+r"(again));
+#pragma GCC unroll 4
+    for (int v = 0; v < kTileVecs; ++v) columns[v] = LoadOdd(again + 2 * v * Vec::kWidth);
+    AccumulateStep<kRows>(sum, a, a_row_stride, columns);
     a += a_depth_stride;
   }
   StoreTile<kRows>(sum, c, c_stride);

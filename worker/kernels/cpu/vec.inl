@@ -17,12 +17,13 @@ inline Vec Load(const BFloat16* p) {
       _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
-// The even and odd elements of kWidth pairs.
-inline void LoadPairs(const BFloat16* p, Vec& even, Vec& odd) {
-  const __m512i pairs = _mm512_loadu_si512(p);
-  even.v = _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16));
-  odd.v = _mm512_castsi512_ps(
-      _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u))));
+// The even or odd elements of kWidth pairs.
+inline Vec LoadEven(const BFloat16* p) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(p), 16))};
+}
+inline Vec LoadOdd(const BFloat16* p) {
+  const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), high))};
 }
 inline void Store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
 inline void Store(Float16* p, Vec a) {
@@ -76,11 +77,14 @@ inline Vec Load(const BFloat16* p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
 }
-inline void LoadPairs(const BFloat16* p, Vec& even, Vec& odd) {
+inline Vec LoadEven(const BFloat16* p) {
   const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  even.v = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-  odd.v = _mm256_castsi256_ps(
-      _mm256_and_si256(pairs, _mm256_set1_epi32(static_cast<int>(0xffff0000u))));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16))};
+}
+inline Vec LoadOdd(const BFloat16* p) {
+  const __m256i pairs = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m256i high = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm256_castsi256_ps(_mm256_and_si256(pairs, high))};
 }
 inline void Store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
 inline void Store(Float16* p, Vec a) {
@@ -143,10 +147,14 @@ inline Vec Load(const BFloat16* p) {
   return {_mm_castsi128_ps(_mm_unpacklo_epi16(
       _mm_setzero_si128(), _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }
-inline void LoadPairs(const BFloat16* p, Vec& even, Vec& odd) {
+inline Vec LoadEven(const BFloat16* p) {
   const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  even.v = _mm_castsi128_ps(_mm_slli_epi32(pairs, 16));
-  odd.v = _mm_castsi128_ps(_mm_and_si128(pairs, _mm_set1_epi32(static_cast<int>(0xffff0000u))));
+  return {_mm_castsi128_ps(_mm_slli_epi32(pairs, 16))};
+}
+inline Vec LoadOdd(const BFloat16* p) {
+  const __m128i pairs = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i high = _mm_set1_epi32(static_cast<int>(0xffff0000u));
+  return {_mm_castsi128_ps(_mm_and_si128(pairs, high))};
 }
 inline void Store(float* p, Vec a) { _mm_storeu_ps(p, a.v); }
 inline uint16_t Float16Bits(uint32_t bits) {

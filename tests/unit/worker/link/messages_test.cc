@@ -115,59 +115,5 @@ TEST(Messages, WhatWasLoadedKeepsEveryFieldAndTheHandlesBytes) {
   EXPECT_EQ(message.loaded().communicator_handle(), handle);
 }
 
-TEST(Messages, AResultIsOneMessage) {
-  StepResult result;
-  result.step = 3;
-  result.state_hash = 44;
-  result.duration_ns = 55;
-  result.sampled.push_back({1, 2, 3, -0.5F, 1, {{3, -0.5F}, {4, -1.5F}}});
-  result.prompt_tokens.push_back({2, 5, 6, -2.5F, 9, {}});
-  const auto messages = ToProto(result, 1000);
-  ASSERT_EQ(messages.size(), 1);
-  const v1::StepResult& message = messages[0].step_result();
-  EXPECT_EQ(message.step(), 3);
-  EXPECT_EQ(message.state_hash(), 44);
-  EXPECT_EQ(message.duration_ns(), 55);
-  EXPECT_FALSE(message.more());
-  ASSERT_EQ(message.sampled_size(), 1);
-  EXPECT_EQ(message.sampled(0).position(), 2);
-  EXPECT_EQ(message.sampled(0).top(1).token_id(), 4);
-  ASSERT_EQ(message.prompt_tokens_size(), 1);
-  EXPECT_EQ(message.prompt_tokens(0).slot(), 2);
-  EXPECT_EQ(message.prompt_tokens(0).token_id(), 6);
-  EXPECT_EQ(message.prompt_tokens(0).logprob(), -2.5F);
-}
-
-TEST(Messages, LogitsBeyondAPartsSizeAreSplitByRows) {
-  StepResult result;
-  result.step = 3;
-  result.state_hash = 44;
-  // Rows of 8 bytes, each filled with its position's letter.
-  std::string rows;
-  for (char letter : {'a', 'b', 'c', 'd', 'e'}) rows += std::string(8, letter);
-  result.logits.push_back({0, 10, 5, rows});
-  result.logits.push_back({1, 0, 1, std::string(8, 'z')});
-  const auto messages = ToProto(result, 16);
-
-  std::string joined;
-  uint32_t position = 10;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    const v1::StepResult& part = messages[i].step_result();
-    EXPECT_EQ(part.step(), 3);
-    EXPECT_EQ(part.more(), i + 1 < messages.size());
-    EXPECT_EQ(part.state_hash(), part.more() ? 0 : 44);
-    EXPECT_LE(part.ByteSizeLong(), 16 + 40);
-    for (const v1::SlotLogits& logits : part.logits()) {
-      if (logits.slot() == 0) {
-        EXPECT_EQ(logits.position(), position);
-        position += logits.num_rows();
-      }
-      joined += logits.logits();
-    }
-  }
-  EXPECT_EQ(messages.size(), 3);
-  EXPECT_EQ(joined, rows + std::string(8, 'z'));
-}
-
 }  // namespace
 }  // namespace lockstep::worker

@@ -1,6 +1,7 @@
 #include "worker/link/worker_session.h"
 
 #include <gmock/gmock.h>
+#include <grpcpp/support/proto_buffer_reader.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -34,10 +35,14 @@ class FakeLink final : public ControlLink {
     incoming_.pop_front();
     return true;
   }
-  bool Write(const v1::WorkerMessage& message) override {
+  bool Write(const grpc::ByteBuffer& bytes) override {
+    grpc::ByteBuffer copy = bytes;
+    grpc::ProtoBufferReader reader(&copy);
+    v1::WorkerMessage message;
+    EXPECT_TRUE(message.ParseFromZeroCopyStream(&reader));
     const std::lock_guard<std::mutex> lock(mutex_);
     if (is_ended_) return false;
-    outgoing_.push_back(message);
+    outgoing_.push_back(std::move(message));
     changed_.notify_all();
     return true;
   }

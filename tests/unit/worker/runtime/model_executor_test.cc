@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -18,8 +17,10 @@
 namespace lockstep::worker {
 namespace {
 
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using testing::RankThreads;
+using ::testing::SizeIs;
 using testing::SmallWorkerConfig;
 
 StepPlan PromptPlan(LogitsRequest logits) {
@@ -106,8 +107,9 @@ TEST(ModelExecutorTest, LogitsOfTheLastPositionAreTheLastRowOfAll) {
   EXPECT_EQ(all->logits[0].num_rows, 5U);
   EXPECT_EQ(last->logits[0].num_rows, 1U);
   EXPECT_EQ(last->logits[0].position, 4U);
-  EXPECT_EQ(last->logits[0].logits.size(), 96 * sizeof(float));
-  EXPECT_EQ(all->logits[0].logits.substr(4 * 96 * sizeof(float)), last->logits[0].logits);
+  EXPECT_THAT(last->logits[0].logits, SizeIs(96));
+  const auto last_row = all->logits[0].logits.begin() + 4 * 96;
+  EXPECT_THAT(last->logits[0].logits, ElementsAreArray(last_row, all->logits[0].logits.end()));
 }
 
 TEST(ModelExecutorTest, AStepWithoutTokensIsAnswered) {
@@ -180,8 +182,9 @@ TEST(ModelExecutorTest, AHeadSizeThatIsNoMultipleOfEightGivesFiniteLogitsOnAllRa
     ASSERT_TRUE(ranks.ok()) << ranks.status();
     const auto result = (*ranks)->Execute(PromptPlan(LogitsRequest::kAll));
     ASSERT_TRUE(result.ok()) << result.status();
-    std::vector<float>& row = logits.emplace_back(5 * 96);
-    std::memcpy(row.data(), result->logits[0].logits.data(), row.size() * sizeof(float));
+    const auto& rows = result->logits[0].logits;
+    const std::vector<float>& row = logits.emplace_back(rows.begin(), rows.end());
+    ASSERT_THAT(row, SizeIs(5 * 96));
     for (size_t i = 0; i < row.size(); ++i) ASSERT_NEAR(row[i], logits[0][i], 1e-4) << i;
   }
 }

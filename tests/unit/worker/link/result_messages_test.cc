@@ -1,0 +1,101 @@
+#include "worker/link/result_messages.h"
+
+#include <gtest/gtest.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lockstep/worker/v1/control_link.pb.h"
+
+namespace lockstep::worker {
+namespace {
+
+v1::StepResult Parsed(grpc::ByteBuffer bytes) {
+  v1::WorkerMessage message;
+  grpc::ProtoBufferReader reader(&bytes);
+  EXPECT_TRUE(message.ParseFromZeroCopyStream(&reader));
+  EXPECT_TRUE(message.has_step_result());
+  return std::move(*message.mutable_step_result());
+}
+
+// `num_rows` rows of two floats, each filled with its position.
+SlotLogits Rows(uint32_t slot, uint32_t position, uint32_t num_rows) {
+  SlotLogits logits{slot, position, num_rows, {}};
+  for (uint32_t row = 0; row < num_rows; ++row) {
+    logits.logits.insert(logits.logits.end(), 2, static_cast<float>(position + row));
+  }
+  return logits;
+}
+
+std::string BytesOf(const SlotLogits& logits) {
+  return {reinterpret_cast<const char*>(logits.logits.data()),
+          logits.logits.size() * sizeof(float)};
+}
+
+TEST(ResultMessages, AResultIsOneMessage) {
+  StepResult result;
+  result.step = 3;
+  result.state_hash = 44;
+  result.duration_ns = 55;
+  result.sampled.push_back({1, 2, 3, -0.5F, 1, {{3, -0.5F}, {4, -1.5F}}});
+  result.prompt_tokens.push_back({2, 5, 6, -2.5F, 9, {}});
+  const auto messages = EncodeResult(result, 1000);
+  ASSERT_EQ(messages.size(), 1);
+  const v1::StepResult message = Parsed(messages[0]);
+  EXPECT_EQ(message.step(), 3);
+  EXPECT_EQ(message.state_hash(), 44);
+  EXPECT_EQ(message.duration_ns(), 55);
+  EXPECT_FALSE(message.more());
+  ASSERT_EQ(message.sampled_size(), 1);
+  EXPECT_EQ(message.sampled(0).position(), 2);
+  EXPECT_EQ(message.sampled(0).top(1).token_id(), 4);
+  ASSERT_EQ(message.prompt_tokens_size(), 1);
+  EXPECT_EQ(message.prompt_tokens(0).slot(), 2);
+  EXPECT_EQ(message.prompt_tokens(0).token_id(), 6);
+  EXPECT_EQ(message.prompt_tokens(0).logprob(), -2.5F);
+}
+
+TEST(ResultMessages, LogitsBeyondAPartsSizeAreSplitByRows) {
+  StepResult result;
+  result.step = 3;
+  result.state_hash = 44;
+  result.logits = {Rows(0, 10, 5), Rows(1, 0, 1)};
+  const std::string expected = BytesOf(result.logits[0]) + BytesOf(result.logits[1]);
+  const auto messages = EncodeResult(std::move(result), 16);
+
+  std::string joined;
+  uint32_t position = 10;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    const v1::StepResult part = Parsed(messages[i]);
+    EXPECT_EQ(part.step(), 3);
+    EXPECT_EQ(part.more(), i + 1 < messages.size());
+    EXPECT_EQ(part.state_hash(), part.more() ? 0 : 44);
+    EXPECT_LE(messages[i].Length(), 16 + 40);
+    for (const v1::SlotLogits& logits : part.logits()) {
+      if (logits.slot() == 0) {
+        EXPECT_EQ(logits.position(), position);
+        position += logits.num_rows();
+      }
+      joined += logits.logits();
+    }
+  }
+  EXPECT_EQ(messages.size(), 3);
+  EXPECT_EQ(joined, expected);
+}
+
+TEST(ResultMessages, TheLogitsLieInTheMessageAsInTheResult) {
+  StepResult result;
+  result.logits = {Rows(0, 0, 100)};
+  const void* const memory = result.logits[0].logits.data();
+  const auto messages = EncodeResult(std::move(result), 1000);
+  std::vector<grpc::Slice> slices;
+  ASSERT_TRUE(messages[0].Dump(&slices).ok());
+  const auto is_memory = [&](const grpc::Slice& slice) { return slice.begin() == memory; };
+  EXPECT_TRUE(std::any_of(slices.begin(), slices.end(), is_memory));
+}
+
+}  // namespace
+}  // namespace lockstep::worker
