@@ -56,7 +56,13 @@ absl::Status FakeStepExecutor::Start(uint64_t num_kv_blocks,
   return Has(Fault::kFailStart) ? absl::InternalError("the self-test gave NaN") : absl::OkStatus();
 }
 
-absl::StatusOr<worker::StepResult> FakeStepExecutor::Execute(const worker::StepPlan& plan) {
+absl::Status FakeStepExecutor::Begin(const worker::StepPlan& plan) {
+  absl::StatusOr<worker::StepResult> result = Carry(plan);
+  if (result.ok()) result_ = *std::move(result);
+  return result.status();
+}
+
+absl::StatusOr<worker::StepResult> FakeStepExecutor::Carry(const worker::StepPlan& plan) {
   const auto begin = std::chrono::steady_clock::now();
   worker::StepResult result;
   result.step = plan.step;

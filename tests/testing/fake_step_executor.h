@@ -11,6 +11,7 @@
 #include <map>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "worker/runtime/step_executor.h"
@@ -53,7 +54,8 @@ class FakeStepExecutor final : public worker::StepExecutor {
                                           int world_size,
                                           worker::LoadProgressCallback progress) override;
   absl::Status Start(uint64_t num_kv_blocks, const std::string& communicator_handle) override;
-  absl::StatusOr<worker::StepResult> Execute(const worker::StepPlan& plan) override;
+  absl::Status Begin(const worker::StepPlan& plan) override;
+  absl::StatusOr<worker::StepResult> Finish() override { return std::move(result_); }
   void AddMasks(worker::TokenMasks masks) override;
   void Abort() override;
 
@@ -62,6 +64,7 @@ class FakeStepExecutor final : public worker::StepExecutor {
 
  private:
   bool Has(Fault fault) const { return rank_ == options_.faulty_rank && options_.fault == fault; }
+  absl::StatusOr<worker::StepResult> Carry(const worker::StepPlan& plan);
   absl::Status WaitForAbort();
   absl::Status Misbehave(worker::StepResult& result);
   void Run(const worker::ScheduledSlot& scheduled, const worker::TokenMasks& masks,
@@ -74,6 +77,7 @@ class FakeStepExecutor final : public worker::StepExecutor {
   int rank_ = 0;
   std::map<uint32_t, worker::AdmittedSlot> slots_;
   uint64_t state_hash_ = 0;
+  worker::StepResult result_;
   std::ofstream trace_;
 
   std::mutex mutex_;

@@ -66,6 +66,9 @@ class Communicator {
   // before the host waits for the device in any other way, which would have no deadline.
   virtual absl::Status Wait() = 0;
 
+  // The error of an operation that has failed by now; does not wait.
+  virtual absl::Status Check() = 0;
+
   // Makes every operation of this rank that is under way or comes later fail soon; those of the
   // other ranks too, at the latest when their timeout has passed.
   virtual void Abort() = 0;

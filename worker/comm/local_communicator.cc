@@ -2,7 +2,7 @@
 
 namespace lockstep::worker {
 
-absl::Status LocalCommunicator::Check() const {
+absl::Status LocalCommunicator::Check() {
   if (aborted_.load()) return absl::CancelledError("the communicator was aborted by rank 0");
   return absl::OkStatus();
 }

@@ -19,11 +19,10 @@ class LocalCommunicator : public Communicator {
   absl::Status Broadcast(at::Tensor& data) override;
   absl::Status Barrier() override;
   absl::Status Wait() override;
+  absl::Status Check() override;
   void Abort() override;
 
  private:
-  absl::Status Check() const;
-
   std::atomic<bool> aborted_{false};
 };
 

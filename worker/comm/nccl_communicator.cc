@@ -84,6 +84,7 @@ class NcclCommunicator : public Communicator {
   absl::Status Broadcast(at::Tensor& data) override;
   absl::Status Barrier() override;
   absl::Status Wait() override;
+  absl::Status Check() override { return HasSettled().status(); }
   void Abort() override;
 
  private:

@@ -284,4 +284,6 @@ absl::Status ShmCommunicator::Barrier() {
 
 absl::Status ShmCommunicator::Wait() { return CheckAborted(); }
 
+absl::Status ShmCommunicator::Check() { return CheckAborted(); }
+
 }  // namespace lockstep::worker

@@ -34,6 +34,7 @@ class ShmCommunicator : public Communicator {
   absl::Status Broadcast(at::Tensor& data) override;
   absl::Status Barrier() override;
   absl::Status Wait() override;
+  absl::Status Check() override;
   void Abort() override;
 
  private:

@@ -5,12 +5,14 @@
 #include <c10/core/Stream.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/device/graph_recorder.h"
+#include "worker/device/stream_mark.h"
 
 namespace lockstep::worker {
 
@@ -33,6 +35,17 @@ class ComputeDevice {
   // Where this rank's work is enqueued: work goes under a c10::StreamGuard of it. On the CPU there
   // is no queue, and the guard does nothing.
   virtual c10::Stream stream() const = 0;
+
+  // Whether work goes on after the call that enqueued it has returned.
+  virtual bool computes_beside_host() const = 0;
+
+  // The place behind all that has been enqueued on stream(). `on_reached`, unless empty, is called
+  // once when the device gets there, on any thread, and must neither block nor use the device. A
+  // device that fails never gets there: see Check.
+  virtual absl::StatusOr<std::shared_ptr<StreamMark>> Mark(std::function<void()> on_reached) = 0;
+
+  // INTERNAL when the device has failed. Does not wait.
+  virtual absl::Status Check() = 0;
 
   // Returns when everything that this process enqueued on the device is done, on any stream.
   // INTERNAL when the device failed. Has no deadline: a wait that depends on other ranks is

@@ -10,6 +10,13 @@ c10::Stream CpuDevice::stream() const {
   return c10::Stream(c10::Stream::DEFAULT, at::Device(at::kCPU));
 }
 
+absl::StatusOr<std::shared_ptr<StreamMark>> CpuDevice::Mark(std::function<void()> on_reached) {
+  auto mark = std::make_shared<StreamMark>();
+  mark->SetReached();
+  if (on_reached) on_reached();
+  return mark;
+}
+
 absl::StatusOr<DeviceMemory> CpuDevice::Memory() const { return HostMemory(); }
 
 at::Tensor CpuDevice::AllocateHost(int64_t num_bytes) const {

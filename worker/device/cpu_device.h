@@ -1,6 +1,8 @@
 #ifndef LOCKSTEP_WORKER_DEVICE_CPU_DEVICE_H_
 #define LOCKSTEP_WORKER_DEVICE_CPU_DEVICE_H_
 
+#include <functional>
+#include <memory>
 #include <string>
 
 #include "worker/device/compute_device.h"
@@ -12,6 +14,9 @@ class CpuDevice : public ComputeDevice {
  public:
   at::Device device() const override { return at::kCPU; }
   c10::Stream stream() const override;
+  bool computes_beside_host() const override { return false; }
+  absl::StatusOr<std::shared_ptr<StreamMark>> Mark(std::function<void()> on_reached) override;
+  absl::Status Check() override { return absl::OkStatus(); }
   absl::Status Synchronize() override { return absl::OkStatus(); }
   // Of the machine, or of the control group where that has less.
   absl::StatusOr<DeviceMemory> Memory() const override;

@@ -6,6 +6,8 @@
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
 
+#include <functional>
+#include <memory>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,6 +36,18 @@ absl::Status NoDriver() {
       "use --device cpu");
 }
 
+// What a GPU does when it reaches a mark.
+struct Arrival {
+  std::shared_ptr<StreamMark> mark;
+  std::function<void()> on_reached;
+};
+
+void CUDART_CB Arrive(void* argument) {
+  const std::unique_ptr<Arrival> arrival(static_cast<Arrival*>(argument));
+  arrival->mark->SetReached();
+  if (arrival->on_reached) arrival->on_reached();
+}
+
 // Why no GPU could be counted.
 absl::Status ExplainNoGpu(cudaError_t error) {
   int driver = 0;
@@ -59,10 +73,19 @@ class CudaDevice : public ComputeDevice {
   CudaDevice(at::Device device, std::string description)
       : device_(device),
         description_(std::move(description)),
-        stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())) {}
+        stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())),
+        arrivals_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())) {}
 
   at::Device device() const override { return device_; }
   c10::Stream stream() const override { return stream_.unwrap(); }
+  bool computes_beside_host() const override { return true; }
+  absl::StatusOr<std::shared_ptr<StreamMark>> Mark(std::function<void()> on_reached) override;
+  absl::Status Check() override {
+    const c10::DeviceGuard guard(device_);
+    const cudaError_t error = cudaStreamQuery(stream_);
+    const bool is_well = error == cudaSuccess || error == cudaErrorNotReady;
+    return is_well ? absl::OkStatus() : CudaError(device_.str(), error);
+  }
   absl::Status Synchronize() override {
     const c10::DeviceGuard guard(device_);
     const cudaError_t error = cudaDeviceSynchronize();
@@ -87,8 +110,28 @@ class CudaDevice : public ComputeDevice {
   const std::string description_;
   // Not the default stream, which cannot be recorded.
   const c10::cuda::CUDAStream stream_;
+  // Where the host is told of marks: a stream waits while it calls the host.
+  const c10::cuda::CUDAStream arrivals_;
   CudaGraphRecorder recorder_;
 };
+
+absl::StatusOr<std::shared_ptr<StreamMark>> CudaDevice::Mark(std::function<void()> on_reached) {
+  const c10::DeviceGuard guard(device_);
+  auto arrival = std::make_unique<Arrival>();
+  arrival->mark = std::make_shared<StreamMark>();
+  arrival->on_reached = std::move(on_reached);
+  std::shared_ptr<StreamMark> mark = arrival->mark;
+  cudaEvent_t event = nullptr;
+  cudaError_t error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  if (error == cudaSuccess) error = cudaEventRecord(event, stream_);
+  if (error == cudaSuccess) error = cudaStreamWaitEvent(arrivals_, event, 0);
+  // Its memory is kept until the GPU has passed it.
+  if (event != nullptr) cudaEventDestroy(event);
+  if (error == cudaSuccess) error = cudaLaunchHostFunc(arrivals_, &Arrive, arrival.get());
+  if (error != cudaSuccess) return CudaError(device_.str(), error);
+  arrival.release();
+  return mark;
+}
 
 }  // namespace
 

@@ -19,6 +19,10 @@ namespace {
 // How long the frontend's word may take to one rank longer than to another.
 constexpr std::chrono::seconds kGoodbyePatience(2);
 
+// How long a step that is under way may run before its end is waited for and no other step begun
+// meanwhile: only that wait sees failures of the device and of other ranks.
+constexpr std::chrono::milliseconds kStepPatience(100);
+
 std::string HostName() {
   std::array<char, 256> name{};
   gethostname(name.data(), name.size() - 1);
@@ -51,7 +55,13 @@ WorkerSession::WorkerSession(const WorkerOptions& options, ControlLink& link,
       link_(link),
       executor_(executor),
       on_ending_(std::move(on_ending)),
-      results_(link) {}
+      results_(link) {
+  executor_.OnStepDone([signals = signals_] {
+    const std::lock_guard<std::mutex> lock(signals->mutex);
+    ++signals->num_done;
+    signals->changed.notify_all();
+  });
+}
 
 ExitCode WorkerSession::Run() {
   std::thread executing([this] { ExecuteMessages(); });
@@ -64,18 +74,18 @@ ExitCode WorkerSession::Run() {
                  std::string(status.message()).c_str());
   }
   executing.join();
-  const std::lock_guard<std::mutex> lock(mutex_);
+  const std::lock_guard<std::mutex> lock(signals_->mutex);
   return *code_;
 }
 
 bool WorkerSession::End(ExitCode code) {
   {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<std::mutex> lock(signals_->mutex);
     if (code_.has_value()) return false;
     code_ = code;
   }
   on_ending_(code);
-  changed_.notify_all();
+  signals_->changed.notify_all();
   executor_.Abort();
   // A failure that was written is let through: the frontend ends the link once it has read it.
   if (code == ExitCode::kFailed) {
@@ -98,28 +108,41 @@ void WorkerSession::ReadMessages() {
       executor_.AddMasks(FromProto(message.token_masks()));
       continue;
     }
-    const std::lock_guard<std::mutex> lock(mutex_);
+    const std::lock_guard<std::mutex> lock(signals_->mutex);
     messages_.push_back(std::move(message));
-    changed_.notify_all();
+    signals_->changed.notify_all();
   }
 }
 
-std::optional<v1::FrontendMessage> WorkerSession::NextMessage() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  // No deadline: an idle pool has nothing to say, and the reader ends this when the link does.
-  changed_.wait(lock, [this] { return code_.has_value() || !messages_.empty(); });
-  if (code_.has_value()) return std::nullopt;
+WorkerSession::Next WorkerSession::WaitForNext() {
+  std::unique_lock<std::mutex> lock(signals_->mutex);
+  const bool is_full = num_under_way_ > 0 && num_under_way_ >= executor_.max_steps_under_way();
+  const auto has_next = [&] {
+    return code_.has_value() || is_full || signals_->num_done > num_finished_ || !messages_.empty();
+  };
+  if (num_under_way_ == 0) {
+    // No deadline: an idle pool has nothing to say, and the reader ends this when the link does.
+    signals_->changed.wait(lock, has_next);
+  } else if (!signals_->changed.wait_for(lock, kStepPatience, has_next)) {
+    return Next::kFinishStep;
+  }
+  if (code_.has_value()) return Next::kEnd;
+  return is_full || signals_->num_done > num_finished_ ? Next::kFinishStep : Next::kMessage;
+}
+
+v1::FrontendMessage WorkerSession::TakeMessage() {
+  const std::lock_guard<std::mutex> lock(signals_->mutex);
   v1::FrontendMessage message = std::move(messages_.front());
   messages_.pop_front();
   return message;
 }
 
 void WorkerSession::ExecuteMessages() {
-  while (std::optional<v1::FrontendMessage> message = NextMessage()) {
+  for (Next next = WaitForNext(); next != Next::kEnd; next = WaitForNext()) {
     absl::Status status;
     // The step boundary, where LibTorch's exceptions and failed allocations end.
     try {
-      status = Carry(*message);
+      status = Carry(next);
     } catch (const std::exception& error) {
       status = absl::InternalError(error.what());
     }
@@ -130,6 +153,10 @@ void WorkerSession::ExecuteMessages() {
   }
 }
 
+absl::Status WorkerSession::Carry(Next next) {
+  return next == Next::kFinishStep ? FinishStep() : Carry(TakeMessage());
+}
+
 absl::Status WorkerSession::Carry(const v1::FrontendMessage& message) {
   switch (message.message_case()) {
     case v1::FrontendMessage::kConfigure:
@@ -137,7 +164,7 @@ absl::Status WorkerSession::Carry(const v1::FrontendMessage& message) {
     case v1::FrontendMessage::kStart:
       return Start(message.start());
     case v1::FrontendMessage::kStepPlan:
-      return Execute(message.step_plan());
+      return BeginStep(message.step_plan());
     case v1::FrontendMessage::kTokenMasks:
     case v1::FrontendMessage::kShutdown:
     case v1::FrontendMessage::MESSAGE_NOT_SET:
@@ -172,9 +199,21 @@ absl::Status WorkerSession::Start(const v1::Start& start) {
   return Send(message);
 }
 
-absl::Status WorkerSession::Execute(const v1::StepPlan& plan) {
-  absl::StatusOr<StepResult> result = executor_.Execute(FromProto(plan));
+absl::Status WorkerSession::BeginStep(const v1::StepPlan& message) {
+  const StepPlan plan = FromProto(message);
+  while (num_under_way_ > 0 && executor_.NeedsFinishedSteps(plan)) {
+    if (absl::Status status = FinishStep(); !status.ok()) return status;
+  }
+  if (absl::Status status = executor_.Begin(plan); !status.ok()) return status;
+  ++num_under_way_;
+  return absl::OkStatus();
+}
+
+absl::Status WorkerSession::FinishStep() {
+  absl::StatusOr<StepResult> result = executor_.Finish();
   if (!result.ok()) return result.status();
+  --num_under_way_;
+  ++num_finished_;
   // The next step need not wait for this.
   return results_.Push(*std::move(result)) ? absl::OkStatus() : BrokenLink();
 }
@@ -185,11 +224,11 @@ absl::Status WorkerSession::Send(const v1::WorkerMessage& message) {
 
 void WorkerSession::ReportFailure(const absl::Status& status) {
   {
-    std::unique_lock<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(signals_->mutex);
     // A peer that gave up in the middle of a step had a reason, most often that the frontend said
     // goodbye, which is then on its way to this rank too.
     if (absl::IsCancelled(status)) {
-      changed_.wait_for(lock, kGoodbyePatience, [this] { return code_.has_value(); });
+      signals_->changed.wait_for(lock, kGoodbyePatience, [this] { return code_.has_value(); });
     }
     if (code_.has_value()) return;  // a consequence of the end, which the frontend knows of
   }

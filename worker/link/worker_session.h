@@ -3,8 +3,10 @@
 #define LOCKSTEP_WORKER_LINK_WORKER_SESSION_H_
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -36,12 +38,18 @@ class WorkerSession {
 
  private:
   void ReadMessages();
+  // What the executing thread does next.
+  enum class Next { kEnd, kMessage, kFinishStep };
+
   void ExecuteMessages();
-  std::optional<v1::FrontendMessage> NextMessage();  // nothing: the session is ending
+  Next WaitForNext();
+  absl::Status Carry(Next next);
   absl::Status Carry(const v1::FrontendMessage& message);
+  v1::FrontendMessage TakeMessage();
   absl::Status Load(const v1::Configure& configure);
   absl::Status Start(const v1::Start& start);
-  absl::Status Execute(const v1::StepPlan& plan);
+  absl::Status BeginStep(const v1::StepPlan& plan);
+  absl::Status FinishStep();
   absl::Status Send(const v1::WorkerMessage& message);
   void ReportFailure(const absl::Status& status);
   v1::WorkerMessage Hello() const;
@@ -51,11 +59,19 @@ class WorkerSession {
   StepExecutor& executor_;
   const std::function<void(ExitCode)> on_ending_;
   ResultWriter results_;
+  // Of the executing thread: steps that were begun and not finished, and all that were finished.
+  int num_under_way_ = 0;
+  uint64_t num_finished_ = 0;
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::deque<v1::FrontendMessage> messages_;  // under mutex_
-  std::optional<ExitCode> code_;              // under mutex_
+  // Shared with the executor's device, which may tell of a step when the session is gone.
+  struct Signals {
+    std::mutex mutex;
+    std::condition_variable changed;
+    uint64_t num_done = 0;  // under mutex: OnStepDone's calls
+  };
+  const std::shared_ptr<Signals> signals_ = std::make_shared<Signals>();
+  std::deque<v1::FrontendMessage> messages_;  // under signals_->mutex
+  std::optional<ExitCode> code_;              // under signals_->mutex
 };
 
 }  // namespace lockstep::worker

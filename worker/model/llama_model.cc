@@ -26,7 +26,8 @@ AttentionGeometry MakeGeometry(const LlamaConfig& config, const ShardPlan& plan)
 
 int64_t MaxLogitRows(const LlamaConfig& config, const ModelOptions& options) {
   const int64_t row_bytes = config.vocab_size * int64_t{sizeof(float)};
-  return std::clamp<int64_t>(kMaxLogitBytes / row_bytes, 1, options.max_num_tokens);
+  return std::clamp<int64_t>(std::max(kMaxLogitBytes / row_bytes, options.min_logit_rows), 1,
+                             options.max_num_tokens);
 }
 
 }  // namespace

@@ -27,6 +27,9 @@ struct ModelOptions {
   at::ScalarType dtype = at::kFloat;  // float32, bfloat16 or float16
   at::Device device = at::kCPU;
   int64_t max_num_tokens = 0;  // of one step
+  // Rows whose logits are computed at a time even where they take more than kMaxLogitBytes: those
+  // that sample in one step, where all their tokens are chosen together.
+  int64_t min_logit_rows = 1;
 };
 
 // Of the logits that are computed, and gathered on rank 0, at a time: 256 rows of the largest
@@ -62,7 +65,8 @@ class LlamaModel {
   absl::Status Forward(const StepBatch& batch, Communicator& communicator, KvCache& cache,
                        at::Tensor& hidden);
 
-  // Rows whose logits are computed at a time: what kMaxLogitBytes hold, at most a step's.
+  // Rows whose logits are computed at a time: what kMaxLogitBytes hold or min_logit_rows, at most a
+  // step's.
   int64_t max_logit_rows() const { return max_logit_rows_; }
 
   // Logits of some of Forward's rows.

@@ -10,6 +10,8 @@ namespace {
 constexpr int64_t kNoCacheSlot = -1;
 constexpr int32_t kPaddingBlock = 0;
 
+int32_t PendingTokenOf(uint32_t slot) { return -1 - static_cast<int32_t>(slot); }
+
 // Fills the batch's host tensors row by row.
 class BatchWriter {
  public:
@@ -29,7 +31,10 @@ class BatchWriter {
     WritePadding(num_run_tokens);
     batch_.attention.num_decode_sequences = batch_.num_decode_rows;
     std::copy(logit_rows_.begin(), logit_rows_.end(), batch_.logit_rows.data_ptr<int64_t>());
-    return {.batch = batch_, .logit_spans = logit_spans_, .num_logit_rows = num_logit_rows};
+    return {.batch = batch_,
+            .logit_spans = logit_spans_,
+            .num_logit_rows = num_logit_rows,
+            .has_pending_tokens = has_pending_tokens_};
   }
 
  private:
@@ -85,7 +90,10 @@ class BatchWriter {
     auto* cache_slots = batch_.cache_slots.data_ptr<int64_t>() + row;
     for (int64_t i = 0; i < run.num_tokens; ++i) {
       const int64_t position = run.position + i;
-      token_ids[i] = static_cast<int32_t>(slot.token_ids[static_cast<size_t>(position)]);
+      const uint32_t token = slot.token_ids[static_cast<size_t>(position)];
+      const bool is_pending = token == kPendingToken;
+      token_ids[i] = is_pending ? PendingTokenOf(run.slot) : static_cast<int32_t>(token);
+      has_pending_tokens_ |= is_pending;
       positions[i] = static_cast<int32_t>(position);
       cache_slots[i] = slot.blocks[static_cast<size_t>(position / block_size_)] * block_size_ +
                        position % block_size_;
@@ -158,6 +166,7 @@ class BatchWriter {
   size_t num_sampled_ = 0;
   size_t num_reported_ = 0;
   size_t num_prompt_rows_ = 0;
+  bool has_pending_tokens_ = false;
 };
 
 }  // namespace

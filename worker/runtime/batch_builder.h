@@ -32,6 +32,8 @@ struct BuiltBatch {
   std::vector<LogitSpan> logit_spans;  // in the order of the logit rows
   // The rows that the spans cover: batch.num_logit_rows, less those of padding.
   int64_t num_logit_rows = 0;
+  // Whether batch.token_ids has tokens that the host does not know: -1 - slot instead of an id.
+  bool has_pending_tokens = false;
 };
 
 // Lays the runs out as the model's batch, in `inputs`. Decodes come first; there is a run or

@@ -1,39 +1,12 @@
 #include "worker/runtime/logits_reader.h"
 
 #include <algorithm>
-#include <map>
 #include <span>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 
 namespace lockstep::worker {
-namespace {
-
-using MasksBySlot = std::map<uint32_t, std::span<const uint32_t>>;
-
-absl::StatusOr<MasksBySlot> IndexMasks(const TokenMasks& masks, int64_t vocab_size) {
-  const auto num_words = static_cast<size_t>((vocab_size + 31) / 32);
-  MasksBySlot by_slot;
-  for (const SlotMask& mask : masks.masks) {
-    if (mask.allowed.empty()) continue;
-    if (mask.allowed.size() != num_words) {
-      return absl::InternalError(absl::StrCat("the mask of slot ", mask.slot, " has ",
-                                              mask.allowed.size(), " words; the vocabulary takes ",
-                                              num_words));
-    }
-    by_slot[mask.slot] = mask.allowed;
-  }
-  return by_slot;
-}
-
-std::span<const uint32_t> MaskOf(const MasksBySlot& by_slot, uint32_t slot) {
-  const auto it = by_slot.find(slot);
-  return it == by_slot.end() ? std::span<const uint32_t>() : it->second;
-}
-
-}  // namespace
-
 LogitsReader::LogitsReader(ThreadPool& pool, int64_t vocab_size)
     : pool_(pool), vocab_size_(vocab_size), samplers_(static_cast<size_t>(pool.num_threads())) {}
 
@@ -58,10 +31,8 @@ void LogitsReader::Prepare(const BuiltBatch& built, int64_t vocab_size, StepResu
 }
 
 absl::Status LogitsReader::Read(const BuiltBatch& built, const SlotTable& slots,
-                                const TokenMasks& masks, const at::Tensor& logits,
-                                int64_t first_row, StepResult& result) {
-  const absl::StatusOr<MasksBySlot> mask_of = IndexMasks(masks, vocab_size_);
-  if (!mask_of.ok()) return mask_of.status();
+                                const SlotMasks& masks, const at::Tensor& logits, int64_t first_row,
+                                StepResult& result) {
   const auto* data = logits.const_data_ptr<float>();
   const int64_t end_row = first_row + logits.size(0);
   std::vector<TokenRow> rows;
@@ -82,12 +53,11 @@ absl::Status LogitsReader::Read(const BuiltBatch& built, const SlotTable& slots,
     SampledToken* tokens = (is_sampled ? result.sampled : result.prompt_tokens).data() +
                            span.output + static_cast<size_t>(skipped);
     for (int64_t row = 0; row < end - begin; ++row) {
-      rows.push_back(
-          {.use = span.use,
-           .logits = first + row * vocab_size_,
-           .token = tokens + row,
-           .mask = is_sampled ? MaskOf(*mask_of, span.slot) : std::span<const uint32_t>(),
-           .status = absl::OkStatus()});
+      rows.push_back({.use = span.use,
+                      .logits = first + row * vocab_size_,
+                      .token = tokens + row,
+                      .mask = is_sampled ? masks.Of(span.slot) : std::span<const uint32_t>(),
+                      .status = absl::OkStatus()});
     }
   }
   pool_.ParallelFor(static_cast<int64_t>(rows.size()), [&](int thread, int64_t begin, int64_t end) {

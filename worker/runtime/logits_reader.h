@@ -10,6 +10,7 @@
 #include "absl/status/status.h"
 #include "worker/kernels/thread_pool.h"
 #include "worker/runtime/batch_builder.h"
+#include "worker/runtime/slot_masks.h"
 #include "worker/runtime/slot_table.h"
 #include "worker/runtime/step_plan.h"
 #include "worker/sampling/sampler.h"
@@ -32,8 +33,8 @@ class LogitsReader {
   //           already, where they belong
   //
   // Slots that `masks` names choose among the tokens that it allows. The sampler's errors, with the
-  // slot; INTERNAL for a mask of another size than the vocabulary's.
-  absl::Status Read(const BuiltBatch& built, const SlotTable& slots, const TokenMasks& masks,
+  // slot.
+  absl::Status Read(const BuiltBatch& built, const SlotTable& slots, const SlotMasks& masks,
                     const at::Tensor& logits, int64_t first_row, StepResult& result);
 
  private:

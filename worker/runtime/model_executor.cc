@@ -1,12 +1,10 @@
 #include "worker/runtime/model_executor.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/from_blob.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/core/StreamGuard.h>
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,10 +14,8 @@
 #include "worker/kernels/isa_level.h"
 #include "worker/runtime/catch_exceptions.h"
 #include "worker/runtime/check_config.h"
-#include "worker/runtime/device_wait.h"
 #include "worker/runtime/kv_budget.h"
 #include "worker/runtime/self_test.h"
-#include "worker/sampling/sampler.h"
 
 namespace lockstep::worker {
 namespace {
@@ -72,9 +68,11 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
   if (!context.ok()) return context.status();
   context_ = *std::move(context);
 
-  const ModelOptions options = {.dtype = *dtype,
-                                .device = device_->device(),
-                                .max_num_tokens = config_.max_num_batched_tokens};
+  const ModelOptions options = {
+      .dtype = *dtype,
+      .device = device_->device(),
+      .max_num_tokens = config_.max_num_batched_tokens,
+      .min_logit_rows = device_->computes_beside_host() ? config_.max_num_seqs : 1};
   const ShardPlan plan = MakeShardPlan(*llama, rank_, world_size_);
   cache_geometry_ = CacheGeometry(*llama, plan, options, config_.block_size);
   LoadedInfo info;
@@ -113,6 +111,12 @@ absl::StatusOr<uint64_t> ModelExecutor::CountKvBlocks() {
                 .num_sequences = config_.max_num_seqs,
                 .num_logit_rows = config_.max_num_batched_tokens},
       (int64_t{config_.max_model_len} + config_.block_size - 1) / config_.block_size);
+  if (device_->computes_beside_host()) {
+    device_tokens_ =
+        std::make_unique<DeviceTokens>(*device_, rank_,
+                                       DeviceSampler::Limits{.max_rows = config_.max_num_seqs,
+                                                             .vocab_size = model_->vocab_size()});
+  }
   // The host gives memory out when it is first used, and what is free there is halved anyway.
   if (device_->device().is_cuda()) {
     const c10::StreamGuard stream(device_->stream());
@@ -148,7 +152,7 @@ absl::Status ModelExecutor::Start(uint64_t num_kv_blocks, const std::string& com
 
 absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks,
                                        const std::string& communicator_handle) {
-  AllocateForSteps(num_kv_blocks);
+  cache_ = std::make_unique<KvCache>(cache_geometry_, static_cast<int64_t>(num_kv_blocks));
   absl::Status status = AttachToPeers(communicator_handle);
   if (!status.ok()) return status;
   status = TestCollectives(*communicator_, device_->device());
@@ -157,27 +161,19 @@ absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks,
       std::min<int64_t>({kMaxTestTokens, config_.max_num_batched_tokens, config_.max_model_len});
   status = TestForward(*model_, *communicator_, *cache_, device_->device(), num_tokens);
   if (!status.ok()) return status;
-  if (status = RecordGraphs(); !status.ok()) return status;
+  runner_ = std::make_unique<StepRunner>(StepRunner::Parts{.config = config_,
+                                                           .device = *device_,
+                                                           .context = *context_,
+                                                           .model = *model_,
+                                                           .cache = *cache_,
+                                                           .communicator = *communicator_,
+                                                           .inputs = *inputs_,
+                                                           .device_tokens = device_tokens_.get(),
+                                                           .masks = masks_,
+                                                           .on_step_done = on_step_done_},
+                                         num_kv_blocks);
+  if (status = runner_->RecordGraphs(); !status.ok()) return status;
   return communicator_->Barrier();
-}
-
-void ModelExecutor::AllocateForSteps(uint64_t num_kv_blocks) {
-  cache_ = std::make_unique<KvCache>(cache_geometry_, static_cast<int64_t>(num_kv_blocks));
-  slots_.emplace(SlotTable::Limits{.max_num_seqs = config_.max_num_seqs,
-                                   .max_num_batched_tokens = config_.max_num_batched_tokens,
-                                   .max_model_len = config_.max_model_len,
-                                   .block_size = config_.block_size,
-                                   .num_kv_blocks = num_kv_blocks,
-                                   .vocab_size = static_cast<uint64_t>(model_->vocab_size())});
-  tokens_ = std::make_unique<TokenExchange>(*device_, config_.max_num_seqs);
-  if (rank_ != 0) return;
-  const int64_t vocab_size = model_->vocab_size();
-  logits_reader_ = std::make_unique<LogitsReader>(context_->pool(), vocab_size);
-  if (device_->device().is_cpu()) return;
-  const int64_t num_rows = model_->max_logit_rows();
-  host_logits_ = device_->AllocateHost(num_rows * vocab_size * int64_t{sizeof(float)})
-                     .view(at::kFloat)
-                     .view({num_rows, vocab_size});
 }
 
 absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle) {
@@ -197,22 +193,6 @@ absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle
   return absl::OkStatus();
 }
 
-absl::Status ModelExecutor::RecordGraphs() {
-  GraphRecorder* recorder = device_->graph_recorder();
-  if (recorder == nullptr || !model_->can_be_recorded()) return absl::OkStatus();
-  const DecodeGraphs::Steps steps = {
-      .make_batch =
-          [this](int64_t num_rows) {
-            return BuildBatch(*slots_, {}, config_.block_size, num_rows, *inputs_).batch;
-          },
-      .forward =
-          [this](const StepBatch& batch, at::Tensor& hidden) {
-            return model_->Forward(batch, *communicator_, *cache_, hidden);
-          },
-      .wait = [this] { return WaitForDevice(*communicator_, *device_); }};
-  return graphs_.Record(*recorder, DecodeBatchSizes(config_.max_num_seqs), steps);
-}
-
 void ModelExecutor::Abort() {
   const absl::MutexLock lock(&abort_mutex_);
   is_aborted_ = true;
@@ -220,113 +200,23 @@ void ModelExecutor::Abort() {
   if (abort_target_ != nullptr) abort_target_->Abort();
 }
 
-absl::StatusOr<StepResult> ModelExecutor::Execute(const StepPlan& plan) {
-  if (!slots_.has_value()) return absl::FailedPreconditionError("Execute comes after Start");
-  const auto begin = std::chrono::steady_clock::now();
-  StepResult result;
-  absl::Status status = CatchExceptions(kStepAdvice, [&] {
+template <typename Body>
+auto ModelExecutor::CarryOut(const Body& body) -> decltype(body()) {
+  auto result = CatchExceptions(kStepAdvice, [&] {
     const c10::StreamGuard stream(device_->stream());
-    return ExecuteStep(plan, result);
+    return body();
   });
-  if (!status.ok()) {
-    Abort();  // the other ranks must not wait for this one
-    return status;
-  }
-  result.step = plan.step;
-  result.state_hash = slots_->hash();
-  result.duration_ns = static_cast<uint64_t>(
-      std::chrono::nanoseconds(std::chrono::steady_clock::now() - begin).count());
+  if (!result.ok()) Abort();
   return result;
 }
 
-absl::Status ModelExecutor::ExecuteStep(const StepPlan& plan, StepResult& result) {
-  for (const AdmittedSlot& admitted : plan.admitted) {
-    if (admitted.logits != LogitsRequest::kNone) continue;
-    if (absl::Status status = CheckSampling(admitted.sampling); !status.ok()) return status;
-  }
-  const absl::StatusOr<std::vector<Run>> runs = slots_->Apply(plan);
-  if (!runs.ok()) return runs.status();
-  if (runs->empty()) return absl::OkStatus();
-  const int64_t graph_size = graphs_.BatchSizeFor(*runs);
-  const int64_t num_padding_rows =
-      graph_size == 0 ? 0 : graph_size - static_cast<int64_t>(runs->size());
-  const BuiltBatch built =
-      BuildBatch(*slots_, *runs, config_.block_size, num_padding_rows, *inputs_);
-  at::Tensor hidden;
-  absl::Status status;
-  if (graph_size > 0) {
-    hidden = graphs_.Replay(graph_size);
-  } else {
-    status = model_->Forward(built.batch, *communicator_, *cache_, hidden);
-  }
-  if (!status.ok()) return status;
-  if (built.logit_spans.empty()) return WaitForDevice(*communicator_, *device_);
-  if (rank_ == 0) LogitsReader::Prepare(built, model_->vocab_size(), result);
-  status = ComputeLogits(plan, built, hidden, result);
-  return status.ok() ? ShareTokens(built, result) : status;
+absl::Status ModelExecutor::Begin(const StepPlan& plan) {
+  if (runner_ == nullptr) return absl::FailedPreconditionError("steps come after Start");
+  return CarryOut([&] { return runner_->Begin(plan); });
 }
 
-absl::StatusOr<TokenMasks> ModelExecutor::WaitForMasks(const StepPlan& plan) {
-  const bool has_guided = std::any_of(plan.scheduled.begin(), plan.scheduled.end(),
-                                      [](const ScheduledSlot& row) { return row.guided; });
-  if (!has_guided) return TokenMasks();
-  return masks_.Wait(plan.step, absl::Milliseconds(config_.collective_timeout_ms));
-}
-
-absl::Status ModelExecutor::ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
-                                          const at::Tensor& hidden, StepResult& result) {
-  TokenMasks masks;
-  for (const LogitBlock& block : DivideLogits(built.logit_spans, model_->max_logit_rows())) {
-    const int64_t first = block.first_row;
-    const int64_t num_decode_rows =
-        std::clamp<int64_t>(built.batch.num_decode_logit_rows - first, 0, block.num_rows);
-    at::Tensor logits = RowsToSend(block, result);
-    absl::Status status = model_->Logits(hidden.narrow(0, first, block.num_rows), num_decode_rows,
-                                         *communicator_, logits);
-    if (!status.ok()) return status;
-    if (rank_ != 0) continue;
-    const absl::StatusOr<at::Tensor> host = HostLogits(logits);
-    if (!host.ok()) return host.status();
-    if (first == 0) {
-      absl::StatusOr<TokenMasks> waited = WaitForMasks(plan);
-      if (!waited.ok()) return waited.status();
-      masks = *std::move(waited);
-    }
-    status = logits_reader_->Read(built, *slots_, masks, *host, first, result);
-    if (!status.ok()) return status;
-  }
-  return absl::OkStatus();
-}
-
-at::Tensor ModelExecutor::RowsToSend(const LogitBlock& block, StepResult& result) const {
-  if (rank_ != 0 || block.reported == nullptr || !device_->device().is_cpu()) return {};
-  const int64_t vocab_size = model_->vocab_size();
-  float* rows = result.logits[block.reported->output].logits.data();
-  return at::from_blob(rows + block.first_span_row * vocab_size, {block.num_rows, vocab_size},
-                       at::TensorOptions().dtype(at::kFloat));
-}
-
-absl::StatusOr<at::Tensor> ModelExecutor::HostLogits(const at::Tensor& logits) {
-  if (logits.is_cpu()) return logits;
-  at::Tensor host = host_logits_.narrow(0, 0, logits.size(0));
-  host.copy_(logits, /*non_blocking=*/true);
-  if (absl::Status status = WaitForDevice(*communicator_, *device_); !status.ok()) return status;
-  return host;
-}
-
-absl::Status ModelExecutor::ShareTokens(const BuiltBatch& built, const StepResult& result) {
-  const auto num_sampled =
-      std::count_if(built.logit_spans.begin(), built.logit_spans.end(),
-                    [](const LogitSpan& span) { return span.use == LogitSpan::Use::kSample; });
-  if (num_sampled == 0) return WaitForDevice(*communicator_, *device_);
-  const auto token_ids = tokens_->Share(result.sampled, num_sampled, *communicator_);
-  if (!token_ids.ok()) return token_ids.status();
-  for (const LogitSpan& span : built.logit_spans) {
-    if (span.use == LogitSpan::Use::kSample) {
-      slots_->Append(span.slot, static_cast<uint32_t>((*token_ids)[span.output]));
-    }
-  }
-  return absl::OkStatus();
+absl::StatusOr<StepResult> ModelExecutor::Finish() {
+  return CarryOut([&] { return runner_->Finish(); });
 }
 
 }  // namespace lockstep::worker

@@ -4,10 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -17,16 +15,12 @@
 #include "worker/device/compute_device.h"
 #include "worker/kernels/kernel_context.h"
 #include "worker/model/llama_model.h"
-#include "worker/runtime/batch_builder.h"
-#include "worker/runtime/decode_graphs.h"
+#include "worker/runtime/device_tokens.h"
 #include "worker/runtime/largest_step.h"
-#include "worker/runtime/logit_blocks.h"
-#include "worker/runtime/logits_reader.h"
 #include "worker/runtime/mask_inbox.h"
-#include "worker/runtime/slot_table.h"
 #include "worker/runtime/step_executor.h"
 #include "worker/runtime/step_inputs.h"
-#include "worker/runtime/token_exchange.h"
+#include "worker/runtime/step_runner.h"
 
 namespace lockstep::worker {
 
@@ -42,7 +36,13 @@ class ModelExecutor : public StepExecutor {
   absl::StatusOr<LoadedInfo> Load(const WorkerConfig& config, int rank, int world_size,
                                   LoadProgressCallback progress) override;
   absl::Status Start(uint64_t num_kv_blocks, const std::string& communicator_handle) override;
-  absl::StatusOr<StepResult> Execute(const StepPlan& plan) override;
+  int max_steps_under_way() const override { return runner_->max_steps_under_way(); }
+  bool NeedsFinishedSteps(const StepPlan& plan) const override {
+    return runner_->NeedsFinishedSteps(plan);
+  }
+  absl::Status Begin(const StepPlan& plan) override;
+  absl::StatusOr<StepResult> Finish() override;
+  void OnStepDone(std::function<void()> callback) override { on_step_done_ = std::move(callback); }
   void AddMasks(TokenMasks masks) override { masks_.Add(std::move(masks)); }
   void Abort() override;
 
@@ -53,22 +53,11 @@ class ModelExecutor : public StepExecutor {
   std::string DescribeDevice() const;
   StepLimits Limits() const;
   absl::Status StartModel(uint64_t num_kv_blocks, const std::string& communicator_handle);
-  void AllocateForSteps(uint64_t num_kv_blocks);
   absl::Status AttachToPeers(const std::string& communicator_handle);
-  absl::Status RecordGraphs();
-  absl::Status ExecuteStep(const StepPlan& plan, StepResult& result);
-  // Of the plan's guided rows, on rank 0.
-  absl::StatusOr<TokenMasks> WaitForMasks(const StepPlan& plan);
-  // Computes the wanted logits in blocks of rows and, on rank 0, uses them.
-  absl::Status ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
-                             const at::Tensor& hidden, StepResult& result);
-  // Where the model may compute the block's logits to be sent: [num_rows, vocab_size] float32 in
-  // `result`; undefined where they are used otherwise, and on ranks other than 0.
-  at::Tensor RowsToSend(const LogitBlock& block, StepResult& result) const;
-  // [num_rows, vocab_size] float32 on the host.
-  absl::StatusOr<at::Tensor> HostLogits(const at::Tensor& logits);
-  // Tells every rank what rank 0 sampled, and appends it to the slots.
-  absl::Status ShareTokens(const BuiltBatch& built, const StepResult& result);
+  // Calls `body`, which returns a Status or StatusOr, for a step: on the device's stream, and with
+  // an Abort where it fails, because the other ranks must not wait for this one.
+  template <typename Body>
+  auto CarryOut(const Body& body) -> decltype(body());
 
   const DeviceOpener open_device_;
   WorkerConfig config_;
@@ -81,18 +70,15 @@ class ModelExecutor : public StepExecutor {
   std::unique_ptr<LlamaModel> model_;
   KvCacheGeometry cache_geometry_;
   std::unique_ptr<KvCache> cache_;
-  std::optional<SlotTable> slots_;
   std::unique_ptr<StepInputs> inputs_;
-  std::unique_ptr<TokenExchange> tokens_;
-  at::Tensor
-      host_logits_;  // [max_logit_rows, vocab_size] float32, where logits are not on the host
-  std::unique_ptr<LogitsReader> logits_reader_;  // on rank 0 alone
+  std::unique_ptr<DeviceTokens> device_tokens_;  // where the device computes beside the host
+  std::function<void()> on_step_done_;
 
   MaskInbox masks_;
 
   // Owned by the thread that calls Start and Execute.
   std::unique_ptr<Communicator> communicator_;
-  DecodeGraphs graphs_;  // none where the device or the model cannot be recorded
+  std::unique_ptr<StepRunner> runner_;  // once started
 
   absl::Mutex abort_mutex_;
   // What Abort, which comes from any thread, is passed on to: communicator_ once it is there.

@@ -22,8 +22,8 @@ absl::StatusOr<std::vector<Run>> SlotTable::Apply(const StepPlan& plan) {
     return BadPlan(plan.step, "expected number ", last_step_ + 1);
   }
   last_step_ = plan.step;
-  hash_.Add(plan.step);
-  hash_.AddAll(plan.released_slots);
+  plan_hash_.Add(plan.step);
+  plan_hash_.AddAll(plan.released_slots);
   for (const uint32_t index : plan.released_slots) {
     if (absl::Status status = Release(index); !status.ok()) return status;
   }
@@ -77,6 +77,7 @@ absl::Status SlotTable::Admit(const AdmittedSlot& admitted) {
   }
   Slot& slot = slots_[index];
   slot.is_in_use = true;
+  slot.admitted_at = last_step_;
   slot.token_ids = admitted.token_ids;
   slot.sampling = admitted.sampling;
   slot.logits = admitted.logits;
@@ -85,9 +86,9 @@ absl::Status SlotTable::Admit(const AdmittedSlot& admitted) {
   const bool is_all_prompt = admitted.logits != LogitsRequest::kNone || num_prompt == 0;
   slot.num_prompt_tokens = is_all_prompt ? static_cast<uint32_t>(num_tokens)
                                          : std::min(num_prompt, static_cast<uint32_t>(num_tokens));
-  hash_.Add(index);
-  hash_.AddAll(slot.token_ids);
-  hash_.Add(slot.num_prompt_tokens);
+  plan_hash_.Add(index);
+  plan_hash_.AddAll(slot.token_ids);
+  plan_hash_.Add(slot.num_prompt_tokens);
   return absl::OkStatus();
 }
 
@@ -110,10 +111,10 @@ absl::StatusOr<Run> SlotTable::Schedule(const ScheduledSlot& scheduled) {
   }
   if (absl::Status status = AddBlocks(slot, scheduled); !status.ok()) return status;
   slot.next_position = static_cast<uint32_t>(end);
-  hash_.Add(index);
-  hash_.Add(scheduled.position);
-  hash_.Add(scheduled.num_tokens);
-  hash_.AddAll(scheduled.new_blocks);
+  plan_hash_.Add(index);
+  plan_hash_.Add(scheduled.position);
+  plan_hash_.Add(scheduled.num_tokens);
+  plan_hash_.AddAll(scheduled.new_blocks);
   return Run{.slot = index,
              .position = scheduled.position,
              .num_tokens = scheduled.num_tokens,
@@ -138,10 +139,26 @@ absl::Status SlotTable::AddBlocks(Slot& slot, const ScheduledSlot& scheduled) {
   return absl::OkStatus();
 }
 
-void SlotTable::Append(uint32_t slot, uint32_t token_id) {
-  slots_[slot].token_ids.push_back(token_id);
-  hash_.Add(slot);
-  hash_.Add(token_id);
+SlotTable::TokenPlace SlotTable::AppendPending(uint32_t slot) {
+  Slot& appended = slots_[slot];
+  appended.token_ids.push_back(kPendingToken);
+  return {
+      .slot = slot, .admitted_at = appended.admitted_at, .index = appended.token_ids.size() - 1};
+}
+
+void SlotTable::Resolve(const TokenPlace& place, uint32_t token_id) {
+  Slot& slot = slots_[place.slot];
+  if (slot.is_in_use && slot.admitted_at == place.admitted_at) {
+    slot.token_ids[place.index] = token_id;
+  }
+  token_hash_.Add(place.slot);
+  token_hash_.Add(token_id);
+}
+
+uint64_t SlotTable::StateHashAfter(uint64_t plan_hash) const {
+  StateHash both = token_hash_;
+  both.Add(plan_hash);
+  return both.value();
 }
 
 }  // namespace lockstep::worker

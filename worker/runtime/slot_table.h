@@ -12,10 +12,15 @@
 
 namespace lockstep::worker {
 
+// Stands for a token that has been sampled on the device and has not come to the host.
+inline constexpr uint32_t kPendingToken = UINT32_MAX;
+
 // What the plans have said about one slot.
 struct Slot {
   bool is_in_use = false;
-  std::vector<uint32_t> token_ids;  // the known ones: named by plans or sampled
+  uint64_t admitted_at = 0;  // the step
+  // Named by plans or sampled. The last one may be kPendingToken.
+  std::vector<uint32_t> token_ids;
   std::vector<int32_t> blocks;
   SamplingParameters sampling;
   LogitsRequest logits = LogitsRequest::kNone;
@@ -55,11 +60,31 @@ class SlotTable {
   // value and limit, for a plan that breaks the contract; the table is then unusable.
   absl::StatusOr<std::vector<Run>> Apply(const StepPlan& plan);
 
+  // Of a token that has been appended.
+  struct TokenPlace {
+    uint32_t slot = 0;
+    uint64_t admitted_at = 0;
+    size_t index = 0;  // in the slot's token_ids
+  };
+
+  // Makes room for a token that is being sampled for `slot`: kPendingToken until Resolve.
+  TokenPlace AppendPending(uint32_t slot);
+
+  // The token that was sampled for the place; the slot may have another sequence by now. Tokens are
+  // resolved in the order in which they were appended.
+  void Resolve(const TokenPlace& place, uint32_t token_id);
+
   // A token that was sampled for `slot`.
-  void Append(uint32_t slot, uint32_t token_id);
+  void Append(uint32_t slot, uint32_t token_id) { Resolve(AppendPending(slot), token_id); }
 
   const Slot& slot(uint32_t index) const { return slots_[index]; }
-  uint64_t hash() const { return hash_.value(); }
+
+  // Of all plans that were applied.
+  uint64_t plan_hash() const { return plan_hash_.value(); }
+  // Of the state after a step: `plan_hash` as it was when the step's plan had been applied, and all
+  // tokens that have been resolved. Apart, because the next plan may be applied before or after the
+  // step's tokens have come.
+  uint64_t StateHashAfter(uint64_t plan_hash) const;
 
  private:
   absl::Status Release(uint32_t index);
@@ -69,7 +94,8 @@ class SlotTable {
 
   const Limits limits_;
   std::vector<Slot> slots_;
-  StateHash hash_;
+  StateHash plan_hash_;
+  StateHash token_hash_;
   uint64_t last_step_ = 0;
 };
 

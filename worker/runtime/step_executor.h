@@ -18,9 +18,12 @@ using LoadProgressCallback = std::function<void(uint64_t bytes_loaded, uint64_t 
 // One rank's side of the pool: loads its shard, then carries out numbered steps together with the
 // other ranks. Knows no transport.
 //
-// Load, Start and Execute are called in that order from one thread at a time; AddMasks and
-// Abort from any thread. After any error the executor is only fit to be destroyed, because ranks
-// may no longer agree.
+// A step is begun and then finished. Where the device computes beside the host, the next step may
+// be begun in between, so that the device goes on without a gap.
+//
+// Load, Start and what is about steps are called in that order from one thread at a time; AddMasks
+// and Abort from any thread. After any error the executor is only fit to be destroyed, because
+// ranks may no longer agree.
 class StepExecutor {
  public:
   virtual ~StepExecutor() = default;
@@ -38,12 +41,34 @@ class StepExecutor {
   // or UNAVAILABLE names the ranks that did not come.
   virtual absl::Status Start(uint64_t num_kv_blocks, const std::string& communicator_handle) = 0;
 
-  // Carries out one step. Plans come in the order of their numbers, from 1. INTERNAL: the plan
-  // breaks the contract of control_link.proto, or a kernel failed, here or on another rank.
-  virtual absl::StatusOr<StepResult> Execute(const StepPlan& plan) = 0;
+  // How many steps may have been begun and not finished; 1 where Begin carries the whole step out.
+  virtual int max_steps_under_way() const { return 1; }
 
-  // The masks of a plan with guided rows, on rank 0, before or while Execute carries it out:
-  // Execute waits for them where it samples. From any thread.
+  // Whether the plan can only be begun when every step before it has been finished: it needs what
+  // they chose. Before Begin.
+  virtual bool NeedsFinishedSteps(const StepPlan& plan) const { return false; }
+
+  // Hands the step to the device. Plans come in the order of their numbers, from 1. INTERNAL: the
+  // plan breaks the contract of control_link.proto, or a kernel failed, here or on another rank.
+  virtual absl::Status Begin(const StepPlan& plan) = 0;
+
+  // Waits until the oldest step under way is done. Errors as Begin's; DEADLINE_EXCEEDED or
+  // UNAVAILABLE where another rank did not take part. Precondition: a step is under way.
+  virtual absl::StatusOr<StepResult> Finish() = 0;
+
+  // Where several steps may be under way, `callback` is called, on any thread, for each step that
+  // is done, so that Finish returns without waiting; not for one that fails. It must neither block
+  // nor call the executor, and may still be called while the executor is destroyed. Before Start.
+  virtual void OnStepDone(std::function<void()> callback) {}
+
+  // Begin and Finish. Precondition: no step is under way.
+  absl::StatusOr<StepResult> Execute(const StepPlan& plan) {
+    if (absl::Status status = Begin(plan); !status.ok()) return status;
+    return Finish();
+  }
+
+  // The masks of a plan with guided rows, on rank 0, before or while Begin carries it out: Begin
+  // waits for them where it samples. From any thread.
   virtual void AddMasks(TokenMasks masks) = 0;
 
   // Makes a collective that is under way, and each later one, fail soon with CANCELLED, here and on

@@ -54,25 +54,30 @@ int64_t NumBytes(const StepSizes& sizes, int64_t max_blocks) {
 }  // namespace
 
 StepInputs::StepInputs(const ComputeDevice& device, const StepSizes& largest, int64_t max_blocks)
-    : max_blocks_(max_blocks), host_(device.AllocateHost(NumBytes(largest, max_blocks))) {
+    : max_blocks_(max_blocks) {
+  const int64_t num_bytes = NumBytes(largest, max_blocks);
+  hosts_[0] = device.AllocateHost(num_bytes);
+  hosts_[1] = device.computes_beside_host() ? device.AllocateHost(num_bytes) : hosts_[0];
   device_ =
-      device.device().is_cpu()
-          ? host_
-          : at::empty(host_.sizes(), at::TensorOptions().dtype(at::kByte).device(device.device()));
+      device.device().is_cpu() && !device.computes_beside_host()
+          ? hosts_[0]
+          : at::empty({num_bytes}, at::TensorOptions().dtype(at::kByte).device(device.device()));
 }
 
 StepBatch StepInputs::HostBatch(const StepSizes& sizes) const {
-  Placement placement(&host_);
+  Placement placement(&hosts_[next_host_]);
   return Place(placement, sizes, max_blocks_);
 }
 
 StepBatch StepInputs::Upload(const StepBatch& host_batch) {
-  if (device_.is_same(host_)) return host_batch;
+  const at::Tensor& host = hosts_[next_host_];
+  if (device_.is_same(host)) return host_batch;
+  next_host_ = 1 - next_host_;
   const StepSizes sizes = {.num_tokens = host_batch.token_ids.size(0),
                            .num_sequences = host_batch.attention.context_lengths.size(0),
                            .num_logit_rows = host_batch.logit_rows.size(0)};
   const int64_t num_bytes = NumBytes(sizes, max_blocks_);
-  device_.narrow(0, 0, num_bytes).copy_(host_.narrow(0, 0, num_bytes), /*non_blocking=*/true);
+  device_.narrow(0, 0, num_bytes).copy_(host.narrow(0, 0, num_bytes), /*non_blocking=*/true);
   Placement placement(&device_);
   const StepBatch placed = Place(placement, sizes, max_blocks_);
   StepBatch batch = host_batch;

@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 
 #include "worker/device/compute_device.h"
@@ -17,9 +19,10 @@ struct StepSizes {
 };
 
 // The memory that a step's tensors lie in: one buffer on the host, and for a GPU one on the device,
-// so that a step's inputs travel in a single transfer. Where a tensor lies depends on the step's
-// sizes alone: steps of equal sizes have their inputs at equal addresses, which is what recorded
-// graphs read.
+// so that a step's inputs travel in a single transfer. A device that computes beside the host has
+// two on the host, used in turn, so that a step's inputs are written while those of the step before
+// may be on their way. Where a tensor lies depends on the step's sizes alone: steps of equal sizes
+// have their inputs at equal addresses, which is what recorded graphs read.
 class StepInputs {
  public:
   // For steps up to `largest`, whose sequences have at most `max_blocks` KV blocks each.
@@ -27,7 +30,7 @@ class StepInputs {
 
   // A batch whose tensors lie in the host's buffer, for the caller to write. Block tables are
   // [num_sequences, max_blocks]; only the entries of a sequence's context need be written. The
-  // device must have done the step before.
+  // device must have done the step before the last one.
   StepBatch HostBatch(const StepSizes& sizes) const;
 
   // HostBatch's tensors on the device, once the work enqueued before is done; on the CPU, the batch
@@ -38,8 +41,9 @@ class StepInputs {
 
  private:
   const int64_t max_blocks_;
-  at::Tensor host_;    // [num_bytes] uint8
-  at::Tensor device_;  // the same on the device; host_ itself on the CPU
+  std::array<at::Tensor, 2> hosts_;  // [num_bytes] uint8 each; the same one twice on the CPU
+  size_t next_host_ = 0;
+  at::Tensor device_;  // the same on the device; the host's own on the CPU
 };
 
 }  // namespace lockstep::worker

@@ -62,13 +62,64 @@ absl::StatusOr<StepResult> RankThreads::Execute(StepPlan plan) {
     if (result.ok()) results[static_cast<size_t>(rank)] = *std::move(result);
     return result.status();
   });
+  if (status.ok()) status = CheckAgreement(results, plan.step);
   if (!status.ok()) return status;
+  return std::move(results[0]);
+}
+
+absl::Status RankThreads::CheckAgreement(const std::vector<StepResult>& results, uint64_t step) {
   for (const StepResult& result : results) {
-    if (result.state_hash != results[0].state_hash || result.step != plan.step) {
-      return absl::InternalError(absl::StrCat("the ranks disagree after step ", plan.step));
+    if (result.state_hash != results[0].state_hash || result.step != step) {
+      return absl::InternalError(absl::StrCat("the ranks disagree after step ", step));
     }
   }
-  return std::move(results[0]);
+  return absl::OkStatus();
+}
+
+namespace {
+
+// Calls `on_result` with each step's result, in order.
+absl::Status RunAhead(worker::StepExecutor& executor, const std::vector<StepPlan>& plans,
+                      const std::function<void(StepResult)>& on_result) {
+  int num_under_way = 0;
+  const auto finish = [&] {
+    absl::StatusOr<StepResult> result = executor.Finish();
+    if (!result.ok()) return result.status();
+    --num_under_way;
+    on_result(*std::move(result));
+    return absl::OkStatus();
+  };
+  absl::Status status;
+  for (const StepPlan& plan : plans) {
+    while (status.ok() && num_under_way > 0 &&
+           (num_under_way == executor.max_steps_under_way() || executor.NeedsFinishedSteps(plan))) {
+      status = finish();
+    }
+    if (status.ok()) status = executor.Begin(plan);
+    if (!status.ok()) return status;
+    ++num_under_way;
+  }
+  while (status.ok() && num_under_way > 0) status = finish();
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<StepResult>> RankThreads::ExecuteAhead(std::vector<StepPlan> plans) {
+  for (StepPlan& plan : plans) plan.step = ++last_step_;
+  std::vector<std::vector<StepResult>> by_rank(executors_.size());
+  absl::Status status = OnAllRanks([&](int rank) {
+    std::vector<StepResult>& results = by_rank[static_cast<size_t>(rank)];
+    return RunAhead(executor(rank), plans,
+                    [&](StepResult result) { results.push_back(std::move(result)); });
+  });
+  for (size_t i = 0; status.ok() && i < plans.size(); ++i) {
+    std::vector<StepResult> of_step;
+    for (const auto& results : by_rank) of_step.push_back(results[i]);
+    status = CheckAgreement(of_step, plans[i].step);
+  }
+  if (!status.ok()) return status;
+  return std::move(by_rank[0]);
 }
 
 absl::Status RankThreads::OnAllRanks(const std::function<absl::Status(int)>& body) {

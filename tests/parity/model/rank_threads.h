@@ -32,6 +32,10 @@ class RankThreads {
   // the ranks' state hashes differ. The result is rank 0's.
   absl::StatusOr<worker::StepResult> Execute(worker::StepPlan plan);
 
+  // Carries out the plans, numbered here, as a worker does that has them all: as many steps under
+  // way as the executors allow. As Execute otherwise.
+  absl::StatusOr<std::vector<worker::StepResult>> ExecuteAhead(std::vector<worker::StepPlan> plans);
+
   const worker::LoadedInfo& loaded(int rank) const { return loaded_[static_cast<size_t>(rank)]; }
   worker::StepExecutor& executor(int rank) { return *executors_[static_cast<size_t>(rank)]; }
   int world_size() const { return static_cast<int>(executors_.size()); }
@@ -39,6 +43,8 @@ class RankThreads {
  private:
   // Runs `body(rank)` on a thread per rank and returns the first error.
   absl::Status OnAllRanks(const std::function<absl::Status(int)>& body);
+  // INTERNAL when the ranks' results of a step do not belong together.
+  static absl::Status CheckAgreement(const std::vector<worker::StepResult>& results, uint64_t step);
 
   std::vector<std::unique_ptr<worker::StepExecutor>> executors_;
   std::vector<worker::LoadedInfo> loaded_;

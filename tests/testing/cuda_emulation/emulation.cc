@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <deque>
 #include <memory>
+#include <mutex>
 
 namespace lockstep::testing::emulation {
 namespace {
@@ -143,6 +144,8 @@ void RunBlock(Block& block) {
 void SetThreadOrder(ThreadOrder order) { TheBlock().order = order; }
 
 void Run(dim3 grid, dim3 threads, const std::function<void()>& body) {
+  static std::mutex mutex;
+  const std::lock_guard<std::mutex> lock(mutex);
   Block& block = TheBlock();
   if (threads.y != 1 || threads.z != 1 || threads.x % kWarpSize != 0) {
     std::fprintf(stderr, "blocks of %u x %u x %u threads are not emulated\n", threads.x, threads.y,

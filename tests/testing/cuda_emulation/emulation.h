@@ -3,7 +3,8 @@
 // kernels' arithmetic, indexing and barriers; not their speed, and not what a compiler for GPUs
 // makes of them. Include it before the kernels (-include).
 //
-// One launch at a time in a process. A barrier that not all threads reach aborts with a message.
+// Launches of several threads run one after another. A barrier that not all threads reach aborts
+// with a message.
 #ifndef LOCKSTEP_TESTS_TESTING_CUDA_EMULATION_EMULATION_H_
 #define LOCKSTEP_TESTS_TESTING_CUDA_EMULATION_EMULATION_H_
 

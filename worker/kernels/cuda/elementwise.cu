@@ -48,6 +48,20 @@ __global__ void SumPartsKernel(SumPartsArguments a) {
   *reinterpret_cast<Pack<float, kSize>*>(a.out + i) = sum;
 }
 
+__global__ void FillPendingTokensKernel(FillPendingTokensArguments a) {
+  const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  if (i >= a.num_tokens || a.token_ids[i] >= 0) return;
+  a.token_ids[i] = a.last_tokens[-1 - a.token_ids[i]];
+}
+
+__global__ void StoreTokensKernel(StoreTokensArguments a) {
+  const int i = static_cast<int>(blockIdx.x) * kThreads + static_cast<int>(threadIdx.x);
+  if (i >= a.num_tokens) return;
+  a.last_tokens[a.slots[i]] = static_cast<int32_t>(a.token_ids[i]);
+}
+
+dim3 GridFor(int size) { return dim3(static_cast<unsigned>((size + kThreads - 1) / kThreads)); }
+
 bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
 
 }  // namespace
@@ -60,6 +74,16 @@ void LaunchSumParts(const SumPartsArguments& a, Stream stream) {
   Launch(packs ? &SumPartsKernel<kSize> : &SumPartsKernel<1>,
          dim3(static_cast<unsigned>((a.size + per_block - 1) / per_block)), dim3(kThreads), stream,
          a);
+}
+
+void LaunchFillPendingTokens(const FillPendingTokensArguments& a, Stream stream) {
+  if (a.num_tokens == 0) return;
+  Launch(&FillPendingTokensKernel, GridFor(a.num_tokens), dim3(kThreads), stream, a);
+}
+
+void LaunchStoreTokens(const StoreTokensArguments& a, Stream stream) {
+  if (a.num_tokens == 0) return;
+  Launch(&StoreTokensKernel, GridFor(a.num_tokens), dim3(kThreads), stream, a);
 }
 
 void LaunchSiluMultiply(const SiluMultiplyArguments& a, Stream stream) {

@@ -91,6 +91,21 @@ struct SumPartsArguments {
 };
 void LaunchSumParts(const SumPartsArguments& arguments, Stream stream);
 
+struct FillPendingTokensArguments {
+  const int32_t* last_tokens;  // [max_num_seqs]
+  int32_t* token_ids;          // [num_tokens]
+  int num_tokens;
+};
+void LaunchFillPendingTokens(const FillPendingTokensArguments& arguments, Stream stream);
+
+struct StoreTokensArguments {
+  const int64_t* token_ids;  // [num_tokens]
+  const int32_t* slots;      // [num_tokens]
+  int32_t* last_tokens;      // [max_num_seqs]
+  int num_tokens;
+};
+void LaunchStoreTokens(const StoreTokensArguments& arguments, Stream stream);
+
 struct AttentionArguments {
   const void* q;  // [num_rows, num_heads · head_dim]
   int64_t q_stride;

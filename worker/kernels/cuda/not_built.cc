@@ -54,6 +54,14 @@ void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const Attenti
 
 void SiluMultiply(const at::Tensor& gate_up, at::Tensor& out) { Refuse("SiluMultiply"); }
 
+void FillPendingTokens(const at::Tensor& last_tokens, at::Tensor& token_ids) {
+  Refuse("FillPendingTokens");
+}
+
+void StoreTokens(const at::Tensor& token_ids, const at::Tensor& slots, at::Tensor& last_tokens) {
+  Refuse("StoreTokens");
+}
+
 void SumParts(const at::Tensor& parts, at::Tensor& out) { Refuse("SumParts"); }
 
 }  // namespace lockstep::worker::cuda

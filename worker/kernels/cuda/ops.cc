@@ -144,6 +144,23 @@ void SiluMultiply(const at::Tensor& gate_up, at::Tensor& out) {
   CheckLaunch("SiluMultiply");
 }
 
+void FillPendingTokens(const at::Tensor& last_tokens, at::Tensor& token_ids) {
+  LaunchFillPendingTokens({.last_tokens = last_tokens.const_data_ptr<int32_t>(),
+                           .token_ids = token_ids.mutable_data_ptr<int32_t>(),
+                           .num_tokens = Size(token_ids, 0)},
+                          CurrentStream(token_ids.device()));
+  CheckLaunch("FillPendingTokens");
+}
+
+void StoreTokens(const at::Tensor& token_ids, const at::Tensor& slots, at::Tensor& last_tokens) {
+  LaunchStoreTokens({.token_ids = token_ids.const_data_ptr<int64_t>(),
+                     .slots = slots.const_data_ptr<int32_t>(),
+                     .last_tokens = last_tokens.mutable_data_ptr<int32_t>(),
+                     .num_tokens = Size(token_ids, 0)},
+                    CurrentStream(token_ids.device()));
+  CheckLaunch("StoreTokens");
+}
+
 void SumParts(const at::Tensor& parts, at::Tensor& out) {
   LaunchSumParts({.parts = parts.const_data_ptr<float>(),
                   .out = out.mutable_data_ptr<float>(),

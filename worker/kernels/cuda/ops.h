@@ -45,6 +45,20 @@ void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const Attenti
 
 void SiluMultiply(const at::Tensor& gate_up, at::Tensor& out);
 
+// Puts tokens that only the device knows into a step's inputs: token_ids[i] = last_tokens[slot]
+// where token_ids[i] is -1 - slot.
+//
+//   last_tokens  [max_num_seqs] int32
+//   token_ids    [num_tokens] int32
+void FillPendingTokens(const at::Tensor& last_tokens, at::Tensor& token_ids);
+
+// last_tokens[slots[i]] = token_ids[i].
+//
+//   token_ids    [num_tokens] int64
+//   slots        [num_tokens] int32, all different
+//   last_tokens  [max_num_seqs] int32
+void StoreTokens(const at::Tensor& token_ids, const at::Tensor& slots, at::Tensor& last_tokens);
+
 // out = parts[0] + parts[1] + …, added in this order; for the communicator.
 //
 //   parts  [num_parts, …] float32, contiguous, num_parts >= 1

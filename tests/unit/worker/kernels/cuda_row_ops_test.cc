@@ -141,6 +141,28 @@ TEST_P(CudaRowOpsTest, PartsAreAddedInTheirOrderBitForBit) {
   }
 }
 
+TEST_P(CudaRowOpsTest, TokensStayOnTheDeviceForTheNextStep) {
+  // Slots 0 to 399 of 600 have chosen 1000 + slot, in the order of odd steps through them.
+  constexpr int64_t kNumTokens = 400;
+  at::Tensor token_ids = at::empty({kNumTokens}, at::TensorOptions(at::kLong));
+  at::Tensor slots = at::empty({kNumTokens}, at::TensorOptions(at::kInt));
+  for (int64_t i = 0; i < kNumTokens; ++i) {
+    const int64_t slot = i * 7 % kNumTokens;
+    slots.data_ptr<int32_t>()[i] = static_cast<int32_t>(slot);
+    token_ids.data_ptr<int64_t>()[i] = 1000 + slot;
+  }
+  at::Tensor last_tokens = OnDevice(at::zeros({600}, at::TensorOptions(at::kInt)));
+  cuda::StoreTokens(OnDevice(token_ids), OnDevice(slots), last_tokens);
+  at::Tensor inputs = at::empty({300}, at::TensorOptions(at::kInt));
+  for (int32_t i = 0; i < 300; ++i) inputs.data_ptr<int32_t>()[i] = i % 3 == 0 ? i : -1 - i;
+  at::Tensor filled = OnDevice(inputs);
+  cuda::FillPendingTokens(last_tokens, filled);
+  const at::Tensor host = filled.cpu();
+  for (int32_t i = 0; i < 300; ++i) {
+    EXPECT_EQ(host.const_data_ptr<int32_t>()[i], i % 3 == 0 ? i : 1000 + i) << "token " << i;
+  }
+}
+
 #ifndef LOCKSTEP_EMULATES_CUDA  // LibTorch's matrix product
 TEST_P(CudaRowOpsTest, LinearMatchesTheCpuAlsoWithBiasAndFloat32Results) {
   for (const at::ScalarType out_type : {dtype(), at::kFloat}) {

@@ -1,7 +1,7 @@
 #include "worker/link/result_messages.h"
 
-#include <gtest/gtest.h>
 #include <grpcpp/support/proto_buffer_reader.h>
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <string>

@@ -5,11 +5,14 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "tests/testing/fake_step_executor.h"
 
@@ -19,6 +22,7 @@ namespace {
 using lockstep::testing::FakeExecutorOptions;
 using lockstep::testing::FakeStepExecutor;
 using lockstep::testing::Fault;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Kind = v1::WorkerMessage::MessageCase;
 
@@ -87,14 +91,80 @@ class FakeLink final : public ControlLink {
   absl::Status status_;
 };
 
+// A device that computes beside the host: steps are done when the test says so.
+class StepsAheadExecutor final : public StepExecutor {
+ public:
+  absl::StatusOr<LoadedInfo> Load(const WorkerConfig&, int, int, LoadProgressCallback) override {
+    return LoadedInfo();
+  }
+  absl::Status Start(uint64_t, const std::string&) override { return absl::OkStatus(); }
+  int max_steps_under_way() const override { return 2; }
+  bool NeedsFinishedSteps(const StepPlan& plan) const override { return plan.scheduled.size() > 0; }
+  absl::Status Begin(const StepPlan& plan) override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    begun_.push_back(plan.step);
+    under_way_.push_back(plan.step);
+    changed_.notify_all();
+    return absl::OkStatus();
+  }
+  absl::StatusOr<StepResult> Finish() override {
+    std::unique_lock<std::mutex> lock(mutex_);
+    const uint64_t step = under_way_.front();
+    under_way_.pop_front();
+    changed_.wait(lock, [&] { return num_done_ >= step || is_aborted_; });
+    if (is_aborted_) return absl::CancelledError("");
+    if (step == failing_step_) return absl::InternalError("the device failed");
+    StepResult result;
+    result.step = step;
+    return result;
+  }
+  void OnStepDone(std::function<void()> callback) override { callback_ = std::move(callback); }
+  void AddMasks(TokenMasks) override {}
+  void Abort() override {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    is_aborted_ = true;
+    changed_.notify_all();
+  }
+
+  // The next step is done.
+  void StepIsDone() {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      ++num_done_;
+      changed_.notify_all();
+    }
+    callback_();
+  }
+  void FailAt(uint64_t step) { failing_step_ = step; }
+  // The steps that have been begun, as soon as they are `num`.
+  std::vector<uint64_t> AwaitBegun(size_t num) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait_for(lock, kPatience, [&] { return begun_.size() >= num; });
+    return begun_;
+  }
+
+ private:
+  std::function<void()> callback_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<uint64_t> begun_;
+  std::deque<uint64_t> under_way_;
+  uint64_t num_done_ = 0;
+  std::atomic<uint64_t> failing_step_ = 0;
+  bool is_aborted_ = false;
+};
+
 class WorkerSessionTest : public ::testing::Test {
  protected:
   void Begin(Fault fault = Fault::kNone) {
-    options_.world_size = 1;
-    options_.pool_token = "secret";
     FakeExecutorOptions fake;
     fake.fault = fault;
-    executor_ = std::make_unique<FakeStepExecutor>(fake);
+    Begin(std::make_unique<FakeStepExecutor>(fake));
+  }
+  void Begin(std::unique_ptr<StepExecutor> executor) {
+    options_.world_size = 1;
+    options_.pool_token = "secret";
+    executor_ = std::move(executor);
     session_ = std::make_unique<WorkerSession>(options_, link_, *executor_,
                                                [this](ExitCode) { ++num_endings_; });
     thread_ = std::thread([this] { code_ = session_->Run(); });
@@ -119,15 +189,24 @@ class WorkerSessionTest : public ::testing::Test {
     message.mutable_start()->set_communicator_handle(communicator_handle);
     link_.Send(message);
   }
-  void Step(uint64_t step) {
+  void Step(uint64_t step, bool needs_finished_steps = false) {
     v1::FrontendMessage message;
     message.mutable_step_plan()->set_step(step);
+    if (needs_finished_steps) message.mutable_step_plan()->add_scheduled();
     link_.Send(message);
+  }
+  // A session over a device that computes beside the host; the hello has been read.
+  StepsAheadExecutor& BeginAhead() {
+    auto executor = std::make_unique<StepsAheadExecutor>();
+    StepsAheadExecutor& ahead = *executor;
+    Begin(std::move(executor));
+    link_.Next();
+    return ahead;
   }
 
   WorkerOptions options_;
   FakeLink link_;
-  std::unique_ptr<FakeStepExecutor> executor_;
+  std::unique_ptr<StepExecutor> executor_;
   std::unique_ptr<WorkerSession> session_;
   std::thread thread_;
   ExitCode code_ = ExitCode::kBadUsage;
@@ -205,6 +284,59 @@ TEST_F(WorkerSessionTest, EndsFromOutsideWhileALoadHangs) {
   EXPECT_TRUE(session_->End(ExitCode::kGoodbye));
   EXPECT_FALSE(session_->End(ExitCode::kFrontendGone));
   EXPECT_EQ(Join(), ExitCode::kGoodbye);
+}
+
+TEST_F(WorkerSessionTest, TheNextStepIsBegunWhileTheOneBeforeItRuns) {
+  StepsAheadExecutor& executor = BeginAhead();
+  for (uint64_t step : {1, 2, 3}) Step(step);
+  EXPECT_THAT(executor.AwaitBegun(2), ElementsAre(1, 2)) << "more than two would be under way";
+  executor.StepIsDone();
+  EXPECT_EQ(link_.Next().step_result().step(), 1);
+  EXPECT_THAT(executor.AwaitBegun(3), ElementsAre(1, 2, 3));
+  executor.StepIsDone();
+  executor.StepIsDone();
+  EXPECT_EQ(link_.Next().step_result().step(), 2);
+  EXPECT_EQ(link_.Next().step_result().step(), 3);
+}
+
+TEST_F(WorkerSessionTest, AStepThatIsDoneIsAnsweredThoughNoOtherFollows) {
+  StepsAheadExecutor& executor = BeginAhead();
+  for (uint64_t step : {1, 2, 3}) {
+    Step(step);
+    executor.AwaitBegun(step);
+    executor.StepIsDone();
+    EXPECT_EQ(link_.Next().step_result().step(), step);
+  }
+}
+
+TEST_F(WorkerSessionTest, AStepThatNeedsFinishedStepsIsBegunAfterThem) {
+  StepsAheadExecutor& executor = BeginAhead();
+  Step(1);
+  executor.AwaitBegun(1);
+  Step(2, /*needs_finished_steps=*/true);
+  executor.StepIsDone();
+  EXPECT_EQ(link_.Next().step_result().step(), 1);
+  EXPECT_THAT(executor.AwaitBegun(2), ElementsAre(1, 2));
+  executor.StepIsDone();
+  EXPECT_EQ(link_.Next().step_result().step(), 2);
+}
+
+TEST_F(WorkerSessionTest, AStepThatFailsWhileAnotherIsUnderWayIsReported) {
+  StepsAheadExecutor& executor = BeginAhead();
+  executor.FailAt(1);
+  for (uint64_t step : {1, 2}) Step(step);
+  executor.AwaitBegun(2);
+  executor.StepIsDone();
+  EXPECT_EQ(link_.Next().failure().message(), "the device failed");
+  EXPECT_EQ(Join(), ExitCode::kFailed);
+}
+
+TEST_F(WorkerSessionTest, ABrokenLinkEndsStepsThatAreUnderWay) {
+  StepsAheadExecutor& executor = BeginAhead();
+  for (uint64_t step : {1, 2}) Step(step);
+  executor.AwaitBegun(2);
+  link_.End(absl::UnavailableError("connection reset"));
+  EXPECT_EQ(Join(), ExitCode::kFrontendGone);
 }
 
 }  // namespace

@@ -96,16 +96,50 @@ TEST(SlotTableTest, AFirstRunMayBeginBehindACachedPrefix) {
           .ok());
 }
 
+uint64_t Hash(const SlotTable& table) { return table.StateHashAfter(table.plan_hash()); }
+
 TEST(SlotTableTest, HashesAgreeForEqualHistoriesAndDifferForOthers) {
   SlotTable a = OneSlot();
   SlotTable b = OneSlot();
-  EXPECT_EQ(a.hash(), b.hash());
+  EXPECT_EQ(Hash(a), Hash(b));
   a.Append(0, 1);
   b.Append(0, 2);
-  EXPECT_NE(a.hash(), b.hash());
+  EXPECT_NE(Hash(a), Hash(b));
   SlotTable other_block(kLimits);
   ASSERT_TRUE(other_block.Apply(Plan(1, {Admitted(0, {1, 2, 3})}, {Scheduled(0, 0, 3, {4})})).ok());
-  EXPECT_NE(other_block.hash(), OneSlot().hash());
+  EXPECT_NE(Hash(other_block), Hash(OneSlot()));
+}
+
+TEST(SlotTableTest, APendingTokenRunsBeforeItIsKnown) {
+  SlotTable table = OneSlot();
+  const SlotTable::TokenPlace place = table.AppendPending(0);
+  EXPECT_EQ(table.slot(0).token_ids.back(), kPendingToken);
+  ASSERT_TRUE(table.Apply(Plan(2, {}, {Scheduled(0, 3, 1)})).ok());
+  table.Resolve(place, 42);
+  EXPECT_EQ(table.slot(0).token_ids, (std::vector<uint32_t>{1, 2, 3, 42}));
+}
+
+TEST(SlotTableTest, ATokenThatComesAfterItsSequenceHasEndedGoesToNobody) {
+  SlotTable table = OneSlot();
+  const SlotTable::TokenPlace place = table.AppendPending(0);
+  ASSERT_TRUE(
+      table.Apply(Plan(2, {Admitted(0, {4, 5, 6, 7})}, {Scheduled(0, 0, 4, {6})}, {0})).ok());
+  table.Resolve(place, 42);
+  EXPECT_EQ(table.slot(0).token_ids, (std::vector<uint32_t>{4, 5, 6, 7}));
+}
+
+TEST(SlotTableTest, TheHashDoesNotTellWhetherThePlanOrTheTokenCameFirst) {
+  const StepPlan next = Plan(2, {}, {Scheduled(0, 3, 1)});
+  SlotTable token_first = OneSlot();
+  token_first.Append(0, 42);
+  ASSERT_TRUE(token_first.Apply(next).ok());
+  SlotTable plan_first = OneSlot();
+  const uint64_t plan_hash = plan_first.plan_hash();
+  const SlotTable::TokenPlace place = plan_first.AppendPending(0);
+  ASSERT_TRUE(plan_first.Apply(next).ok());
+  plan_first.Resolve(place, 42);
+  EXPECT_EQ(Hash(plan_first), Hash(token_first));
+  EXPECT_NE(plan_first.StateHashAfter(plan_hash), Hash(plan_first));
 }
 
 TEST(SlotTableTest, RefusesPlansThatBreakTheContract) {

@@ -1,0 +1,268 @@
+#include "worker/runtime/step_runner.h"
+
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "worker/runtime/device_wait.h"
+#include "worker/sampling/sampler.h"
+
+namespace lockstep::worker {
+namespace {
+
+bool HasGuidedRows(const StepPlan& plan) {
+  return std::any_of(plan.scheduled.begin(), plan.scheduled.end(),
+                     [](const ScheduledSlot& row) { return row.guided; });
+}
+
+bool ReportsLogits(LogitsRequest logits, const std::optional<uint32_t>& num_prompt_logprobs) {
+  return logits != LogitsRequest::kNone || num_prompt_logprobs.has_value();
+}
+
+int64_t CountSampled(const BuiltBatch& built) {
+  return std::count_if(built.logit_spans.begin(), built.logit_spans.end(),
+                       [](const LogitSpan& span) { return span.use == LogitSpan::Use::kSample; });
+}
+
+void FillIn(SampledChoice choice, SampledToken& token) {
+  token.token_id = choice.token_id;
+  token.logprob = choice.report.logprob;
+  token.rank = choice.report.rank;
+  token.top = std::move(choice.report.top);
+}
+
+}  // namespace
+
+StepRunner::StepRunner(const Parts& parts, uint64_t num_kv_blocks)
+    : parts_(parts),
+      slots_({.max_num_seqs = parts.config.max_num_seqs,
+              .max_num_batched_tokens = parts.config.max_num_batched_tokens,
+              .max_model_len = parts.config.max_model_len,
+              .block_size = parts.config.block_size,
+              .num_kv_blocks = num_kv_blocks,
+              .vocab_size = static_cast<uint64_t>(parts.model.vocab_size())}),
+      tokens_(parts.device, parts.config.max_num_seqs) {
+  if (rank() != 0) return;
+  const int64_t vocab_size = parts.model.vocab_size();
+  logits_reader_ = std::make_unique<LogitsReader>(parts.context.pool(), vocab_size);
+  if (parts.device.device().is_cpu()) return;
+  const int64_t num_rows = parts.model.max_logit_rows();
+  host_logits_ = parts.device.AllocateHost(num_rows * vocab_size * int64_t{sizeof(float)})
+                     .view(at::kFloat)
+                     .view({num_rows, vocab_size});
+}
+
+absl::Status StepRunner::RecordGraphs() {
+  GraphRecorder* recorder = parts_.device.graph_recorder();
+  if (recorder == nullptr || !parts_.model.can_be_recorded()) return absl::OkStatus();
+  const DecodeGraphs::Steps steps = {
+      .make_batch =
+          [this](int64_t num_rows) {
+            return BuildBatch(slots_, {}, parts_.config.block_size, num_rows, parts_.inputs).batch;
+          },
+      .forward =
+          [this](const StepBatch& batch, at::Tensor& hidden) {
+            return parts_.model.Forward(batch, parts_.communicator, parts_.cache, hidden);
+          },
+      .wait = [this] { return WaitForDevice(parts_.communicator, parts_.device); }};
+  return graphs_.Record(*recorder, DecodeBatchSizes(parts_.config.max_num_seqs), steps);
+}
+
+bool StepRunner::NeedsFinishedSteps(const StepPlan& plan) const {
+  // A mask follows from the token before it, which the frontend has to see first.
+  if (HasGuidedRows(plan)) return true;
+  // What is read on the host is read when all is known there.
+  const bool admits_reports =
+      std::any_of(plan.admitted.begin(), plan.admitted.end(), [](const AdmittedSlot& slot) {
+        return ReportsLogits(slot.logits, slot.num_prompt_logprobs);
+      });
+  return admits_reports ||
+         std::any_of(plan.scheduled.begin(), plan.scheduled.end(), [this](const ScheduledSlot& s) {
+           if (s.slot >= parts_.config.max_num_seqs) return false;  // SlotTable refuses it
+           const Slot& slot = slots_.slot(s.slot);
+           return ReportsLogits(slot.logits, slot.num_prompt_logprobs);
+         });
+}
+
+absl::Status StepRunner::Begin(const StepPlan& plan) {
+  StepUnderWay step;
+  step.begin = Clock::now();
+  step.result.step = plan.step;
+  for (const AdmittedSlot& admitted : plan.admitted) {
+    if (admitted.logits != LogitsRequest::kNone) continue;
+    if (absl::Status status = CheckSampling(admitted.sampling); !status.ok()) return status;
+  }
+  const absl::StatusOr<std::vector<Run>> runs = slots_.Apply(plan);
+  if (!runs.ok()) return runs.status();
+  step.plan_hash = slots_.plan_hash();
+  if (!runs->empty()) {
+    if (absl::Status status = CarryOut(plan, *runs, step); !status.ok()) return status;
+  }
+  const bool is_done = step.mark == nullptr;
+  under_way_.push_back(std::move(step));
+  if (is_done && max_steps_under_way() > 1 && parts_.on_step_done) parts_.on_step_done();
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::CarryOut(const StepPlan& plan, const std::vector<Run>& runs,
+                                  StepUnderWay& step) {
+  BuiltBatch built;
+  at::Tensor hidden;
+  absl::Status status = Forward(runs, built, hidden);
+  if (!status.ok()) return status;
+  if (rank() == 0) LogitsReader::Prepare(built, parts_.model.vocab_size(), step.result);
+  if (!CanChooseOnDevice(built)) return ReadOnHost(plan, built, hidden, step.result);
+  if (!built.logit_spans.empty()) {
+    status = ChooseOnDevice(plan, built, hidden, step);
+    if (!status.ok()) return status;
+  }
+  absl::StatusOr<std::shared_ptr<StreamMark>> mark = parts_.device.Mark(parts_.on_step_done);
+  if (!mark.ok()) return mark.status();
+  step.mark = *std::move(mark);
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::Forward(const std::vector<Run>& runs, BuiltBatch& built,
+                                 at::Tensor& hidden) {
+  const int64_t graph_size = graphs_.BatchSizeFor(runs);
+  const int64_t num_padding_rows =
+      graph_size == 0 ? 0 : graph_size - static_cast<int64_t>(runs.size());
+  built = BuildBatch(slots_, runs, parts_.config.block_size, num_padding_rows, parts_.inputs);
+  if (built.has_pending_tokens) parts_.device_tokens->FillPending(built.batch.token_ids);
+  if (graph_size == 0) {
+    return parts_.model.Forward(built.batch, parts_.communicator, parts_.cache, hidden);
+  }
+  hidden = graphs_.Replay(graph_size);
+  return absl::OkStatus();
+}
+
+bool StepRunner::CanChooseOnDevice(const BuiltBatch& built) const {
+  return parts_.device_tokens != nullptr &&
+         CountSampled(built) == static_cast<int64_t>(built.logit_spans.size());
+}
+
+absl::Status StepRunner::ChooseOnDevice(const StepPlan& plan, const BuiltBatch& built,
+                                        const at::Tensor& hidden, StepUnderWay& step) {
+  at::Tensor logits;
+  // Without the rows of padding.
+  const int64_t num_decode_rows = std::min(built.batch.num_decode_logit_rows, built.num_logit_rows);
+  absl::Status status = parts_.model.Logits(hidden.narrow(0, 0, built.num_logit_rows),
+                                            num_decode_rows, parts_.communicator, logits);
+  if (!status.ok()) return status;
+  const absl::StatusOr<TokenMasks> masks = WaitForMasks(plan);
+  if (!masks.ok()) return masks.status();
+  const absl::StatusOr<SlotMasks> by_slot = SlotMasks::Index(*masks, parts_.model.vocab_size());
+  if (!by_slot.ok()) return by_slot.status();
+  const absl::StatusOr<int> ticket = parts_.device_tokens->Choose(
+      built.logit_spans, slots_, *by_slot, logits, parts_.communicator);
+  if (!ticket.ok()) return ticket.status();
+  step.ticket = *ticket;
+  for (const LogitSpan& span : built.logit_spans) {
+    step.places.push_back(slots_.AppendPending(span.slot));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepRunner::ReadOnHost(const StepPlan& plan, const BuiltBatch& built,
+                                    const at::Tensor& hidden, StepResult& result) {
+  if (built.logit_spans.empty()) return WaitForDevice(parts_.communicator, parts_.device);
+  absl::Status status = ComputeLogits(plan, built, hidden, result);
+  return status.ok() ? ShareTokens(built, result) : status;
+}
+
+absl::StatusOr<TokenMasks> StepRunner::WaitForMasks(const StepPlan& plan) {
+  if (rank() != 0 || !HasGuidedRows(plan)) return TokenMasks();
+  return parts_.masks.Wait(plan.step, absl::Milliseconds(parts_.config.collective_timeout_ms));
+}
+
+absl::Status StepRunner::ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
+                                       const at::Tensor& hidden, StepResult& result) {
+  TokenMasks masks;
+  SlotMasks by_slot;
+  for (const LogitBlock& block : DivideLogits(built.logit_spans, parts_.model.max_logit_rows())) {
+    const int64_t first = block.first_row;
+    const int64_t num_decode_rows =
+        std::clamp<int64_t>(built.batch.num_decode_logit_rows - first, 0, block.num_rows);
+    at::Tensor logits = RowsToSend(block, result);
+    absl::Status status = parts_.model.Logits(hidden.narrow(0, first, block.num_rows),
+                                              num_decode_rows, parts_.communicator, logits);
+    if (!status.ok()) return status;
+    if (rank() != 0) continue;
+    const absl::StatusOr<at::Tensor> host = HostLogits(logits);
+    if (!host.ok()) return host.status();
+    if (first == 0) {
+      absl::StatusOr<TokenMasks> waited = WaitForMasks(plan);
+      if (!waited.ok()) return waited.status();
+      masks = *std::move(waited);
+      absl::StatusOr<SlotMasks> indexed = SlotMasks::Index(masks, parts_.model.vocab_size());
+      if (!indexed.ok()) return indexed.status();
+      by_slot = *std::move(indexed);
+    }
+    status = logits_reader_->Read(built, slots_, by_slot, *host, first, result);
+    if (!status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+at::Tensor StepRunner::RowsToSend(const LogitBlock& block, StepResult& result) const {
+  if (rank() != 0 || block.reported == nullptr || !parts_.device.device().is_cpu()) return {};
+  const int64_t vocab_size = parts_.model.vocab_size();
+  float* rows = result.logits[block.reported->output].logits.data();
+  return at::from_blob(rows + block.first_span_row * vocab_size, {block.num_rows, vocab_size},
+                       at::TensorOptions().dtype(at::kFloat));
+}
+
+absl::StatusOr<at::Tensor> StepRunner::HostLogits(const at::Tensor& logits) {
+  if (logits.is_cpu()) return logits;
+  at::Tensor host = host_logits_.narrow(0, 0, logits.size(0));
+  host.copy_(logits, /*non_blocking=*/true);
+  absl::Status status = WaitForDevice(parts_.communicator, parts_.device);
+  if (!status.ok()) return status;
+  return host;
+}
+
+absl::Status StepRunner::ShareTokens(const BuiltBatch& built, const StepResult& result) {
+  const int64_t num_sampled = CountSampled(built);
+  if (num_sampled == 0) return WaitForDevice(parts_.communicator, parts_.device);
+  const auto token_ids = tokens_.Share(result.sampled, num_sampled, parts_.communicator);
+  if (!token_ids.ok()) return token_ids.status();
+  for (const LogitSpan& span : built.logit_spans) {
+    if (span.use == LogitSpan::Use::kSample) {
+      slots_.Append(span.slot, static_cast<uint32_t>((*token_ids)[span.output]));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<StepResult> StepRunner::Finish() {
+  StepUnderWay step = std::move(under_way_.front());
+  under_way_.pop_front();
+  if (step.mark != nullptr) {
+    absl::Status status = WaitForMark(*step.mark, parts_.communicator, parts_.device,
+                                      absl::Milliseconds(parts_.config.collective_timeout_ms));
+    if (!status.ok()) return status;
+  }
+  if (step.ticket.has_value()) {
+    if (absl::Status status = ReadChoices(step); !status.ok()) return status;
+  }
+  step.result.state_hash = slots_.StateHashAfter(step.plan_hash);
+  // A step that was begun while the one before still ran has had the device to itself from its end.
+  const Clock::time_point end = Clock::now();
+  const Clock::time_point begin = std::max(step.begin, std::exchange(last_finish_, end));
+  step.result.duration_ns = static_cast<uint64_t>(std::chrono::nanoseconds(end - begin).count());
+  return std::move(step.result);
+}
+
+absl::Status StepRunner::ReadChoices(StepUnderWay& step) {
+  absl::StatusOr<std::vector<SampledChoice>> choices = parts_.device_tokens->Collect(*step.ticket);
+  if (!choices.ok()) return choices.status();
+  for (size_t i = 0; i < choices->size(); ++i) {
+    slots_.Resolve(step.places[i], (*choices)[i].token_id);
+    if (rank() == 0) FillIn(std::move((*choices)[i]), step.result.sampled[i]);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace lockstep::worker

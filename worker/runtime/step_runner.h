@@ -1,0 +1,122 @@
+#ifndef LOCKSTEP_WORKER_RUNTIME_STEP_RUNNER_H_
+#define LOCKSTEP_WORKER_RUNTIME_STEP_RUNNER_H_
+
+#include <ATen/core/Tensor.h>
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "worker/cache/kv_cache.h"
+#include "worker/comm/communicator.h"
+#include "worker/device/compute_device.h"
+#include "worker/kernels/kernel_context.h"
+#include "worker/model/llama_model.h"
+#include "worker/runtime/batch_builder.h"
+#include "worker/runtime/decode_graphs.h"
+#include "worker/runtime/device_tokens.h"
+#include "worker/runtime/logit_blocks.h"
+#include "worker/runtime/logits_reader.h"
+#include "worker/runtime/mask_inbox.h"
+#include "worker/runtime/slot_table.h"
+#include "worker/runtime/step_inputs.h"
+#include "worker/runtime/step_plan.h"
+#include "worker/runtime/token_exchange.h"
+
+namespace lockstep::worker {
+
+// Carries out step plans on one rank. Where the device computes beside the host, a step that only
+// samples is handed to it whole, tokens included, and the next step may be begun meanwhile: it
+// reads the tokens where they are. Every other step is done when Begin returns: on the CPU all are,
+// on a GPU those that report logits.
+//
+// From one thread at a time, under the device's stream. Methods throw c10::Error when a kernel
+// fails. After an error only fit to be destroyed.
+class StepRunner {
+ public:
+  // Everything is borrowed and outlives the runner.
+  struct Parts {
+    const WorkerConfig& config;
+    ComputeDevice& device;
+    KernelContext& context;
+    LlamaModel& model;
+    KvCache& cache;
+    Communicator& communicator;
+    StepInputs& inputs;
+    // Null where the device does not compute beside the host.
+    DeviceTokens* device_tokens;
+    MaskInbox& masks;
+    // As StepExecutor::OnStepDone; may be empty.
+    std::function<void()> on_step_done;
+  };
+
+  StepRunner(const Parts& parts, uint64_t num_kv_blocks);
+
+  // Records the decode steps where device, model and configuration allow it. All ranks together.
+  absl::Status RecordGraphs();
+
+  // As StepExecutor.
+  int max_steps_under_way() const { return parts_.device_tokens == nullptr ? 1 : 2; }
+  bool NeedsFinishedSteps(const StepPlan& plan) const;
+  absl::Status Begin(const StepPlan& plan);
+  absl::StatusOr<StepResult> Finish();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  // A step that was begun and not finished.
+  struct StepUnderWay {
+    Clock::time_point begin;
+    uint64_t plan_hash = 0;
+    StepResult result;
+    // Where the device has done the step; null: it has.
+    std::shared_ptr<StreamMark> mark;
+    // Of the tokens that the device chooses, if any.
+    std::optional<int> ticket;
+    std::vector<SlotTable::TokenPlace> places;
+  };
+
+  int rank() const { return parts_.communicator.rank(); }
+  absl::Status CarryOut(const StepPlan& plan, const std::vector<Run>& runs, StepUnderWay& step);
+  // `hidden` is LlamaModel::Forward's; its rows beyond built.num_logit_rows are padding.
+  absl::Status Forward(const std::vector<Run>& runs, BuiltBatch& built, at::Tensor& hidden);
+  bool CanChooseOnDevice(const BuiltBatch& built) const;
+  absl::Status ChooseOnDevice(const StepPlan& plan, const BuiltBatch& built,
+                              const at::Tensor& hidden, StepUnderWay& step);
+  absl::Status ReadOnHost(const StepPlan& plan, const BuiltBatch& built, const at::Tensor& hidden,
+                          StepResult& result);
+  // Computes the wanted logits in blocks of rows and, on rank 0, uses them.
+  absl::Status ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
+                             const at::Tensor& hidden, StepResult& result);
+  // Where the model may compute the block's logits to be sent: [num_rows, vocab_size] float32 in
+  // `result`; undefined where they are used otherwise, and on ranks other than 0.
+  at::Tensor RowsToSend(const LogitBlock& block, StepResult& result) const;
+  // Of the plan's guided rows, on rank 0.
+  absl::StatusOr<TokenMasks> WaitForMasks(const StepPlan& plan);
+  // [num_rows, vocab_size] float32 on the host.
+  absl::StatusOr<at::Tensor> HostLogits(const at::Tensor& logits);
+  // Tells every rank what rank 0 sampled, and appends it to the slots.
+  absl::Status ShareTokens(const BuiltBatch& built, const StepResult& result);
+  // Takes over what the device has chosen.
+  absl::Status ReadChoices(StepUnderWay& step);
+
+  const Parts parts_;
+  SlotTable slots_;
+  TokenExchange tokens_;
+  std::unique_ptr<LogitsReader> logits_reader_;  // on rank 0 alone
+  at::Tensor
+      host_logits_;      // [max_logit_rows, vocab_size] float32, where logits are not on the host
+  DecodeGraphs graphs_;  // none where the device or the model cannot be recorded
+  std::deque<StepUnderWay> under_way_;
+  Clock::time_point last_finish_;
+};
+
+}  // namespace lockstep::worker
+
+#endif  // LOCKSTEP_WORKER_RUNTIME_STEP_RUNNER_H_
