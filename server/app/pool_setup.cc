@@ -27,6 +27,7 @@ worker::v1::Configure MakeConfigure(const ServerOptions& options, const CheckedM
   configure.set_max_model_len(static_cast<uint32_t>(model.max_model_len));
   configure.set_kv_cache_bytes(options.kv_cache_memory);
   configure.set_gpu_memory_utilization(options.gpu_memory_utilization);
+  configure.set_enforce_eager(options.enforce_eager);
   configure.set_num_threads(static_cast<uint32_t>(options.threads_per_rank));
   configure.set_collective_timeout_ms(CollectiveTimeoutMs(options));
   return configure;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/app/start_report.h"
 #include "server/worker_pool/cpu_budget.h"
 #include "server/worker_pool/monotonic_time.h"
 
@@ -129,6 +130,7 @@ ExitStatus ServerApp::Run() {
   while (true) {
     switch (events_.Wait(absl::InfiniteDuration())) {
       case ProcessEvent::kPoolReady:
+        spdlog::info("start: {}", DescribeStart(pool_.Ranks()));
         grpc_server_->SetServing(true);
         Announce();
         break;

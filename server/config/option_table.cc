@@ -188,6 +188,10 @@ std::vector<OptionSpec> WorkerOptions() {
       Choice({"device", kWorkers, "DEVICE",
               "cpu or cuda (NVIDIA GPUs, one for each rank); cuda needs workers built for it"},
              &ServerOptions::device, {"cpu", "cuda"}),
+      Switch({"enforce-eager", kWorkers, "",
+              "On GPUs, start every kernel by itself instead of replaying recorded graphs: slower, "
+              "for finding faults"},
+             &ServerOptions::enforce_eager),
       Integer({"threads-per-rank", kWorkers, "N", "CPU threads of each worker"},
               &ServerOptions::threads_per_rank, 1, 1024, "the cores divided by the ranks"),
       Switch({"pin-cores", kWorkers, "",

@@ -31,6 +31,10 @@ MetricFamily Counter(const char* name, const char* help, uint64_t value) {
   return family;
 }
 
+double Seconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
+}
+
 MetricFamily StepAges(const std::vector<v1::RankInfo>& ranks) {
   MetricFamily family =
       Family("lockstep_rank_step_age_seconds",
@@ -39,9 +43,24 @@ MetricFamily StepAges(const std::vector<v1::RankInfo>& ranks) {
     if (!rank.has_step_age()) continue;
     ClientMetric metric;
     metric.label.push_back({"rank", std::to_string(rank.rank())});
-    metric.gauge.value =
-        static_cast<double>(rank.step_age().seconds()) + rank.step_age().nanos() * 1e-9;
+    metric.gauge.value = Seconds(rank.step_age());
     family.metric.push_back(std::move(metric));
+  }
+  return family;
+}
+
+MetricFamily StartPhases(const std::vector<v1::RankInfo>& ranks) {
+  MetricFamily family =
+      Family("lockstep_startup_phase_seconds",
+             "What this phase of the rank's start took; once it is ready.", MetricType::Gauge);
+  for (const auto& rank : ranks) {
+    for (const v1::StartPhase& phase : rank.start_phases()) {
+      ClientMetric metric;
+      metric.label.push_back({"phase", phase.name()});
+      metric.label.push_back({"rank", std::to_string(rank.rank())});
+      metric.gauge.value = Seconds(phase.duration());
+      family.metric.push_back(std::move(metric));
+    }
   }
   return family;
 }
@@ -87,7 +106,9 @@ std::vector<MetricFamily> StateCollector::Collect() const {
   families.push_back(Counter("lockstep_guides_held_back_total",
                              "Guided requests that made way because their mask was late.",
                              now.held_back));
-  families.push_back(StepAges(pool_.Ranks()));
+  const std::vector<v1::RankInfo> ranks = pool_.Ranks();
+  families.push_back(StepAges(ranks));
+  families.push_back(StartPhases(ranks));
   return families;
 }
 

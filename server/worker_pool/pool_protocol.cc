@@ -26,6 +26,11 @@ std::string RankList(const std::vector<uint32_t>& ranks) {
   return absl::StrCat(ranks.size() == 1 ? "rank " : "ranks ", absl::StrJoin(ranks, ", "));
 }
 
+void SetDuration(int64_t nanoseconds, google::protobuf::Duration& duration) {
+  duration.set_seconds(nanoseconds / 1'000'000'000);
+  duration.set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));
+}
+
 // Whether a rank that reports this may only have felt the end of another rank.
 bool MayBeConsequence(const worker::v1::Failure& failure) {
   const auto code = static_cast<absl::StatusCode>(failure.code());
@@ -75,7 +80,7 @@ void PoolProtocol::OnMessage(LinkId link, WorkerMessage message, absl::Time now)
     case WorkerMessage::kLoaded:
       return OnLoaded(rank, message.loaded());
     case WorkerMessage::kReady:
-      return OnReady(rank);
+      return OnReady(rank, message.ready());
     case WorkerMessage::kStepResult:
       return OnStepResult(rank, std::move(*message.mutable_step_result()), now);
     case WorkerMessage::kFailure:
@@ -147,11 +152,12 @@ void PoolProtocol::OnLoaded(uint32_t rank, const worker::v1::Loaded& loaded) {
   actions_.Send(RankLinks(), message);
 }
 
-void PoolProtocol::OnReady(uint32_t rank) {
+void PoolProtocol::OnReady(uint32_t rank, const worker::v1::Ready& ready) {
   if (ranks_[rank].stage != Stage::kLoaded || !AllReached(Stage::kLoaded)) {
     return FailUnexpected(rank, "ready");
   }
   ranks_[rank].stage = Stage::kReady;
+  ranks_[rank].ready = ready;
   if (AllReached(Stage::kReady)) actions_.Ready({num_kv_blocks_});
 }
 
@@ -327,8 +333,7 @@ std::vector<v1::RankInfo> PoolProtocol::Ranks(absl::Time now) const {
                    : rank.stage == Stage::kReady  ? v1::POOL_STATE_READY
                                                   : v1::POOL_STATE_LOADING);
     const int64_t age_ns = std::max<int64_t>(0, absl::ToInt64Nanoseconds(now - rank.last_heard));
-    info.mutable_step_age()->set_seconds(age_ns / 1'000'000'000);
-    info.mutable_step_age()->set_nanos(static_cast<int32_t>(age_ns % 1'000'000'000));
+    SetDuration(age_ns, *info.mutable_step_age());
     info.set_last_step(ledger_.LastStep(index));
     if (rank.pid != 0) info.set_pid(rank.pid);
     info.set_device(rank.loaded.device_description());
@@ -336,6 +341,11 @@ std::vector<v1::RankInfo> PoolProtocol::Ranks(absl::Time now) const {
     info.set_bytes_total(rank.progress.bytes_total());
     info.set_weight_bytes(rank.loaded.weight_bytes());
     info.set_kv_cache_bytes(num_kv_blocks_ * rank.loaded.kv_block_bytes());
+    for (const worker::v1::StartPhase& phase : rank.ready.phases()) {
+      v1::StartPhase& copy = *info.add_start_phases();
+      copy.set_name(phase.name());
+      SetDuration(static_cast<int64_t>(phase.duration_ns()), *copy.mutable_duration());
+    }
   }
   return result;
 }

@@ -83,13 +83,14 @@ class PoolProtocol {
     absl::Time last_heard;
     worker::v1::LoadProgress progress;
     worker::v1::Loaded loaded;
+    worker::v1::Ready ready;
     std::string exit;  // how its process ended
   };
 
   absl::Status CheckHello(const worker::v1::Hello& hello) const;
   void OnHello(LinkId link, const worker::v1::Hello& hello, absl::Time now);
   void OnLoaded(uint32_t rank, const worker::v1::Loaded& loaded);
-  void OnReady(uint32_t rank);
+  void OnReady(uint32_t rank, const worker::v1::Ready& ready);
   void OnFailure(uint32_t rank, const worker::v1::Failure& failure, absl::Time now);
   void OnStepResult(uint32_t rank, worker::v1::StepResult result, absl::Time now);
   void FailUnexpected(uint32_t rank, const std::string& what);

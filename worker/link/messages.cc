@@ -50,6 +50,7 @@ WorkerConfig FromProto(const v1::Configure& configure) {
   config.max_model_len = configure.max_model_len();
   config.kv_cache_bytes = configure.kv_cache_bytes();
   config.gpu_memory_utilization = configure.gpu_memory_utilization();
+  config.enforce_eager = configure.enforce_eager();
   config.num_threads = configure.num_threads();
   config.communicator_id = configure.communicator_id();
   config.collective_timeout_ms = configure.collective_timeout_ms();

@@ -195,7 +195,12 @@ absl::Status WorkerSession::Start(const v1::Start& start) {
   const absl::Status status = executor_.Start(start.num_kv_blocks(), start.communicator_handle());
   if (!status.ok()) return status;
   v1::WorkerMessage message;
-  message.mutable_ready();
+  v1::Ready& ready = *message.mutable_ready();
+  for (const StartPhase& phase : executor_.start_phases()) {
+    v1::StartPhase& copy = *ready.add_phases();
+    copy.set_name(phase.name);
+    copy.set_duration_ns(static_cast<uint64_t>(phase.duration.count()));
+  }
   return Send(message);
 }
 

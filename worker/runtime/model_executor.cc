@@ -44,6 +44,7 @@ absl::StatusOr<LoadedInfo> ModelExecutor::Load(const WorkerConfig& config, int r
   world_size_ = world_size;
   // LibTorch's own threads, which the small host-side ops would otherwise start for every core.
   at::set_num_threads(static_cast<int>(config.num_threads));
+  phases_.Begin("device");
   return CatchExceptions(kLoadAdvice, [&]() -> absl::StatusOr<LoadedInfo> {
     auto device = open_device_(config_.device, static_cast<int>(config_.local_rank));
     if (!device.ok()) return device.status();
@@ -54,6 +55,7 @@ absl::StatusOr<LoadedInfo> ModelExecutor::Load(const WorkerConfig& config, int r
 }
 
 absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& progress) {
+  phases_.Begin("configuration");
   const absl::StatusOr<at::ScalarType> dtype = ParseDtype(config_.dtype);
   if (!dtype.ok()) return dtype.status();
   const absl::StatusOr<LlamaConfig> llama = LoadLlamaConfig(config_.model_dir);
@@ -82,10 +84,13 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
   // What does not fit now will not fit beside the weights: minutes are saved by saying so here.
   status = ChooseNumKvBlocks(config_, world_size_, info.kv_block_bytes, *memory).status();
   if (!status.ok()) return status;
+  phases_.Begin("weights");
   model_ = std::make_unique<LlamaModel>(*llama, *checkpoint, plan, options, *context_, progress);
   info.weight_bytes = static_cast<uint64_t>(model_->weight_bytes());
+  phases_.Begin("profile");
   const absl::StatusOr<uint64_t> num_blocks = CountKvBlocks();
   if (!num_blocks.ok()) return num_blocks.status();
+  phases_.End();  // what follows is a wait for the other ranks
   info.num_kv_blocks = *num_blocks;
   info.device_description = DescribeDevice();
   if (rank_ == 0) {
@@ -152,9 +157,12 @@ absl::Status ModelExecutor::Start(uint64_t num_kv_blocks, const std::string& com
 
 absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks,
                                        const std::string& communicator_handle) {
+  phases_.Begin("kv_cache");
   cache_ = std::make_unique<KvCache>(cache_geometry_, static_cast<int64_t>(num_kv_blocks));
+  phases_.Begin("communicator");
   absl::Status status = AttachToPeers(communicator_handle);
   if (!status.ok()) return status;
+  phases_.Begin("self_test");
   status = TestCollectives(*communicator_, device_->device());
   if (!status.ok()) return status;
   const int64_t num_tokens =
@@ -172,8 +180,11 @@ absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks,
                                                            .masks = masks_,
                                                            .on_step_done = on_step_done_},
                                          num_kv_blocks);
+  phases_.Begin("graphs");
   if (status = runner_->RecordGraphs(); !status.ok()) return status;
-  return communicator_->Barrier();
+  status = communicator_->Barrier();
+  phases_.End();
+  return status;
 }
 
 absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle) {

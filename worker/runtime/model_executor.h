@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -18,6 +19,7 @@
 #include "worker/runtime/device_tokens.h"
 #include "worker/runtime/largest_step.h"
 #include "worker/runtime/mask_inbox.h"
+#include "worker/runtime/start_phases.h"
 #include "worker/runtime/step_executor.h"
 #include "worker/runtime/step_inputs.h"
 #include "worker/runtime/step_runner.h"
@@ -36,6 +38,7 @@ class ModelExecutor : public StepExecutor {
   absl::StatusOr<LoadedInfo> Load(const WorkerConfig& config, int rank, int world_size,
                                   LoadProgressCallback progress) override;
   absl::Status Start(uint64_t num_kv_blocks, const std::string& communicator_handle) override;
+  std::vector<StartPhase> start_phases() const override { return phases_.phases(); }
   int max_steps_under_way() const override { return runner_->max_steps_under_way(); }
   bool NeedsFinishedSteps(const StepPlan& plan) const override {
     return runner_->NeedsFinishedSteps(plan);
@@ -73,6 +76,7 @@ class ModelExecutor : public StepExecutor {
   std::unique_ptr<StepInputs> inputs_;
   std::unique_ptr<DeviceTokens> device_tokens_;  // where the device computes beside the host
   std::function<void()> on_step_done_;
+  StartPhases phases_;
 
   MaskInbox masks_;
 

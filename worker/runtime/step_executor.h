@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -40,6 +41,9 @@ class StepExecutor {
   // finite logits, all ranks agree on them. Returns when every rank has passed. DEADLINE_EXCEEDED
   // or UNAVAILABLE names the ranks that did not come.
   virtual absl::Status Start(uint64_t num_kv_blocks, const std::string& communicator_handle) = 0;
+
+  // What Load and Start took, phase by phase, in order. After Start.
+  virtual std::vector<StartPhase> start_phases() const { return {}; }
 
   // How many steps may have been begun and not finished; 1 where Begin carries the whole step out.
   virtual int max_steps_under_way() const { return 1; }

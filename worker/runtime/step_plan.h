@@ -1,6 +1,7 @@
 #ifndef LOCKSTEP_WORKER_RUNTIME_STEP_PLAN_H_
 #define LOCKSTEP_WORKER_RUNTIME_STEP_PLAN_H_
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@ struct WorkerConfig {
   uint64_t kv_cache_bytes = 0;  // per rank; 0: decided by Load
   // The share of a GPU's memory that may be in use once the KV cache is there; above 0, below 1.
   double gpu_memory_utilization = 0.9;
+  bool enforce_eager = false;   // no recorded graphs, where the device has them
   uint32_t num_threads = 1;     // per rank
   uint32_t local_rank = 0;      // among the ranks of this machine: which GPU is this rank's
   std::string communicator_id;  // unique for each start of a pool
@@ -38,6 +40,12 @@ struct LoadedInfo {
   std::string device_description;  // for people: "cpu avx512_bf16, 1 thread"
   // Of rank 0, where the ranks need it to find each other; goes to every rank's Start.
   std::string communicator_handle;
+};
+
+// A part of a rank's start and what it took.
+struct StartPhase {
+  std::string name;
+  std::chrono::nanoseconds duration{0};
 };
 
 enum class LogitsRequest {

@@ -56,7 +56,8 @@ StepRunner::StepRunner(const Parts& parts, uint64_t num_kv_blocks)
 
 absl::Status StepRunner::RecordGraphs() {
   GraphRecorder* recorder = parts_.device.graph_recorder();
-  if (recorder == nullptr || !parts_.model.can_be_recorded()) return absl::OkStatus();
+  const bool is_wanted = !parts_.config.enforce_eager && parts_.model.can_be_recorded();
+  if (recorder == nullptr || !is_wanted) return absl::OkStatus();
   const DecodeGraphs::Steps steps = {
       .make_batch =
           [this](int64_t num_rows) {

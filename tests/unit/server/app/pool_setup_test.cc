@@ -44,11 +44,14 @@ TEST_F(PoolSetupTest, WorkersGetTheResolvedModel) {
 
 TEST_F(PoolSetupTest, WorkersGetTheDeviceAndItsShare) {
   EXPECT_EQ(Make()->configure.device(), "cpu");
+  EXPECT_FALSE(Make()->configure.enforce_eager());
   options_.device = "cuda";
   options_.gpu_memory_utilization = 0.8;
+  options_.enforce_eager = true;
   const auto pool = Make();
   EXPECT_EQ(pool->configure.device(), "cuda");
   EXPECT_EQ(pool->configure.gpu_memory_utilization(), 0.8);
+  EXPECT_TRUE(pool->configure.enforce_eager());
 }
 
 TEST_F(PoolSetupTest, AWaitingRankGivesUpBeforeTheFrontend) {

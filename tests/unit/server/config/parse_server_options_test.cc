@@ -139,6 +139,11 @@ TEST(ParseServerOptions, TheGpusShareIsBounded) {
               AllOf(HasSubstr("--gpu-memory-utilization is '90'"), HasSubstr("0.1 to 0.99")));
 }
 
+TEST(ParseServerOptions, GraphsAreUsedUnlessTheyAreRefused) {
+  EXPECT_FALSE(ParseGood({"--model", "m"}).enforce_eager);
+  EXPECT_TRUE(ParseGood({"--model", "m", "--enforce-eager"}).enforce_eager);
+}
+
 TEST(ParseServerOptions, ExternalWorkersHaveADefaultAddress) {
   EXPECT_EQ(ParseGood({"--model", "m", "--external-workers"}).worker_listen, kDefaultWorkerListen);
   EXPECT_EQ(ParseGood({"--model", "m", "--external-workers", "--worker-listen", "unix:/run/l.sock"})

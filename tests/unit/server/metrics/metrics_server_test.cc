@@ -130,6 +130,7 @@ TEST_F(MetricsServerTest, EveryMetricIsInTheTableAndTheOtherWayRound) {
   EndOneWithAnError();
   pool_.ranks.resize(1);
   pool_.ranks[0].mutable_step_age()->set_seconds(1);
+  pool_.ranks[0].add_start_phases()->set_name("weights");
   const auto names = [](const std::string& text, const std::regex& pattern) {
     std::set<std::string> found;
     for (std::sregex_iterator it(text.begin(), text.end(), pattern), end; it != end; ++it)

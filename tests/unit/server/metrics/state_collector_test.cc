@@ -24,12 +24,18 @@ TEST(StateCollector, ReadsEngineAndPoolWhenAsked) {
   pool.ranks[1].set_rank(1);
   pool.ranks[1].mutable_step_age()->set_seconds(1);
   pool.ranks[1].mutable_step_age()->set_nanos(500'000'000);
+  v1::StartPhase& weights = *pool.ranks[1].add_start_phases();
+  weights.set_name("weights");
+  weights.mutable_duration()->set_seconds(2);
+  weights.mutable_duration()->set_nanos(500'000'000);
   const std::string text = prometheus::TextSerializer().Serialize(collector.Collect());
   EXPECT_THAT(text, HasSubstr("lockstep_requests_running 3\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_requests_waiting 2\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_kv_cache_usage_ratio 0.25\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_prompt_tokens_total 1234567\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_rank_step_age_seconds{rank=\"1\"} 1.5\n"));
+  EXPECT_THAT(text,
+              HasSubstr("lockstep_startup_phase_seconds{phase=\"weights\",rank=\"1\"} 2.5\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_pool_ready 1\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_build_info{version=\"1.2.3\"} 1\n"));
 }

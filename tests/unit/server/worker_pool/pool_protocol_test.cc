@@ -52,7 +52,9 @@ WorkerMessage Loaded(uint64_t num_kv_blocks) {
 
 WorkerMessage Ready() {
   WorkerMessage message;
-  message.mutable_ready();
+  worker::v1::StartPhase& phase = *message.mutable_ready()->add_phases();
+  phase.set_name("weights");
+  phase.set_duration_ns(2'500'000'000);
   return message;
 }
 
@@ -336,6 +338,18 @@ TEST_F(PoolProtocolTest, RanksReportsWhatTheWorkersSaid) {
   EXPECT_EQ(ranks[1].pid(), 101);
   EXPECT_EQ(ranks[1].step_age().seconds(), 1);
   EXPECT_EQ(ranks[1].step_age().nanos(), 500'000'000);
+}
+
+TEST_F(PoolProtocolTest, RanksReportsWhatTheStartTookOnceTheyAreReady) {
+  for (uint32_t rank : {0, 1}) Attach(10 + rank, Hello(rank));
+  for (uint32_t rank : {0, 1}) From(rank, Loaded(10));
+  EXPECT_EQ(protocol_->Ranks(now_)[1].start_phases_size(), 0);
+  for (uint32_t rank : {0, 1}) From(rank, Ready());
+  const auto ranks = protocol_->Ranks(now_);
+  ASSERT_EQ(ranks[1].start_phases_size(), 1);
+  EXPECT_EQ(ranks[1].start_phases(0).name(), "weights");
+  EXPECT_EQ(ranks[1].start_phases(0).duration().seconds(), 2);
+  EXPECT_EQ(ranks[1].start_phases(0).duration().nanos(), 500'000'000);
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ TEST(Messages, AConfigurationKeepsEveryField) {
   configure.set_max_model_len(4);
   configure.set_kv_cache_bytes(5);
   configure.set_gpu_memory_utilization(0.8);
+  configure.set_enforce_eager(true);
   configure.set_num_threads(6);
   configure.set_communicator_id("pool-1");
   configure.set_collective_timeout_ms(7);
@@ -96,6 +97,7 @@ TEST(Messages, AConfigurationKeepsEveryField) {
   EXPECT_EQ(config.max_model_len, 4U);
   EXPECT_EQ(config.kv_cache_bytes, 5U);
   EXPECT_EQ(config.gpu_memory_utilization, 0.8);
+  EXPECT_TRUE(config.enforce_eager);
   EXPECT_EQ(config.num_threads, 6U);
   EXPECT_EQ(config.communicator_id, "pool-1");
   EXPECT_EQ(config.collective_timeout_ms, 7U);

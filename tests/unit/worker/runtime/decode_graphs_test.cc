@@ -192,6 +192,15 @@ TEST(RecordedStepsTest, PaddedReplaysGiveTheBitsOfPlainSteps) {
   }
 }
 
+TEST(RecordedStepsTest, NothingIsRecordedWhereStepsAreToRunEagerly) {
+  const SmallModel model;
+  WorkerConfig config = SmallWorkerConfig(model.directory());
+  config.enforce_eager = true;
+  GraphCounts counts;
+  RunPlans(config, 1, &counts);
+  EXPECT_EQ(counts.num_recorded, 0);
+}
+
 TEST(RecordedStepsTest, AModelWhoseFrequenciesChangeIsNotRecorded) {
   const SmallModel model(R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 32,
     "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,

@@ -17,6 +17,7 @@
 namespace lockstep::worker {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using testing::RankThreads;
@@ -89,6 +90,19 @@ TEST(ModelExecutorTest, AKvCacheThatIsTooSmallIsRefusedBeforeAnyWeightIsRead) {
   EXPECT_EQ(loaded.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(loaded.status().message()), HasSubstr("kv_cache_bytes = 4096"));
   EXPECT_EQ(num_calls, 0);
+}
+
+TEST(ModelExecutorTest, TellsWhatEachPhaseOfTheStartTook) {
+  const SmallModel model;
+  auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 2);
+  ASSERT_TRUE(ranks.ok()) << ranks.status();
+  std::vector<std::string> names;
+  for (const StartPhase& phase : (*ranks)->executor(1).start_phases()) {
+    names.push_back(phase.name);
+    EXPECT_GE(phase.duration.count(), 0);
+  }
+  EXPECT_THAT(names, ElementsAre("device", "configuration", "weights", "profile", "kv_cache",
+                                 "communicator", "self_test", "graphs"));
 }
 
 TEST(ModelExecutorTest, LogitsOfTheLastPositionAreTheLastRowOfAll) {
