@@ -1,0 +1,172 @@
+"""What is checked on a GPU machine. Each check is a generator of outcomes that gets a deadline."""
+
+import json
+import random
+import subprocess
+
+from harness.checkpoint import head_dim
+
+from gpu_check.lockstep import remaining
+from gpu_check.outcome import UNMEASURED, Outcome, Unmeasured, fact, figure, one_line
+
+QUESTIONS = ["What is 12 plus 30?", "What day comes after Monday?", "What is the opposite of hot?", "Count from 3 to 9.", "Tell me a story about a fox."]
+ANSWER_TOKENS = 48
+PROMPT_TOKENS = 512
+# Of one card: bytes per second of its memory, bfloat16 operations per second, by words of its name.
+CARDS = {"H200": (4.8e12, 989e12), "H100": (3.35e12, 989e12), "A100": (2.04e12, 312e12), "B200": (8.0e12, 2250e12)}
+SATURATED_TOKENS = 12_500  # per second on an H100, a published figure of vLLM
+
+
+class Subject:
+    """What is checked: the programs, the device, a small model whose answers are known and a large one whose speed is."""
+
+    def __init__(self, programs, device, small, large, dtype):
+        self.programs, self.device, self.small, self.large, self.dtype = programs, device, small, large, dtype
+        self.gpu = self._query("name") if device == "cuda" else ""
+        self.forward_seconds = {}  # by batch size
+        self.bandwidth, self.peak = next((card for word, card in CARDS.items() if word in self.gpu), (None, None))
+
+    @staticmethod
+    def _query(fact_name):
+        command = ["nvidia-smi", f"--query-gpu={fact_name}", "--format=csv,noheader,nounits", "--id=0"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+
+    def aim(self, value):
+        """Aims are a GPU's."""
+        return value if self.device == "cuda" else None
+
+    def memory_mib(self):
+        if self.device != "cuda":
+            raise Unmeasured("there is no GPU")
+        return float(self._query("memory.used"))
+
+    def serve(self, deadline, model, *options):
+        return self.programs.serve(deadline, model, "--device", self.device, *options)
+
+
+def kernels(subject, names, selection):
+    """The tests of kernels, sampler, device and collectives, on the device."""
+
+    def check(deadline):
+        for name in names:
+            try:
+                passed, failed, skipped = subject.programs.tests(deadline, name, selection)
+            except Unmeasured as reason:
+                yield Outcome(name, UNMEASURED, str(reason))
+                continue
+            if passed + len(failed) + skipped == 0:
+                yield Outcome(name, UNMEASURED, f"none of its tests is {selection}")
+                continue
+            holds = not failed and (skipped == 0 or subject.device != "cuda")
+            yield fact(name, holds, f"{passed} passed, {len(failed)} failed, {skipped} skipped {' '.join(failed[:3])}".strip())
+
+    return check
+
+
+def answers(subject):
+    """Greedy answers in float32 are the CPU's, with graphs and without, and on two ranks."""
+
+    def check(deadline):
+        small = ["--dtype", "float32", "--kv-cache-memory", "256MiB"]
+
+        def ask(server):
+            return [subject.programs.answer(deadline, server, question, ANSWER_TOKENS) for question in QUESTIONS]
+
+        with subject.programs.serve(deadline, subject.small, "--device", "cpu", *small) as server:
+            expected = ask(server)
+        for name, options in [("recorded graphs", []), ("no graphs (--enforce-eager)", ["--enforce-eager"]), ("two ranks", ["--tensor-parallel-size", "2"])]:
+            try:
+                with subject.serve(deadline, subject.small, *small, *options) as server:
+                    found = ask(server)
+            except Exception as error:  # noqa: BLE001: the others are still worth knowing
+                yield fact(f"answers in float32, {name}: as on the CPU", False, one_line(error))
+                continue
+            same = sum(a == b for a, b in zip(found, expected))
+            yield fact(f"answers in float32, {name}: as on the CPU", same == len(expected), f"{same} of {len(expected)}")
+
+    return check
+
+
+def prompts(num, vocab_size, seed=1, length=PROMPT_TOKENS):
+    ids = random.Random(seed)
+    return [[ids.randrange(vocab_size) for _ in range(length)] for _ in range(num)]
+
+
+def parameters_read(config):
+    """Weights that a token passes through: the layers' and the head's. Of the embedding it reads one row."""
+    hidden, heads, size = config["hidden_size"], config["num_attention_heads"], head_dim(config)
+    attention = hidden * size * 2 * (heads + (config.get("num_key_value_heads") or heads))
+    return config["num_hidden_layers"] * (attention + 3 * hidden * config["intermediate_size"]) + config["vocab_size"] * hidden
+
+
+def speed(subject, batches, peer_seconds):
+    """Start, forward passes, decodes, throughput and memory of the large model, one server for all."""
+    config = json.loads((subject.large / "config.json").read_text(encoding="utf-8"))
+    num_parameters = parameters_read(config)
+
+    def check(deadline):
+        with subject.serve(deadline, subject.large, "--dtype", subject.dtype) as server:
+            yield figure("start until ready, s", server.start_seconds, subject.aim(10), at_most=True)
+            yield from _forward(subject, deadline, server, batches, config["vocab_size"], num_parameters, peer_seconds)
+            yield from _decode(subject, deadline, server, 2 * num_parameters)
+            yield from _serving(subject, deadline, server, config["max_position_embeddings"])
+
+    return check
+
+
+def _forward(subject, deadline, server, batches, vocab_size, num_parameters, peer_seconds):
+    for batch in batches:
+        inputs = prompts(batch, vocab_size)
+        seconds = sorted(subject.programs.forward(deadline, server, inputs)[0] for _ in range(4))[1]
+        subject.forward_seconds[batch] = seconds
+        operations = 2 * num_parameters * batch * PROMPT_TOKENS / seconds
+        yield figure(f"forward of {batch} × {PROMPT_TOKENS} tokens, ms", seconds * 1000)
+        if subject.peak and batch == 4:
+            yield figure("forward at batch 4, share of the GPU's peak", operations / subject.peak, 0.7)
+        if batch in peer_seconds:
+            yield figure(f"forward at batch {batch}, times as fast as transformers (torch.compile)", peer_seconds[batch] / seconds, 1)
+
+
+def _decode(subject, deadline, server, bytes_per_step):
+    run = subject.programs.load(deadline, server, max_concurrency=1, num_prompts=4, random_input_len=64, random_output_len=128)
+    step = run["tpot_seconds"]["p50"]
+    yield figure("decode at batch 1, tokens per second", 1 / step)
+    if subject.bandwidth:
+        yield figure("decode at batch 1, share of the memory's limit", bytes_per_step / subject.bandwidth / step, 0.8)
+
+
+def _serving(subject, deadline, server, max_length):
+    # A chat's lengths, as ShareGPT has them in the mean; in a small model, what fits.
+    lengths = {"random_input_len": min(220, max_length // 4), "random_output_len": min(200, max_length // 4), "random_range_ratio": 0.9}
+    num_prompts = 320 if subject.device == "cuda" else 64
+    run = subject.programs.load(deadline, server, max_concurrency=64, num_prompts=num_prompts, **lengths)
+    yield figure("64 streams, time between tokens while prompts arrive, p99 in ms", run["itl_seconds"]["p99"] * 1000, subject.aim(25), at_most=True)
+    before = subject.memory_mib() if subject.device == "cuda" else None
+    run = subject.programs.load(deadline, server, max_concurrency=256, num_prompts=5 * num_prompts, **lengths)
+    yield figure("saturated, tokens per second in answers of a chat's lengths", run["output_tokens_per_second"], subject.aim(SATURATED_TOKENS))
+    if before is not None:
+        yield figure("GPU memory gained while saturated, MiB", subject.memory_mib() - before, 32, at_most=True)
+
+
+def logits(subject, transformers_logits):
+    """The large model's last logits beside transformers' on the same GPU: as near to float32 as transformers' own."""
+
+    def check(deadline):
+        reference = transformers_logits(remaining(deadline))
+        with subject.serve(deadline, subject.large, "--dtype", subject.dtype) as server:
+            _, ours = subject.programs.forward(deadline, server, reference["prompts"])
+        own = max(map(distance, ours, reference["float32"]))
+        noise = max(map(distance, reference["same_dtype"], reference["float32"]))
+        yield figure("logits' distance from float32, in that of transformers", own / noise if noise else float(own > 0), 1.5, at_most=True)
+
+    return check
+
+
+def distance(a, b):
+    """Relative root-mean-square difference."""
+    return (sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y * y for y in b)) ** 0.5
+
+
+def unmeasured(deadline):
+    """The figures that no program here can tell, so that the report names them."""
+    yield Outcome("gap between decode steps on the GPU, share of the step", UNMEASURED, "needs Nsight Systems: nsys profile --trace=cuda lockstep-worker", "≤ 0.03")

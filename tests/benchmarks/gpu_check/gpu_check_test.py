@@ -1,0 +1,93 @@
+"""What the check of a GPU machine is made of, without a GPU; and all of it on the CPU, with the bundled model."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from gpu_check import checks, main, pack, report
+from gpu_check.outcome import FAILED, PASSED, UNMEASURED, Checks, Outcome, Unmeasured, figure
+
+LLAMA_3_8B = {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336,
+              "num_hidden_layers": 32, "vocab_size": 128256}  # fmt: skip
+
+
+class ChecksTest(unittest.TestCase):
+    def run_checks(self, seconds, *bodies):
+        todo = Checks(seconds)
+        for number, body in enumerate(bodies):
+            todo.run(f"check {number}", body, 60)
+        return [(outcome.name, outcome.status) for outcome in todo.outcomes]
+
+    def test_a_check_that_fails_keeps_what_it_found_and_the_others_run(self):
+        def fails(deadline):
+            yield figure("found", 1)
+            raise RuntimeError("a kernel failed")
+
+        def is_not_possible(deadline):
+            raise Unmeasured("there is no GPU")
+            yield
+
+        outcomes = self.run_checks(60, fails, is_not_possible, lambda deadline: [figure("last", 2)])
+        self.assertEqual(outcomes, [("found", PASSED), ("check 0", FAILED), ("check 1", UNMEASURED), ("last", PASSED)])
+
+    def test_what_the_time_does_not_suffice_for_is_unmeasured(self):
+        self.assertEqual(self.run_checks(1, lambda deadline: [figure("never", 1)]), [("check 0", UNMEASURED)])
+
+    def test_a_figure_is_held_against_its_aim(self):
+        self.assertEqual(figure("share", 0.79, 0.8).status, FAILED)
+        self.assertEqual(figure("share", 0.81, 0.8).status, PASSED)
+        self.assertEqual(figure("ms", 26, 25, at_most=True).status, FAILED)
+        self.assertEqual(figure("ms", 24, 25, at_most=True).aim, "≤ 25")
+
+    def test_a_decode_of_llama_3_8b_reads_15_gigabytes(self):
+        self.assertAlmostEqual(2 * checks.parameters_read(LLAMA_3_8B) / 1e9, 15.0, delta=0.05)
+
+    def test_the_distance_of_logits_is_relative(self):
+        self.assertAlmostEqual(checks.distance([3.0, 4.4], [3.0, 4.0]), 0.08)
+
+
+class PageTest(unittest.TestCase):
+    def test_names_what_is_unmeasured(self):
+        facts = {"cpu": "a processor", "cores": 2, "commit": "abc", "date": "today"}
+        text = report.page("a GPU", facts, [figure("decode", 0.5, 0.8), Outcome("gap", UNMEASURED, "no profiler", "≤ 0.03")], has_chart=False)
+        self.assertIn("| decode | ≥ 0.8 | 0.5 | **no** |", text)
+        self.assertIn("| gap | ≤ 0.03 | no profiler | unmeasured |", text)
+        self.assertIn("0 passed, 1 failed, 1 unmeasured", text)
+
+    def test_the_chart_says_what_was_not_measured(self):
+        self.assertIn("unmeasured", report.chart({1: 0.01, 2: 0.02}, {1: 0.02}, "a GPU"))
+
+
+class PackTest(unittest.TestCase):
+    def test_leaves_out_what_pytorch_and_every_system_have(self):
+        for name in ["libc.so.6", "libstdc++.so.6", "libtorch_cpu.so", "libc10.so", "libcudart.so.13", "libnccl.so.2", "libgomp.so.1", "libcublasLt.so.13"]:
+            self.assertTrue(pack.LEFT_THERE.match(name), name)
+        for name in ["libgrpc++.so.1.51", "libprotobuf.so.32", "libcares.so.2", "libcrypto.so.3", "libabsl_base.so.20220623", "libcurl.so.4"]:
+            self.assertFalse(pack.LEFT_THERE.match(name), name)
+
+
+class WholeTest(unittest.TestCase):
+    def test_runs_on_the_cpu_with_the_bundled_model(self):
+        with tempfile.TemporaryDirectory() as directory:
+            command = [sys.executable, "-m", "gpu_check.main", "--device", "cpu", "--bin", os.environ["LOCKSTEP_BINARIES"], "--shape", "demo",
+                       "--batches", "1,2", "--tests", "OpenDeviceTest.*", "--output", directory]  # fmt: skip
+            done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+            document = json.loads((pathlib.Path(directory) / "report.json").read_text(encoding="utf-8"))
+            status = {outcome["name"]: outcome["status"] for outcome in document["outcomes"]}
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(status["worker_device_test"], PASSED)
+            for name in ["recorded graphs", "no graphs (--enforce-eager)", "two ranks"]:
+                self.assertEqual(status[f"answers in float32, {name}: as on the CPU"], PASSED)
+            self.assertEqual(set(document["forward_seconds"]), {"1", "2"})
+
+    def test_an_option_that_is_unknown_is_refused(self):
+        with self.assertRaises(SystemExit):
+            main.parse(["--bin", "x", "--devise", "cpu"])
+
+
+if __name__ == "__main__":
+    unittest.main()
