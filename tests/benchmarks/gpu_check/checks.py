@@ -5,6 +5,7 @@ import random
 import subprocess
 
 from harness.checkpoint import head_dim
+from harness.children import BenchmarkError
 
 from gpu_check.lockstep import remaining
 from gpu_check.outcome import UNMEASURED, Outcome, Unmeasured, fact, figure, one_line
@@ -29,7 +30,10 @@ class Subject:
     @staticmethod
     def _query(fact_name):
         command = ["nvidia-smi", f"--query-gpu={fact_name}", "--format=csv,noheader,nounits", "--id=0"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+        try:
+            return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError) as error:
+            raise BenchmarkError(f"no GPU answers here ({error}): see nvidia-smi, or try the check itself with --device cpu") from error
 
     def aim(self, value):
         """Aims are a GPU's."""

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -83,6 +84,14 @@ class WholeTest(unittest.TestCase):
             for name in ["recorded graphs", "no graphs (--enforce-eager)", "two ranks"]:
                 self.assertEqual(status[f"answers in float32, {name}: as on the CPU"], PASSED)
             self.assertEqual(set(document["forward_seconds"]), {"1", "2"})
+
+    @unittest.skipIf(shutil.which("nvidia-smi"), "there may be a GPU")
+    def test_a_machine_without_a_gpu_is_an_error_in_words(self):
+        command = [sys.executable, "-m", "gpu_check.main", "--bin", os.environ["LOCKSTEP_BINARIES"], "--shape", "demo"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no GPU answers here", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
 
     def test_an_option_that_is_unknown_is_refused(self):
         with self.assertRaises(SystemExit):

@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 from harness import machine
+from harness.children import BenchmarkError
 from harness.progress import say
 
 from gpu_check import checks, report
@@ -100,4 +101,7 @@ def run(options):
 
 
 if __name__ == "__main__":
-    sys.exit(run(parse(sys.argv[1:])))
+    try:
+        sys.exit(run(parse(sys.argv[1:])))
+    except BenchmarkError as error:
+        sys.exit(f"scripts/gpu-check: {error}")
