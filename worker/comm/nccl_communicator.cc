@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "worker/comm/poll.h"
+#include "worker/device/stream_mark.h"
 #include "worker/kernels/cuda/ops.h"
 
 namespace lockstep::worker {
@@ -45,23 +46,6 @@ absl::Status FromNccl(ncclResult_t result, const std::string& what, const char* 
       return absl::InternalError(absl::StrCat(text, " (NCCL_DEBUG=WARN says more)"));
   }
 }
-
-// Told by the device when it gets to a place in a stream.
-class StreamSignal {
- public:
-  void Set() {
-    const absl::MutexLock lock(&mutex_);
-    is_set_ = true;
-  }
-  bool Await(absl::Duration timeout) {
-    const absl::MutexLock lock(&mutex_);
-    return mutex_.AwaitWithTimeout(absl::Condition(&is_set_), timeout);
-  }
-
- private:
-  absl::Mutex mutex_;
-  bool is_set_ ABSL_GUARDED_BY(mutex_) = false;
-};
 
 class NcclCommunicator : public Communicator {
  public:
@@ -219,20 +203,20 @@ absl::Status NcclCommunicator::Barrier() {
 absl::Status NcclCommunicator::Wait() {
   if (const auto settled = HasSettled(); !settled.ok()) return settled.status();
   // Shared with the device's call back, which comes after this has given up, or never.
-  const auto signal = std::make_shared<StreamSignal>();
-  auto argument = std::make_unique<std::shared_ptr<StreamSignal>>(signal);
+  const auto mark = std::make_shared<StreamMark>();
+  auto argument = std::make_unique<std::shared_ptr<StreamMark>>(mark);
   const cudaStream_t stream = Stream();
   cudaError_t error = cudaLaunchHostFunc(
       stream,
       [](void* data) {
-        const std::unique_ptr<std::shared_ptr<StreamSignal>> owner(
-            static_cast<std::shared_ptr<StreamSignal>*>(data));
-        (*owner)->Set();
+        const std::unique_ptr<std::shared_ptr<StreamMark>> owner(
+            static_cast<std::shared_ptr<StreamMark>*>(data));
+        (*owner)->SetReached();
       },
       argument.get());
   if (error == cudaSuccess) argument.release();
   const absl::Time deadline = absl::Now() + timeout_;
-  while (error == cudaSuccess && !signal->Await(kLookInterval)) {
+  while (error == cudaSuccess && !mark->Await(kLookInterval)) {
     if (const auto settled = HasSettled(); !settled.ok()) return settled.status();
     // A device that has failed calls nobody back.
     error = cudaStreamQuery(stream);
