@@ -1,5 +1,7 @@
 #include "server/admission/field_error.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "google/rpc/error_details.pb.h"
@@ -26,9 +28,8 @@ absl::Status InvalidField(absl::string_view field, absl::string_view problem) {
 
 absl::Status WithRetryDelay(absl::Status status, absl::Duration delay) {
   google::rpc::RetryInfo details;
-  const int64_t nanoseconds = absl::ToInt64Nanoseconds(delay);
-  details.mutable_retry_delay()->set_seconds(nanoseconds / 1'000'000'000);
-  details.mutable_retry_delay()->set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));
+  *details.mutable_retry_delay() =
+      google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(delay));
   status.SetPayload(kRetryInfoUrl, absl::Cord(details.SerializeAsString()));
   return status;
 }

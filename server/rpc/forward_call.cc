@@ -1,5 +1,7 @@
 #include "server/rpc/forward_call.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -84,7 +86,7 @@ absl::Status ForwardBatch::Submit(const v1::ForwardRequest& request) {
   if (auto status = ReserveBytes(admitted->num_bytes); !status.ok()) return status;
   lease_ = std::move(admitted->lease);
   record_.request_id = lease_.id();
-  for (const int64_t num_rows : admitted->num_rows) outputs_.push_back({.num_rows = num_rows});
+  for (const int64_t num_rows : admitted->num_rows) outputs_.emplace_back().num_rows = num_rows;
   num_running_ = outputs_.size();
   std::vector<Submission> batch;
   for (std::size_t i = 0; i < admitted->requests.size(); ++i) {
@@ -153,9 +155,8 @@ grpc::ByteBuffer ForwardBatch::TakeAnswer() {
   v1::ForwardResponse fields;
   absl::Duration total;
   for (const auto& [step, duration] : step_times_) total += duration;
-  const int64_t nanoseconds = absl::ToInt64Nanoseconds(total);
-  fields.mutable_duration()->set_seconds(nanoseconds / 1'000'000'000);
-  fields.mutable_duration()->set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));
+  *fields.mutable_duration() =
+      google::protobuf::util::TimeUtil::NanosecondsToDuration(absl::ToInt64Nanoseconds(total));
   // The logits are sent from where they are: a copy would be the larger part of a short call.
   WireMessage response;
   response.AddFields(fields);

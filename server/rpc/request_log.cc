@@ -1,5 +1,6 @@
 #include "server/rpc/request_log.h"
 
+#include <google/protobuf/util/time_util.h>
 #include <spdlog/spdlog.h>
 
 #include <nlohmann/json.hpp>
@@ -8,9 +9,8 @@ namespace lockstep::server {
 namespace {
 
 void SetDuration(absl::Duration duration, google::protobuf::Duration& out) {
-  const int64_t nanoseconds = absl::ToInt64Nanoseconds(std::max(duration, absl::ZeroDuration()));
-  out.set_seconds(nanoseconds / 1'000'000'000);
-  out.set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));
+  out = google::protobuf::util::TimeUtil::NanosecondsToDuration(
+      absl::ToInt64Nanoseconds(std::max(duration, absl::ZeroDuration())));
 }
 
 double Milliseconds(const google::protobuf::Duration& duration) {

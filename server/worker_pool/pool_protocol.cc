@@ -1,5 +1,7 @@
 #include "server/worker_pool/pool_protocol.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -9,6 +11,7 @@
 namespace lockstep::server {
 namespace {
 
+using google::protobuf::util::TimeUtil;
 using worker::v1::FrontendMessage;
 using worker::v1::WorkerMessage;
 
@@ -24,11 +27,6 @@ bool SameSecret(const std::string& a, const std::string& b) {
 // "rank 1" or "ranks 1, 3".
 std::string RankList(const std::vector<uint32_t>& ranks) {
   return absl::StrCat(ranks.size() == 1 ? "rank " : "ranks ", absl::StrJoin(ranks, ", "));
-}
-
-void SetDuration(int64_t nanoseconds, google::protobuf::Duration& duration) {
-  duration.set_seconds(nanoseconds / 1'000'000'000);
-  duration.set_nanos(static_cast<int32_t>(nanoseconds % 1'000'000'000));
 }
 
 // Whether a rank that reports this may only have felt the end of another rank.
@@ -333,7 +331,7 @@ std::vector<v1::RankInfo> PoolProtocol::Ranks(absl::Time now) const {
                    : rank.stage == Stage::kReady  ? v1::POOL_STATE_READY
                                                   : v1::POOL_STATE_LOADING);
     const int64_t age_ns = std::max<int64_t>(0, absl::ToInt64Nanoseconds(now - rank.last_heard));
-    SetDuration(age_ns, *info.mutable_step_age());
+    *info.mutable_step_age() = TimeUtil::NanosecondsToDuration(age_ns);
     info.set_last_step(ledger_.LastStep(index));
     if (rank.pid != 0) info.set_pid(rank.pid);
     info.set_device(rank.loaded.device_description());
@@ -344,7 +342,8 @@ std::vector<v1::RankInfo> PoolProtocol::Ranks(absl::Time now) const {
     for (const worker::v1::StartPhase& phase : rank.ready.phases()) {
       v1::StartPhase& copy = *info.add_start_phases();
       copy.set_name(phase.name());
-      SetDuration(static_cast<int64_t>(phase.duration_ns()), *copy.mutable_duration());
+      *copy.mutable_duration() =
+          TimeUtil::NanosecondsToDuration(static_cast<int64_t>(phase.duration_ns()));
     }
   }
   return result;
