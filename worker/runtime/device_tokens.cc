@@ -1,7 +1,8 @@
 #include "worker/runtime/device_tokens.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+
+#include <optional>
 
 #include "worker/kernels/cuda/ops.h"
 
@@ -58,7 +59,10 @@ absl::StatusOr<int> DeviceTokens::Choose(const std::vector<LogitSpan>& spans,
   const at::Tensor slots_on_device = first_rows(slots_);
   slots_on_device.copy_(first_rows(batch.host_slots), /*non_blocking=*/true);
   cuda::StoreTokens(token_ids, slots_on_device, last_tokens_);
-  first_rows(batch.host_token_ids).copy_(token_ids, /*non_blocking=*/true);
+  // Rank 0 has its own with the sampler's results.
+  if (sampler_ == nullptr) {
+    first_rows(batch.host_token_ids).copy_(token_ids, /*non_blocking=*/true);
+  }
   return ticket;
 }
 
@@ -75,7 +79,8 @@ std::vector<DeviceSampler::Row> DeviceTokens::Rows(const std::vector<LogitSpan>&
                     .position = static_cast<uint32_t>(tokens.size()),
                     .history = tokens.first(tokens.size() - (is_pending ? 1 : 0)),
                     .pending_slot = is_pending ? static_cast<int32_t>(span.slot) : -1,
-                    .mask = masks.Of(span.slot)});
+                    .mask = masks.Of(span.slot),
+                    .known = std::nullopt});
   }
   return rows;
 }

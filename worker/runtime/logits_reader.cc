@@ -80,24 +80,26 @@ absl::Status LogitsReader::ReadToken(const TokenRow& row, const SlotTable& slots
   const std::span<const float> logits(row.logits, static_cast<size_t>(vocab_size_));
   SampledToken& token = *row.token;
   const Slot& slot = slots.slot(token.slot);
-  TokenReport report;
   if (row.use == LogitSpan::Use::kSample) {
     absl::StatusOr<SampledChoice> choice =
         sampler.Sample(logits, slot.sampling, token.position, slot.token_ids, row.mask);
     if (!choice.ok()) return choice.status();
-    token.token_id = choice->token_id;
-    report = std::move(choice->report);
-  } else {
-    token.token_id = slot.token_ids[token.position];
-    absl::StatusOr<TokenReport> found =
-        sampler.Report(logits, token.token_id, slot.num_prompt_logprobs.value_or(0));
-    if (!found.ok()) return found.status();
-    report = *std::move(found);
+    FillIn(*std::move(choice), token);
+    return absl::OkStatus();
   }
-  token.logprob = report.logprob;
-  token.rank = report.rank;
-  token.top = std::move(report.top);
+  const uint32_t token_id = slot.token_ids[token.position];
+  absl::StatusOr<TokenReport> report =
+      sampler.Report(logits, token_id, slot.num_prompt_logprobs.value_or(0));
+  if (!report.ok()) return report.status();
+  FillIn({.token_id = token_id, .report = *std::move(report)}, token);
   return absl::OkStatus();
+}
+
+void LogitsReader::FillIn(SampledChoice choice, SampledToken& token) {
+  token.token_id = choice.token_id;
+  token.logprob = choice.report.logprob;
+  token.rank = choice.report.rank;
+  token.top = std::move(choice.report.top);
 }
 
 }  // namespace lockstep::worker

@@ -27,6 +27,9 @@ class LogitsReader {
   // Makes room in `result` for the batch's outputs.
   static void Prepare(const BuiltBatch& built, int64_t vocab_size, StepResult& result);
 
+  // Token and report of `choice`; slot and position stay.
+  static void FillIn(SampledChoice choice, SampledToken& token);
+
   // Uses the step's logit rows from `first_row` on.
   //
   //   logits  [num_rows, vocab_size] float32, on the host; rows to report may lie in `result`

@@ -26,13 +26,6 @@ int64_t CountSampled(const BuiltBatch& built) {
                        [](const LogitSpan& span) { return span.use == LogitSpan::Use::kSample; });
 }
 
-void FillIn(SampledChoice choice, SampledToken& token) {
-  token.token_id = choice.token_id;
-  token.logprob = choice.report.logprob;
-  token.rank = choice.report.rank;
-  token.top = std::move(choice.report.top);
-}
-
 }  // namespace
 
 StepRunner::StepRunner(const Parts& parts, uint64_t num_kv_blocks)
@@ -152,12 +145,10 @@ absl::Status StepRunner::ChooseOnDevice(const StepPlan& plan, const BuiltBatch& 
   absl::Status status = parts_.model.Logits(hidden.narrow(0, 0, built.num_logit_rows),
                                             num_decode_rows, parts_.communicator, logits);
   if (!status.ok()) return status;
-  const absl::StatusOr<TokenMasks> masks = WaitForMasks(plan);
+  const absl::StatusOr<SlotMasks> masks = WaitForMasks(plan);
   if (!masks.ok()) return masks.status();
-  const absl::StatusOr<SlotMasks> by_slot = SlotMasks::Index(*masks, parts_.model.vocab_size());
-  if (!by_slot.ok()) return by_slot.status();
-  const absl::StatusOr<int> ticket = parts_.device_tokens->Choose(
-      built.logit_spans, slots_, *by_slot, logits, parts_.communicator);
+  const absl::StatusOr<int> ticket =
+      parts_.device_tokens->Choose(built.logit_spans, slots_, *masks, logits, parts_.communicator);
   if (!ticket.ok()) return ticket.status();
   step.ticket = *ticket;
   for (const LogitSpan& span : built.logit_spans) {
@@ -173,15 +164,17 @@ absl::Status StepRunner::ReadOnHost(const StepPlan& plan, const BuiltBatch& buil
   return status.ok() ? ShareTokens(built, result) : status;
 }
 
-absl::StatusOr<TokenMasks> StepRunner::WaitForMasks(const StepPlan& plan) {
-  if (rank() != 0 || !HasGuidedRows(plan)) return TokenMasks();
-  return parts_.masks.Wait(plan.step, absl::Milliseconds(parts_.config.collective_timeout_ms));
+absl::StatusOr<SlotMasks> StepRunner::WaitForMasks(const StepPlan& plan) {
+  if (rank() != 0 || !HasGuidedRows(plan)) return SlotMasks();
+  absl::StatusOr<TokenMasks> masks =
+      parts_.masks.Wait(plan.step, absl::Milliseconds(parts_.config.collective_timeout_ms));
+  if (!masks.ok()) return masks.status();
+  return SlotMasks::Index(*std::move(masks), parts_.model.vocab_size());
 }
 
 absl::Status StepRunner::ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
                                        const at::Tensor& hidden, StepResult& result) {
-  TokenMasks masks;
-  SlotMasks by_slot;
+  SlotMasks masks;
   for (const LogitBlock& block : DivideLogits(built.logit_spans, parts_.model.max_logit_rows())) {
     const int64_t first = block.first_row;
     const int64_t num_decode_rows =
@@ -194,14 +187,11 @@ absl::Status StepRunner::ComputeLogits(const StepPlan& plan, const BuiltBatch& b
     const absl::StatusOr<at::Tensor> host = HostLogits(logits);
     if (!host.ok()) return host.status();
     if (first == 0) {
-      absl::StatusOr<TokenMasks> waited = WaitForMasks(plan);
+      absl::StatusOr<SlotMasks> waited = WaitForMasks(plan);
       if (!waited.ok()) return waited.status();
       masks = *std::move(waited);
-      absl::StatusOr<SlotMasks> indexed = SlotMasks::Index(masks, parts_.model.vocab_size());
-      if (!indexed.ok()) return indexed.status();
-      by_slot = *std::move(indexed);
     }
-    status = logits_reader_->Read(built, slots_, by_slot, *host, first, result);
+    status = logits_reader_->Read(built, slots_, masks, *host, first, result);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -261,7 +251,7 @@ absl::Status StepRunner::ReadChoices(StepUnderWay& step) {
   if (!choices.ok()) return choices.status();
   for (size_t i = 0; i < choices->size(); ++i) {
     slots_.Resolve(step.places[i], (*choices)[i].token_id);
-    if (rank() == 0) FillIn(std::move((*choices)[i]), step.result.sampled[i]);
+    if (rank() == 0) LogitsReader::FillIn(std::move((*choices)[i]), step.result.sampled[i]);
   }
   return absl::OkStatus();
 }

@@ -24,6 +24,7 @@
 #include "worker/runtime/logit_blocks.h"
 #include "worker/runtime/logits_reader.h"
 #include "worker/runtime/mask_inbox.h"
+#include "worker/runtime/slot_masks.h"
 #include "worker/runtime/slot_table.h"
 #include "worker/runtime/step_inputs.h"
 #include "worker/runtime/step_plan.h"
@@ -97,8 +98,8 @@ class StepRunner {
   // Where the model may compute the block's logits to be sent: [num_rows, vocab_size] float32 in
   // `result`; undefined where they are used otherwise, and on ranks other than 0.
   at::Tensor RowsToSend(const LogitBlock& block, StepResult& result) const;
-  // Of the plan's guided rows, on rank 0.
-  absl::StatusOr<TokenMasks> WaitForMasks(const StepPlan& plan);
+  // Of the plan's guided rows, on rank 0; none elsewhere.
+  absl::StatusOr<SlotMasks> WaitForMasks(const StepPlan& plan);
   // [num_rows, vocab_size] float32 on the host.
   absl::StatusOr<at::Tensor> HostLogits(const at::Tensor& logits);
   // Tells every rank what rank 0 sampled, and appends it to the slots.

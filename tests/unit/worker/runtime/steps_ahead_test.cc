@@ -68,7 +68,8 @@ std::vector<StepPlan> Plans() {
         length[slot] = slot + 1;
         continue;
       }
-      plan.scheduled.push_back({.slot = slot, .position = length[slot]++, .num_tokens = 1});
+      plan.scheduled.push_back(
+          {.slot = slot, .position = length[slot]++, .num_tokens = 1, .new_blocks = {}});
     }
     for (const AdmittedSlot& admitted : plan.admitted) {
       const uint32_t slot = admitted.slot;
@@ -157,7 +158,8 @@ TEST_F(StepsAheadTest, StepsThatReportLogitsGoAmongOthers) {
   forward.logits = LogitsRequest::kAll;
   plans[3].admitted.push_back(forward);
   plans[3].scheduled.push_back({.slot = kNumSlots, .num_tokens = 3, .new_blocks = {20}});
-  plans[4].scheduled.push_back({.slot = kNumSlots, .position = 3, .num_tokens = 1});
+  plans[4].scheduled.push_back(
+      {.slot = kNumSlots, .position = 3, .num_tokens = 1, .new_blocks = {}});
   plans[5].released_slots.push_back(kNumSlots);
   auto one_by_one = RankThreads::Start(config_, 1);
   ASSERT_TRUE(one_by_one.ok()) << one_by_one.status();

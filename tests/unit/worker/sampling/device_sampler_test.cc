@@ -186,7 +186,7 @@ TEST_P(DeviceSamplerTest, TwoBatchesMayBeUnderWayAndBuffersGrowForEither) {
   for (size_t step = 1; step < batches.size(); ++step) {
     const EnqueuedBatch next = Enqueue(*sampler, batches[step]);
     EXPECT_NE(next.ticket, before.ticket);
-    if (step == 3) EXPECT_THROW(Enqueue(*sampler, batches[0]), c10::Error);
+    EXPECT_THROW(Enqueue(*sampler, batches[0]), c10::Error) << "a third batch";
     const auto choices = Collect(*sampler, before);
     ASSERT_TRUE(choices.ok()) << choices.status();
     ExpectAsOnTheCpu(*choices, batches[step - 1], "step " + std::to_string(step - 1));
