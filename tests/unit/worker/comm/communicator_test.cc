@@ -97,6 +97,29 @@ TEST_P(CommunicatorTest, GatherColumnsBuildsWholeRowsOnRankZero) {
   });
 }
 
+TEST_P(CommunicatorTest, GatherColumnsLeavesColumnsThatAreInPlaceAsTheyAre) {
+  const int world_size = GetParam();
+  RunRanks(world_size, [&](Communicator& communicator) {
+    constexpr int64_t kNumRows = 3;
+    constexpr int64_t kWidth = 70'000;  // more than a chunk
+    std::vector<int64_t> offsets;
+    for (int rank = 0; rank <= world_size; ++rank) offsets.push_back(rank * kWidth);
+    at::Tensor out;
+    at::Tensor shard = at::full({kNumRows, kWidth}, communicator.rank() + 1.0, Floats());
+    if (communicator.rank() == 0) {
+      out = at::zeros({kNumRows, world_size * kWidth}, Floats());
+      shard = out.narrow(1, 0, kWidth);
+      shard.fill_(1.0);
+    }
+    ASSERT_TRUE(communicator.GatherColumns(shard, offsets, out).ok());
+    if (communicator.rank() != 0) return;
+    for (int64_t i = 0; i < out.numel(); ++i) {
+      const auto expected = static_cast<float>(i / kWidth % world_size + 1);
+      ASSERT_EQ(out.const_data_ptr<float>()[i], expected) << i;
+    }
+  });
+}
+
 TEST_P(CommunicatorTest, BroadcastGivesAllTheValueOfRankZeroInEveryRound) {
   RunRanks(GetParam(), [&](Communicator& communicator) {
     for (int round = 0; round < 200; ++round) {

@@ -13,6 +13,7 @@
 #include "tests/parity/model/rank_threads.h"
 #include "tests/unit/worker/runtime/small_model.h"
 #include "worker/checkpoint/llama_config.h"
+#include "worker/runtime/logit_blocks.h"
 
 namespace lockstep::worker {
 namespace {
@@ -124,6 +125,43 @@ TEST(ModelExecutorTest, LogitsOfTheLastPositionAreTheLastRowOfAll) {
   EXPECT_THAT(last->logits[0].logits, SizeIs(96));
   const auto last_row = all->logits[0].logits.begin() + 4 * 96;
   EXPECT_THAT(last->logits[0].logits, ElementsAreArray(last_row, all->logits[0].logits.end()));
+}
+
+TEST(ModelExecutorTest, LogitsAreTheSameWhetherComputedToBeSentOrCopied) {
+  const SmallModel model;
+  constexpr uint32_t kNumTokens = 2 * kMinReportedRows;
+  StepPlan whole = PromptPlan(LogitsRequest::kAll);
+  whole.admitted[0].token_ids.assign(kNumTokens, 7);
+  whole.scheduled[0].num_tokens = kNumTokens;
+  whole.scheduled[0].new_blocks.clear();
+  for (uint32_t block = 0; block < kNumTokens / 8; ++block) {
+    whole.scheduled[0].new_blocks.push_back(block);
+  }
+  for (const int world_size : {1, 2}) {
+    auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), world_size);
+    ASSERT_TRUE(ranks.ok()) << ranks.status();
+    const auto sent = (*ranks)->Execute(whole);
+    ASSERT_TRUE(sent.ok()) << sent.status();
+    ASSERT_THAT(sent->logits, SizeIs(1));
+    ASSERT_THAT(sent->logits[0].logits, SizeIs(kNumTokens * 96));
+
+    // The same in steps of too few rows.
+    constexpr uint32_t kFewRows = kMinReportedRows / 2;
+    std::vector<float> copied;
+    for (uint32_t position = 0; position < kNumTokens; position += kFewRows) {
+      StepPlan part = position == 0 ? whole : StepPlan();
+      if (position == 0) part.released_slots = {0};
+      part.scheduled = {whole.scheduled[0]};
+      part.scheduled[0].position = position;
+      part.scheduled[0].num_tokens = kFewRows;
+      if (position > 0) part.scheduled[0].new_blocks.clear();
+      const auto result = (*ranks)->Execute(part);
+      ASSERT_TRUE(result.ok()) << result.status();
+      const auto& rows = result->logits[0].logits;
+      copied.insert(copied.end(), rows.begin(), rows.end());
+    }
+    EXPECT_THAT(sent->logits[0].logits, ElementsAreArray(copied));
+  }
 }
 
 TEST(ModelExecutorTest, AStepWithoutTokensIsAnswered) {
