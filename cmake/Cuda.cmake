@@ -48,5 +48,7 @@ find_library(LOCKSTEP_CUDART cudart HINTS ${LOCKSTEP_NVCC_DIR}/../lib64 ${LOCKST
 cmake_path(GET LOCKSTEP_CUDART PARENT_PATH cudart_dir)
 target_link_libraries(lockstep_cuda INTERFACE lockstep::libtorch ${LOCKSTEP_CUDART})
 target_link_options(lockstep_libtorch INTERFACE "-Wl,-rpath,${cudart_dir}" "-Wl,-rpath-link,${cudart_dir}")
+# libtorch_cuda.so registers what LibTorch does on GPUs: it has to be loaded where no symbol of it is used, too.
 target_link_libraries(lockstep_libtorch INTERFACE
-  ${LOCKSTEP_LIBTORCH_DIR}/lib/libtorch_cuda.so ${LOCKSTEP_LIBTORCH_DIR}/lib/libc10_cuda.so)
+  "-Wl,--push-state,--no-as-needed,${LOCKSTEP_LIBTORCH_DIR}/lib/libtorch_cuda.so,--pop-state"
+  ${LOCKSTEP_LIBTORCH_DIR}/lib/libc10_cuda.so)

@@ -30,6 +30,13 @@ worker::v1::Configure MakeConfigure(const ServerOptions& options, const CheckedM
   configure.set_enforce_eager(options.enforce_eager);
   configure.set_num_threads(static_cast<uint32_t>(options.threads_per_rank));
   configure.set_collective_timeout_ms(CollectiveTimeoutMs(options));
+  if (options.profile_dir.empty()) return configure;
+  configure.set_profile_dir(std::filesystem::absolute(options.profile_dir).string());
+  for (const ServerOptions::StepRange& range : options.profiles) {
+    worker::v1::StepRange& profile = *configure.add_profiles();
+    profile.set_first_step(static_cast<uint64_t>(range.first));
+    profile.set_num_steps(static_cast<uint64_t>(range.count));
+  }
   return configure;
 }
 
@@ -37,6 +44,10 @@ worker::v1::Configure MakeConfigure(const ServerOptions& options, const CheckedM
 
 absl::StatusOr<PoolOptions> MakePoolOptions(const ServerOptions& options, const CheckedModel& model,
                                             const PoolSurroundings& surroundings) {
+  if (!options.profile_dir.empty() && options.device != "cuda") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--profile-dir is about GPUs, and --device is ", options.device, ": leave it out"));
+  }
   PoolOptions pool;
   pool.world_size = static_cast<uint32_t>(options.tensor_parallel_size);
   pool.configure = MakeConfigure(options, model);

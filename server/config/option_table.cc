@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "server/config/option_values.h"
 
 namespace lockstep::server {
@@ -113,6 +114,30 @@ absl::Status SetBlockSize(absl::string_view value, ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status SetProfileDir(absl::string_view value, ServerOptions& options) {
+  if (value.empty()) return absl::InvalidArgumentError("expected a directory");
+  options.profile_dir = std::string(value);
+  return absl::OkStatus();
+}
+
+absl::Status SetProfileSteps(absl::string_view value, ServerOptions& options) {
+  options.profiles.clear();
+  int64_t end = 1;  // of the range before
+  for (const absl::string_view part : absl::StrSplit(value, ',')) {
+    const std::pair<absl::string_view, absl::string_view> texts = absl::StrSplit(part, ':');
+    const absl::StatusOr<int64_t> first = ParseInteger(texts.first, end, int64_t{1} << 40);
+    const absl::StatusOr<int64_t> count = ParseInteger(texts.second, 1, 10'000);
+    if (!first.ok() || !count.ok()) {
+      return absl::InvalidArgumentError(
+          "expected FIRST:COUNT,... with each FIRST behind the range before, and COUNT from 1 to "
+          "10000");
+    }
+    options.profiles.push_back({.first = *first, .count = *count});
+    end = *first + *count + 1;
+  }
+  return absl::OkStatus();
+}
+
 std::vector<OptionSpec> ModelOptions() {
   return {
       Custom({"model", kModel, "DIR", "Hugging Face directory of a LlamaForCausalLM checkpoint"},
@@ -192,6 +217,13 @@ std::vector<OptionSpec> WorkerOptions() {
               "On GPUs, start every kernel by itself instead of replaying recorded graphs: slower, "
               "for finding faults"},
              &ServerOptions::enforce_eager),
+      Custom({"profile-dir", kWorkers, "DIR",
+              "On GPUs, write what the GPU did during some steps, as a trace for Perfetto or "
+              "chrome://tracing, to DIR/rank-R-step-N.json"},
+             "", SetProfileDir),
+      Custom({"profile-steps", kWorkers, "FIRST:COUNT,...",
+              "The steps that --profile-dir is about, counted from 1"},
+             "1000:100", SetProfileSteps),
       Integer({"threads-per-rank", kWorkers, "N", "CPU threads of each worker"},
               &ServerOptions::threads_per_rank, 1, 1024, "the cores divided by the ranks"),
       Switch({"pin-cores", kWorkers, "",

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 
@@ -40,6 +41,14 @@ struct ServerOptions {
   int max_steps_in_flight = 2;
   int max_queued_requests = 1024;
   int64_t max_queued_tokens = 0;  // 0: no limit beside max_queued_requests
+
+  // Where each rank writes what its GPU did during the profiles' steps; empty: nowhere.
+  std::string profile_dir;
+  struct StepRange {
+    int64_t first = 0;  // from 1
+    int64_t count = 0;
+  };
+  std::vector<StepRange> profiles = {{.first = 1000, .count = 100}};  // ascending and apart
 
   bool external_workers = false;
   // Where external workers dial: host:port or unix:/path. Empty without external_workers: the

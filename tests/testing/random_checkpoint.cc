@@ -1,12 +1,16 @@
 #include "tests/testing/random_checkpoint.h"
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/synchronization/mutex.h"
 #include "tests/testing/placeholder_tokenizer.h"
 
 namespace lockstep::testing {
@@ -36,6 +40,12 @@ absl::Status WriteText(const fs::path& path, std::string_view text) {
   return absl::OkStatus();
 }
 
+// Of one thread.
+struct Buffers {
+  std::vector<float> values = std::vector<float>(kChunkElements);
+  std::vector<uint16_t> rounded = std::vector<uint16_t>(kChunkElements);
+};
+
 // A file's name and the tensors in it.
 using Shard = std::pair<std::string, std::vector<RandomTensor>>;
 
@@ -49,8 +59,19 @@ class CheckpointWriter {
 
   absl::Status Write() {
     const std::vector<Shard> shards = Split();
-    for (const Shard& shard : shards) {
-      if (absl::Status status = WriteShard(shard); !status.ok()) return status;
+    // Values follow from the tensor's name and their place, so that shards can be written at once.
+    std::vector<absl::Status> statuses(shards.size());
+    std::atomic<size_t> next = 0;
+    const auto write = [&] {
+      for (size_t i = next++; i < shards.size(); i = next++) statuses[i] = WriteShard(shards[i]);
+    };
+    {
+      std::vector<std::jthread> threads(
+          std::min<size_t>(shards.size(), std::max(1U, std::thread::hardware_concurrency())));
+      for (std::jthread& thread : threads) thread = std::jthread(write);
+    }
+    for (const absl::Status& status : statuses) {
+      if (!status.ok()) return status;
     }
     return shards.size() > 1 ? WriteIndex(shards) : absl::OkStatus();
   }
@@ -88,8 +109,9 @@ class CheckpointWriter {
         header.size();  // little-endian in the file, as on every machine that we build for
     file.write(reinterpret_cast<const char*>(&header_size), sizeof(header_size));
     file.write(header.data(), static_cast<std::streamsize>(header.size()));
+    Buffers buffers;
     for (const RandomTensor& tensor : shard.second) {
-      WriteTensor(tensor, file);
+      WriteTensor(tensor, buffers, file);
       if (!file) break;
     }
     if (!file.flush())
@@ -112,30 +134,35 @@ class CheckpointWriter {
     return text;
   }
 
-  void WriteTensor(const RandomTensor& tensor, std::ofstream& file) {
+  void WriteTensor(const RandomTensor& tensor, Buffers& buffers, std::ofstream& file) {
     const int64_t count = tensor.num_elements();
     for (int64_t first = 0; first < count && file; first += kChunkElements) {
       const size_t size = static_cast<size_t>(std::min(kChunkElements, count - first));
-      const std::span<float> values(values_.data(), size);
+      const std::span<float> values(buffers.values.data(), size);
       FillRandomValues(tensor, options_.seed, first, values);
-      WriteValues(values, file);
-      bytes_written_ += static_cast<int64_t>(size) * BytesPerElement(options_.storage);
-      if (options_.progress) options_.progress(bytes_written_, bytes_total_);
+      WriteValues(values, buffers, file);
+      Report(static_cast<int64_t>(size) * BytesPerElement(options_.storage));
     }
   }
 
-  void WriteValues(std::span<const float> values, std::ofstream& file) {
+  void Report(int64_t bytes) {
+    const absl::MutexLock lock(&mutex_);
+    bytes_written_ += bytes;
+    if (options_.progress) options_.progress(bytes_written_, bytes_total_);
+  }
+
+  void WriteValues(std::span<const float> values, Buffers& buffers, std::ofstream& file) const {
     if (options_.storage == StorageType::kFloat32) {
       file.write(reinterpret_cast<const char*>(values.data()),
                  static_cast<std::streamsize>(values.size_bytes()));
       return;
     }
     if (options_.storage == StorageType::kFloat16) {
-      std::transform(values.begin(), values.end(), rounded_.begin(), ToFloat16Bits);
+      std::transform(values.begin(), values.end(), buffers.rounded.begin(), ToFloat16Bits);
     } else {
-      std::transform(values.begin(), values.end(), rounded_.begin(), ToBfloat16Bits);
+      std::transform(values.begin(), values.end(), buffers.rounded.begin(), ToBfloat16Bits);
     }
-    file.write(reinterpret_cast<const char*>(rounded_.data()),
+    file.write(reinterpret_cast<const char*>(buffers.rounded.data()),
                static_cast<std::streamsize>(values.size() * 2));
   }
 
@@ -152,9 +179,8 @@ class CheckpointWriter {
   const RandomCheckpointOptions& options_;
   const std::vector<RandomTensor> tensors_;
   int64_t bytes_total_ = 0;
-  int64_t bytes_written_ = 0;
-  std::vector<float> values_ = std::vector<float>(kChunkElements);
-  std::vector<uint16_t> rounded_ = std::vector<uint16_t>(kChunkElements);
+  absl::Mutex mutex_;
+  int64_t bytes_written_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace

@@ -77,8 +77,10 @@ class Communicator {
 struct CommunicatorOptions {
   int rank = 0;
   int world_size = 1;
-  // The ranks' devices are all CPUs or all GPUs; two ranks never share a GPU.
+  // The ranks' devices are all CPUs or all GPUs.
   at::Device device = at::kCPU;
+  // Whether other ranks compute on the same GPU.
+  bool shares_device = false;
   // Unique for each start of a pool; at most 200 characters.
   std::string communicator_id;
   // What MakeCommunicatorHandle gave on rank 0.
@@ -97,8 +99,8 @@ absl::StatusOr<std::string> MakeCommunicatorHandle(at::Device device, int world_
 // The communicator that fits: none is needed for one rank, shared memory connects CPU ranks of one
 // machine, NCCL connects GPUs anywhere. Returns when all ranks have attached.
 //
-// INVALID_ARGUMENT for options that do not fit together; FAILED_PRECONDITION where two ranks share
-// a GPU or the build has no NCCL.
+// INVALID_ARGUMENT for options that do not fit together; FAILED_PRECONDITION where the
+// build has no NCCL.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(
     const CommunicatorOptions& options);
 

@@ -7,6 +7,7 @@
 #include <cuda_runtime_api.h>
 #include <nccl.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -39,9 +40,7 @@ absl::Status FromNccl(ncclResult_t result, const std::string& what, const char* 
       return absl::UnavailableError(text);
     case ncclInvalidUsage:
       return absl::FailedPreconditionError(
-          absl::StrCat(text,
-                       "; each rank needs a GPU of its own: lower --tensor-parallel-size or "
-                       "see CUDA_VISIBLE_DEVICES"));
+          absl::StrCat(text, "; lower --tensor-parallel-size or see CUDA_VISIBLE_DEVICES"));
     default:
       return absl::InternalError(absl::StrCat(text, " (NCCL_DEBUG=WARN says more)"));
   }
@@ -53,6 +52,7 @@ class NcclCommunicator : public Communicator {
       : rank_(options.rank),
         world_size_(options.world_size),
         device_(options.device),
+        shares_device_(options.shares_device),
         timeout_(options.timeout) {}
   // No peer is waited for: after errors there may be none, and otherwise nothing is under way.
   ~NcclCommunicator() override;
@@ -84,6 +84,7 @@ class NcclCommunicator : public Communicator {
   const int rank_;
   const int world_size_;
   const at::Device device_;
+  const bool shares_device_;
   const absl::Duration timeout_;
   at::Tensor barrier_;  // [1] float32
 
@@ -97,6 +98,10 @@ absl::Status Aborted() { return absl::CancelledError("the communicator was abort
 
 absl::Status NcclCommunicator::Attach(const std::string& handle) {
   const c10::DeviceGuard guard(device_);
+  if (shares_device_) {
+    // NCCL refuses two ranks on one GPU of one host: each says that it is a host of its own.
+    setenv("NCCL_HOSTID", absl::StrCat("lockstep-rank-", rank_).c_str(), /*overwrite=*/1);
+  }
   ncclUniqueId id;
   std::memcpy(&id, handle.data(), sizeof(id));
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;

@@ -22,6 +22,8 @@ absl::StatusOr<std::string> MakeNcclHandle();
 // parts are gathered and added in the order of the ranks, so that ranks agree and runs repeat bit
 // for bit.
 //
+// Ranks that share a GPU, for tests, reach each other through the network, as hosts would.
+//
 // NCCL works without blocking: each of its calls is polled for its end, with the deadline, and
 // Abort ends it from any thread. NCCL does not tell which rank is missing.
 absl::StatusOr<std::unique_ptr<Communicator>> CreateNcclCommunicator(

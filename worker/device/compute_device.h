@@ -39,6 +39,10 @@ class ComputeDevice {
   // Whether work goes on after the call that enqueued it has returned.
   virtual bool computes_beside_host() const = 0;
 
+  // How many ranks of this machine compute on this device, this one included. They divide its
+  // memory.
+  virtual int num_ranks() const = 0;
+
   // The place behind all that has been enqueued on stream(). `on_reached`, unless empty, is called
   // once when the device gets there, on any thread, and must neither block nor use the device. A
   // device that fails never gets there: see Check.
@@ -64,15 +68,30 @@ class ComputeDevice {
 
   // Null where the device cannot record.
   virtual GraphRecorder* graph_recorder() = 0;
+
+  // Begins to note what the device does, one profile at a time in a process. Slows the host down.
+  // FAILED_PRECONDITION on the CPU. Throws c10::Error when the device's tracing library fails.
+  virtual absl::Status StartProfile() = 0;
+
+  // Ends it and writes it to `path` in Chrome's trace format, once everything enqueued is done.
+  // Blocks for as long as that takes, seconds even. Throws as StartProfile.
+  virtual absl::Status StopProfile(const std::string& path) = 0;
 };
 
-// Opens the device that `name` asks for, "cpu" or "cuda". `local_rank` is this rank's number among
-// those of its machine: rank r takes GPU r, and GPU r modulo their number where there are fewer.
+// A rank's number among those of its machine, and how many they are.
+struct LocalRank {
+  int rank = 0;
+  int world_size = 1;
+};
+
+// Opens the device that `name` asks for, "cpu" or "cuda". Rank r of a machine takes GPU r, and GPU
+// r modulo their number where there are fewer: tests of several ranks need one GPU.
 //
 // INVALID_ARGUMENT for another name. FAILED_PRECONDITION says what is missing and how to get it:
 // a build with CUDA, a driver, a newer driver, a visible GPU, a GPU that the kernels are built for.
 // INTERNAL when a GPU is there and fails.
-absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenDevice(const std::string& name, int local_rank);
+absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenDevice(const std::string& name,
+                                                         LocalRank local_rank = {});
 
 }  // namespace lockstep::worker
 

@@ -19,6 +19,12 @@ absl::StatusOr<std::shared_ptr<StreamMark>> CpuDevice::Mark(std::function<void()
 
 absl::StatusOr<DeviceMemory> CpuDevice::Memory() const { return HostMemory(); }
 
+absl::Status CpuDevice::StartProfile() {
+  return absl::FailedPreconditionError("profiles are of GPUs, and the device is the CPU");
+}
+
+absl::Status CpuDevice::StopProfile(const std::string& /*path*/) { return StartProfile(); }
+
 at::Tensor CpuDevice::AllocateHost(int64_t num_bytes) const {
   return at::empty({num_bytes}, at::TensorOptions().dtype(at::kByte));
 }

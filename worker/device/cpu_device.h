@@ -12,9 +12,12 @@ namespace lockstep::worker {
 // The host's processors. Work is done when the call that asks for it returns.
 class CpuDevice : public ComputeDevice {
  public:
+  explicit CpuDevice(int num_ranks = 1) : num_ranks_(num_ranks) {}
+
   at::Device device() const override { return at::kCPU; }
   c10::Stream stream() const override;
   bool computes_beside_host() const override { return false; }
+  int num_ranks() const override { return num_ranks_; }
   absl::StatusOr<std::shared_ptr<StreamMark>> Mark(std::function<void()> on_reached) override;
   absl::Status Check() override { return absl::OkStatus(); }
   absl::Status Synchronize() override { return absl::OkStatus(); }
@@ -23,6 +26,11 @@ class CpuDevice : public ComputeDevice {
   std::string Describe() const override { return "cpu"; }
   at::Tensor AllocateHost(int64_t num_bytes) const override;
   GraphRecorder* graph_recorder() override { return nullptr; }
+  absl::Status StartProfile() override;
+  absl::Status StopProfile(const std::string& path) override;
+
+ private:
+  const int num_ranks_;
 };
 
 }  // namespace lockstep::worker

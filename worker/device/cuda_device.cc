@@ -5,9 +5,11 @@
 #include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <cuda_runtime_api.h>
+#include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -70,8 +72,9 @@ absl::Status ExplainNoGpu(cudaError_t error) {
 
 class CudaDevice : public ComputeDevice {
  public:
-  CudaDevice(at::Device device, std::string description)
+  CudaDevice(at::Device device, int num_ranks, std::string description)
       : device_(device),
+        num_ranks_(num_ranks),
         description_(std::move(description)),
         stream_(c10::cuda::getStreamFromPool(/*isHighPriority=*/false, device.index())),
         arrivals_(c10::cuda::getStreamFromPool(/*isHighPriority=*/true, device.index())) {}
@@ -79,6 +82,7 @@ class CudaDevice : public ComputeDevice {
   at::Device device() const override { return device_; }
   c10::Stream stream() const override { return stream_.unwrap(); }
   bool computes_beside_host() const override { return true; }
+  int num_ranks() const override { return num_ranks_; }
   absl::StatusOr<std::shared_ptr<StreamMark>> Mark(std::function<void()> on_reached) override;
   absl::Status Check() override {
     const c10::DeviceGuard guard(device_);
@@ -104,9 +108,12 @@ class CudaDevice : public ComputeDevice {
     return at::empty({num_bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
   }
   GraphRecorder* graph_recorder() override { return &recorder_; }
+  absl::Status StartProfile() override;
+  absl::Status StopProfile(const std::string& path) override;
 
  private:
   const at::Device device_;
+  const int num_ranks_;
   const std::string description_;
   // Not the default stream, which cannot be recorded.
   const c10::cuda::CUDAStream stream_;
@@ -133,13 +140,28 @@ absl::StatusOr<std::shared_ptr<StreamMark>> CudaDevice::Mark(std::function<void(
   return mark;
 }
 
+absl::Status CudaDevice::StartProfile() {
+  namespace profiler = torch::autograd::profiler;
+  const profiler::ProfilerConfig config(profiler::ProfilerState::KINETO);
+  const std::set<profiler::ActivityType> activities = {profiler::ActivityType::CUDA};
+  profiler::prepareProfiler(config, activities);
+  profiler::enableProfiler(config, activities);
+  return absl::OkStatus();
+}
+
+absl::Status CudaDevice::StopProfile(const std::string& path) {
+  if (absl::Status status = Synchronize(); !status.ok()) return status;
+  torch::autograd::profiler::disableProfiler()->save(path);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(int local_rank) {
+absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(LocalRank local_rank) {
   int num_gpus = 0;
   const cudaError_t counted = cudaGetDeviceCount(&num_gpus);
   if (counted != cudaSuccess || num_gpus == 0) return ExplainNoGpu(counted);
-  const int index = local_rank % num_gpus;
+  const int index = local_rank.rank % num_gpus;
   cudaDeviceProp properties{};
   cudaError_t error = cudaGetDeviceProperties(&properties, index);
   if (error == cudaSuccess) error = cudaSetDevice(index);
@@ -155,9 +177,13 @@ absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(int local_rank) {
   at::globalContext().setAllowFP16ReductionCuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
   const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
-  return std::make_unique<CudaDevice>(
-      device, absl::StrFormat("%s %s, %.1f GiB", device.str(), properties.name,
-                              static_cast<double>(properties.totalGlobalMem) / (1 << 30)));
+  // Those whose number leaves the same remainder.
+  const int num_ranks = (local_rank.world_size - 1 - index) / num_gpus + 1;
+  std::string description =
+      absl::StrFormat("%s %s, %.1f GiB", device.str(), properties.name,
+                      static_cast<double>(properties.totalGlobalMem) / (1 << 30));
+  if (num_ranks > 1) absl::StrAppend(&description, ", shared by ", num_ranks, " ranks");
+  return std::make_unique<CudaDevice>(device, num_ranks, std::move(description));
 }
 
 }  // namespace lockstep::worker

@@ -9,7 +9,7 @@
 namespace lockstep::worker {
 
 // One NVIDIA GPU; see OpenDevice. In a build without CUDA: FAILED_PRECONDITION naming the preset.
-absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(int local_rank);
+absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(LocalRank local_rank);
 
 }  // namespace lockstep::worker
 

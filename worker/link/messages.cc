@@ -54,6 +54,10 @@ WorkerConfig FromProto(const v1::Configure& configure) {
   config.num_threads = configure.num_threads();
   config.communicator_id = configure.communicator_id();
   config.collective_timeout_ms = configure.collective_timeout_ms();
+  config.profile_dir = configure.profile_dir();
+  for (const v1::StepRange& range : configure.profiles()) {
+    config.profiles.push_back({.first = range.first_step(), .count = range.num_steps()});
+  }
   return config;
 }
 

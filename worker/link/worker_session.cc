@@ -180,6 +180,7 @@ absl::Status WorkerSession::Load(const v1::Configure& configure) {
         std::max(1U, std::thread::hardware_concurrency() / options_.local_world_size);
   }
   config.local_rank = options_.local_rank;
+  config.local_world_size = options_.local_world_size;
   const auto report = [this](uint64_t bytes_loaded, uint64_t bytes_total) {
     v1::WorkerMessage message;
     message.mutable_load_progress()->set_bytes_loaded(bytes_loaded);

@@ -28,23 +28,24 @@ KvBudget GivenBudget(const WorkerConfig& config) {
           .remedy = "lower max_model_len or raise kv_cache_bytes"};
 }
 
-KvBudget HostBudget(const WorkerConfig& config, int world_size, const DeviceMemory& memory) {
-  const uint64_t share = memory.free_bytes / 2 / static_cast<uint64_t>(world_size);
+KvBudget HostBudget(const WorkerConfig& config, int num_ranks, const DeviceMemory& memory) {
+  const uint64_t share = memory.free_bytes / 2 / static_cast<uint64_t>(num_ranks);
   return {.bytes = share,
           .max_blocks = config.max_num_seqs * BlocksPerSequence(config),
           .source = absl::StrCat("this rank's share of the available memory, ", share, " bytes"),
           .remedy = "lower max_model_len or give more memory"};
 }
 
-KvBudget GpuBudget(const WorkerConfig& config, const DeviceMemory& memory) {
+KvBudget GpuBudget(const WorkerConfig& config, int num_ranks, const DeviceMemory& memory) {
   const auto limit = static_cast<uint64_t>(static_cast<double>(memory.total_bytes) *
                                            config.gpu_memory_utilization);
   const uint64_t used = memory.total_bytes - memory.free_bytes;
-  const uint64_t left = limit > used ? limit - used : 0;
+  const uint64_t left = (limit > used ? limit - used : 0) / static_cast<uint64_t>(num_ranks);
   return {.bytes = left,
           .source = absl::StrCat("what gpu_memory_utilization = ", config.gpu_memory_utilization,
                                  " of the GPU's ", memory.total_bytes, " bytes leaves beside the ",
-                                 used, " in use, ", left, " bytes"),
+                                 used, " in use", num_ranks > 1 ? ", divided by its ranks" : "",
+                                 ", ", left, " bytes"),
           .remedy =
               "lower max_model_len or max_num_batched_tokens, raise gpu_memory_utilization, or "
               "split the model over more GPUs (tensor_parallel_size)"};
@@ -52,7 +53,7 @@ KvBudget GpuBudget(const WorkerConfig& config, const DeviceMemory& memory) {
 
 }  // namespace
 
-absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int world_size,
+absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int num_ranks,
                                            uint64_t block_bytes, const DeviceMemory& memory) {
   const bool is_given = config.kv_cache_bytes > 0;
   if (is_given && config.kv_cache_bytes > memory.free_bytes) {
@@ -62,8 +63,8 @@ absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int world
                      memory.free_bytes / block_bytes * config.block_size, " tokens"));
   }
   const KvBudget budget = is_given                  ? GivenBudget(config)
-                          : config.device == "cuda" ? GpuBudget(config, memory)
-                                                    : HostBudget(config, world_size, memory);
+                          : config.device == "cuda" ? GpuBudget(config, num_ranks, memory)
+                                                    : HostBudget(config, num_ranks, memory);
   const uint64_t num_blocks = std::min(budget.max_blocks, budget.bytes / block_bytes);
   const uint64_t blocks_per_seq = BlocksPerSequence(config);
   if (num_blocks >= blocks_per_seq) return num_blocks;

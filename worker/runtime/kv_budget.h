@@ -9,7 +9,8 @@
 
 namespace lockstep::worker {
 
-// How many KV blocks of `block_bytes` this rank takes of its device's memory. With
+// How many KV blocks of `block_bytes` this rank takes of its device's memory, which `num_ranks`
+// ranks share. With
 // config.kv_cache_bytes: as many as that holds.
 //
 // Otherwise, on the CPU, whose memory the ranks share: the smaller of
@@ -17,12 +18,12 @@ namespace lockstep::worker {
 //   - what fits in half of the free memory, divided by the ranks. Half, because the other ranks may
 //     still be loading and the page cache holds the checkpoint.
 // On a GPU: what gpu_memory_utilization of its memory leaves beside all that is in use now, by
-// whomever. More than all sequences need is of use too: blocks that nobody uses are cached
+// whomever, divided by the ranks that compute on it. More than all sequences need is of use too: blocks that nobody uses are cached
 // prefixes.
 //
 // RESOURCE_EXHAUSTED, with the tokens that would fit and what to change, when not even one sequence
 // of max_model_len tokens fits, or when kv_cache_bytes is more than there is.
-absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int world_size,
+absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int num_ranks,
                                            uint64_t block_bytes, const DeviceMemory& memory);
 
 }  // namespace lockstep::worker

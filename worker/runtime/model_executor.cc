@@ -46,7 +46,9 @@ absl::StatusOr<LoadedInfo> ModelExecutor::Load(const WorkerConfig& config, int r
   at::set_num_threads(static_cast<int>(config.num_threads));
   phases_.Begin("device");
   return CatchExceptions(kLoadAdvice, [&]() -> absl::StatusOr<LoadedInfo> {
-    auto device = open_device_(config_.device, static_cast<int>(config_.local_rank));
+    auto device =
+        open_device_(config_.device, {.rank = static_cast<int>(config_.local_rank),
+                                      .world_size = static_cast<int>(config_.local_world_size)});
     if (!device.ok()) return device.status();
     device_ = *std::move(device);
     const c10::DeviceGuard guard(device_->device());
@@ -82,7 +84,7 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
   const absl::StatusOr<DeviceMemory> memory = device_->Memory();
   if (!memory.ok()) return memory.status();
   // What does not fit now will not fit beside the weights: minutes are saved by saying so here.
-  status = ChooseNumKvBlocks(config_, world_size_, info.kv_block_bytes, *memory).status();
+  status = ChooseNumKvBlocks(config_, device_->num_ranks(), info.kv_block_bytes, *memory).status();
   if (!status.ok()) return status;
   phases_.Begin("weights");
   model_ = std::make_unique<LlamaModel>(*llama, *checkpoint, plan, options, *context_, progress);
@@ -131,7 +133,7 @@ absl::StatusOr<uint64_t> ModelExecutor::CountKvBlocks() {
   }
   const absl::StatusOr<DeviceMemory> memory = device_->Memory();
   if (!memory.ok()) return memory.status();
-  return ChooseNumKvBlocks(config_, world_size_,
+  return ChooseNumKvBlocks(config_, device_->num_ranks(),
                            static_cast<uint64_t>(cache_geometry_.block_bytes()), *memory);
 }
 
@@ -192,6 +194,7 @@ absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle
       CreateCommunicator({.rank = rank_,
                           .world_size = world_size_,
                           .device = device_->device(),
+                          .shares_device = device_->num_ranks() > 1,
                           .communicator_id = config_.communicator_id,
                           .handle = communicator_handle,
                           .timeout = absl::Milliseconds(config_.collective_timeout_ms),

@@ -31,7 +31,7 @@ class ModelExecutor : public StepExecutor {
  public:
   // As OpenDevice.
   using DeviceOpener = std::function<absl::StatusOr<std::unique_ptr<ComputeDevice>>(
-      const std::string& name, int local_rank)>;
+      const std::string& name, LocalRank local_rank)>;
 
   explicit ModelExecutor(DeviceOpener open_device = &OpenDevice);
 

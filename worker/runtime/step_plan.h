@@ -15,6 +15,12 @@
 
 namespace lockstep::worker {
 
+// Steps [first, first + count), counted from 1.
+struct StepRange {
+  uint64_t first = 0;
+  uint64_t count = 0;
+};
+
 struct WorkerConfig {
   std::string model_dir;
   std::string device = "cpu";      // "cpu" or "cuda"
@@ -29,8 +35,12 @@ struct WorkerConfig {
   bool enforce_eager = false;   // no recorded graphs, where the device has them
   uint32_t num_threads = 1;     // per rank
   uint32_t local_rank = 0;      // among the ranks of this machine: which GPU is this rank's
+  uint32_t local_world_size = 1;  // of this machine
   std::string communicator_id;  // unique for each start of a pool
   uint32_t collective_timeout_ms = 0;
+  // Where a rank writes what its GPU did during `profiles`, ascending and apart; empty: nowhere.
+  std::string profile_dir;
+  std::vector<StepRange> profiles;
 };
 
 struct LoadedInfo {

@@ -36,7 +36,8 @@ StepRunner::StepRunner(const Parts& parts, uint64_t num_kv_blocks)
               .block_size = parts.config.block_size,
               .num_kv_blocks = num_kv_blocks,
               .vocab_size = static_cast<uint64_t>(parts.model.vocab_size())}),
-      tokens_(parts.device, parts.config.max_num_seqs) {
+      tokens_(parts.device, parts.config.max_num_seqs),
+      profiler_(parts.config, parts.communicator.rank(), parts.device) {
   if (rank() != 0) return;
   const int64_t vocab_size = parts.model.vocab_size();
   logits_reader_ = std::make_unique<LogitsReader>(parts.context.pool(), vocab_size);
@@ -82,6 +83,7 @@ bool StepRunner::NeedsFinishedSteps(const StepPlan& plan) const {
 
 absl::Status StepRunner::Begin(const StepPlan& plan) {
   StepUnderWay step;
+  profiler_.BeforeStep(plan.step);
   step.begin = Clock::now();
   step.result.step = plan.step;
   for (const AdmittedSlot& admitted : plan.admitted) {

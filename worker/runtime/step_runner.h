@@ -28,6 +28,7 @@
 #include "worker/runtime/slot_table.h"
 #include "worker/runtime/step_inputs.h"
 #include "worker/runtime/step_plan.h"
+#include "worker/runtime/step_profiler.h"
 #include "worker/runtime/token_exchange.h"
 
 namespace lockstep::worker {
@@ -110,6 +111,7 @@ class StepRunner {
   const Parts parts_;
   SlotTable slots_;
   TokenExchange tokens_;
+  StepProfiler profiler_;
   std::unique_ptr<LogitsReader> logits_reader_;  // on rank 0 alone
   at::Tensor
       host_logits_;      // [max_logit_rows, vocab_size] float32, where logits are not on the host

@@ -1,20 +1,21 @@
 """What is checked on a GPU machine. Each check is a generator of outcomes that gets a deadline."""
 
 import json
-import random
 import subprocess
 
 from harness.checkpoint import head_dim
 from harness.children import BenchmarkError
 
-from gpu_check.lockstep import remaining
 from gpu_check.outcome import UNMEASURED, Outcome, Unmeasured, fact, figure, one_line
+from gpu_check.profile import Profile
+from gpu_check.prompts import PROMPT_TOKENS, prompts
 
 QUESTIONS = ["What is 12 plus 30?", "What day comes after Monday?", "What is the opposite of hot?", "Count from 3 to 9.", "Tell me a story about a fox."]
 ANSWER_TOKENS = 48
-PROMPT_TOKENS = 512
 # Of one card: bytes per second of its memory, bfloat16 operations per second, by words of its name.
 CARDS = {"H200": (4.8e12, 989e12), "H100": (3.35e12, 989e12), "A100": (2.04e12, 312e12), "B200": (8.0e12, 2250e12)}
+# Of one step: a batch of four prompts is one, and 64 streams do not wait long for it.
+STEP_TOKENS = 2048
 SATURATED_TOKENS = 12_500  # per second on an H100, a published figure of vLLM
 
 
@@ -25,6 +26,7 @@ class Subject:
         self.programs, self.device, self.small, self.large, self.dtype = programs, device, small, large, dtype
         self.gpu = self._query("name") if device == "cuda" else ""
         self.forward_seconds = {}  # by batch size
+        self.profiles = {}  # documents by name
         self.bandwidth, self.peak = next((card for word, card in CARDS.items() if word in self.gpu), (None, None))
 
     @staticmethod
@@ -60,8 +62,8 @@ def kernels(subject, names, selection):
             if passed + len(failed) + skipped == 0:
                 yield Outcome(name, UNMEASURED, f"none of its tests is {selection}")
                 continue
-            holds = not failed and (skipped == 0 or subject.device != "cuda")
-            yield fact(name, holds, f"{passed} passed, {len(failed)} failed, {skipped} skipped {' '.join(failed[:3])}".strip())
+            # Some tests are about machines without a GPU.
+            yield fact(name, not failed and passed > 0, f"{passed} passed, {len(failed)} failed, {skipped} skipped {' '.join(failed[:3])}".strip())
 
     return check
 
@@ -90,11 +92,6 @@ def answers(subject):
     return check
 
 
-def prompts(num, vocab_size, seed=1, length=PROMPT_TOKENS):
-    ids = random.Random(seed)
-    return [[ids.randrange(vocab_size) for _ in range(length)] for _ in range(num)]
-
-
 def parameters_read(config):
     """Weights that a token passes through: the layers' and the head's. Of the embedding it reads one row."""
     hidden, heads, size = config["hidden_size"], config["num_attention_heads"], head_dim(config)
@@ -102,19 +99,58 @@ def parameters_read(config):
     return config["num_hidden_layers"] * (attention + 3 * hidden * config["intermediate_size"]) + config["vocab_size"] * hidden
 
 
-def speed(subject, batches, peer_seconds):
-    """Start, forward passes, decodes, throughput and memory of the large model, one server for all."""
-    config = json.loads((subject.large / "config.json").read_text(encoding="utf-8"))
-    num_parameters = parameters_read(config)
+# Steps of a server whose first load is DECODES and whose second is 64 streams: decodes of one stream, then of many.
+PROFILES = {"decode at batch 1": (200, 100), "64 streams": (800, 100)}
+DECODES = {"num_prompts": 4, "random_input_len": 64, "random_output_len": 128}
 
+
+def speed(subject, batches, peer):
+    """Start, decodes, throughput, forward passes, logits and memory of the large model, one server for all."""
     def check(deadline):
-        with subject.serve(deadline, subject.large, "--dtype", subject.dtype) as server:
+        config = json.loads((subject.large / "config.json").read_text(encoding="utf-8"))
+        num_parameters = parameters_read(config)
+        with subject.serve(deadline, subject.large, "--dtype", subject.dtype, "--max-num-batched-tokens", STEP_TOKENS) as server:
             yield figure("start until ready, s", server.start_seconds, subject.aim(10), at_most=True)
-            yield from _forward(subject, deadline, server, batches, config["vocab_size"], num_parameters, peer_seconds)
+            yield from _logits(subject, deadline, server, peer)
             yield from _decode(subject, deadline, server, 2 * num_parameters)
+            yield from _forward(subject, deadline, server, batches, config["vocab_size"], num_parameters, peer.seconds)
             yield from _serving(subject, deadline, server, config["max_position_embeddings"])
 
     return check
+
+
+def profiles(subject):
+    """Where the time of a step goes on the GPU, and how long it waits between steps; its own server, since tracing costs time."""
+
+    def check(deadline):
+        if subject.device != "cuda":
+            raise Unmeasured("profiles are of GPUs")
+        directory = subject.programs.logs / "profiles"
+        steps = ",".join(f"{first}:{count}" for first, count in PROFILES.values())
+        max_length = json.loads((subject.large / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+        with subject.serve(deadline, subject.large, "--dtype", subject.dtype, "--profile-dir", directory, "--profile-steps", steps) as server:
+            subject.programs.load(deadline, server, max_concurrency=1, **DECODES)
+            subject.programs.load(deadline, server, max_concurrency=64, num_prompts=192, **_chat_lengths(max_length))
+        for name, (first, _) in PROFILES.items():
+            profile = Profile(directory / f"rank-0-step-{first}.json")
+            subject.profiles[name] = profile.document()
+            gap = profile.gap_share()
+            yield fact(f"profile of {name}", gap is not None, f"{len(profile.starts)} steps, the GPU busy {profile.busy_share():.1%} of the time")
+            if gap is not None:
+                yield figure(f"{name}, gap between steps on the GPU, share of the step", gap, 0.03, at_most=True)
+
+    return check
+
+
+def _logits(subject, deadline, server, peer):
+    """The last logits beside transformers' on the same GPU: as near to float32 as transformers' own."""
+    if not peer.found:
+        yield Outcome("logits beside transformers'", UNMEASURED, "transformers gave none")
+        return
+    _, ours = subject.programs.forward(deadline, server, peer.found["prompts"])
+    own = max(map(distance, ours, peer.found["float32"]))
+    noise = max(map(distance, peer.found["same_dtype"], peer.found["float32"]))
+    yield figure("logits' distance from float32, in that of transformers", own / noise if noise else float(own > 0), 1.5, at_most=True)
 
 
 def _forward(subject, deadline, server, batches, vocab_size, num_parameters, peer_seconds):
@@ -131,16 +167,20 @@ def _forward(subject, deadline, server, batches, vocab_size, num_parameters, pee
 
 
 def _decode(subject, deadline, server, bytes_per_step):
-    run = subject.programs.load(deadline, server, max_concurrency=1, num_prompts=4, random_input_len=64, random_output_len=128)
+    run = subject.programs.load(deadline, server, max_concurrency=1, **DECODES)
     step = run["tpot_seconds"]["p50"]
     yield figure("decode at batch 1, tokens per second", 1 / step)
     if subject.bandwidth:
         yield figure("decode at batch 1, share of the memory's limit", bytes_per_step / subject.bandwidth / step, 0.8)
 
 
+def _chat_lengths(max_length):
+    """As ShareGPT has them in the mean; in a small model, what fits."""
+    return {"random_input_len": min(220, max_length // 4), "random_output_len": min(200, max_length // 4), "random_range_ratio": 0.9}
+
+
 def _serving(subject, deadline, server, max_length):
-    # A chat's lengths, as ShareGPT has them in the mean; in a small model, what fits.
-    lengths = {"random_input_len": min(220, max_length // 4), "random_output_len": min(200, max_length // 4), "random_range_ratio": 0.9}
+    lengths = _chat_lengths(max_length)
     num_prompts = 320 if subject.device == "cuda" else 64
     run = subject.programs.load(deadline, server, max_concurrency=64, num_prompts=num_prompts, **lengths)
     yield figure("64 streams, time between tokens while prompts arrive, p99 in ms", run["itl_seconds"]["p99"] * 1000, subject.aim(25), at_most=True)
@@ -151,25 +191,7 @@ def _serving(subject, deadline, server, max_length):
         yield figure("GPU memory gained while saturated, MiB", subject.memory_mib() - before, 32, at_most=True)
 
 
-def logits(subject, transformers_logits):
-    """The large model's last logits beside transformers' on the same GPU: as near to float32 as transformers' own."""
-
-    def check(deadline):
-        reference = transformers_logits(remaining(deadline))
-        with subject.serve(deadline, subject.large, "--dtype", subject.dtype) as server:
-            _, ours = subject.programs.forward(deadline, server, reference["prompts"])
-        own = max(map(distance, ours, reference["float32"]))
-        noise = max(map(distance, reference["same_dtype"], reference["float32"]))
-        yield figure("logits' distance from float32, in that of transformers", own / noise if noise else float(own > 0), 1.5, at_most=True)
-
-    return check
-
-
 def distance(a, b):
     """Relative root-mean-square difference."""
     return (sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y * y for y in b)) ** 0.5
 
-
-def unmeasured(deadline):
-    """The figures that no program here can tell, so that the report names them."""
-    yield Outcome("gap between decode steps on the GPU, share of the step", UNMEASURED, "needs Nsight Systems: nsys profile --trace=cuda lockstep-worker", "≤ 0.03")

@@ -17,11 +17,12 @@ from harness.children import BenchmarkError
 from harness.progress import say
 
 from gpu_check import checks, report
-from gpu_check.lockstep import Programs
+from gpu_check.lockstep import Programs, remaining
 from gpu_check.outcome import FAILED, Checks, Unmeasured
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 DEMO_MODEL = REPOSITORY / "deploy/demo_model/model"
+CHECKS = ["kernels", "answers", "transformers", "speed", "profile"]
 TEST_BINARIES = ["worker_device_test", "cuda_kernels_test", "device_sampling_test", "worker_comm_test"]
 
 
@@ -34,37 +35,62 @@ def library_path(binaries):
 
 
 class Peer:
-    """transformers, where this machine has it."""
+    """transformers, where this machine has it. `found` is what transformers_peer.py prints."""
 
-    def __init__(self, model, dtype, available):
-        self.model, self.dtype, self.available, self.seconds = model, dtype, available, {}
+    def __init__(self, get_model, dtype):
+        self._get_model, self._dtype = get_model, dtype
+        self.found, self.seconds = {}, {}
 
-    def _run(self, kind, detail, seconds):
-        if not self.available:
-            raise Unmeasured("transformers and PyTorch are not there")
-        done = subprocess.run([sys.executable, "-m", "gpu_check.transformers_peer", kind, self.model, detail], capture_output=True, text=True, timeout=seconds, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"transformers ended with {done.returncode}: {done.stderr.strip()[-300:]}")
-        return json.loads(done.stdout.splitlines()[-1])
-
-    def sweep(self, batches):
+    def run(self, batches):
         def check(deadline):
-            found = self._run("sweep", ",".join(map(str, batches)), checks.remaining(deadline))
-            self.seconds.update({int(batch): seconds for batch, seconds in found["seconds"].items()})
+            if not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
+                raise Unmeasured("transformers and PyTorch are not there")
+            command = [sys.executable, "-m", "gpu_check.transformers_peer", self._get_model(), self._dtype, ",".join(map(str, batches))]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=remaining(deadline), check=False)
+            if done.returncode != 0:
+                raise RuntimeError(f"transformers ended with {done.returncode}")
+            self.found = json.loads(done.stdout.splitlines()[-1])
+            self.seconds.update({int(batch): seconds for batch, seconds in self.found["seconds"].items()})
             yield checks.fact("transformers with torch.compile, forward passes timed", True, f"{len(self.seconds)} batch sizes")
 
         return check
 
-    def logits(self, seconds):
-        return self._run("logits", self.dtype, seconds)
+
+class LargeModel:
+    """Random weights in a published shape, bfloat16, made beside what does not need them."""
+
+    def __init__(self, programs, shape, directory):
+        self.directory = directory
+        self._maker = None
+        if not (directory / "complete").exists():
+            say(f"making {directory.name} (random weights) meanwhile")
+            command = [programs.path("make-checkpoint"), "--shape", shape, "--dtype", "bfloat16", "--shards", "16", directory]
+            self._maker = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def get(self):
+        if self._maker is not None:
+            if self._maker.wait(timeout=300) != 0:
+                raise RuntimeError(f"make-checkpoint ended with {self._maker.returncode}: is the disk full?")
+            self._maker = None
+            (self.directory / "complete").touch()
+        return self.directory
+
+    def close(self):
+        if self._maker is not None:
+            self._maker.kill()
+            self._maker.wait()
 
 
-def make_model(programs, shape, directory):
-    """Random weights in a published shape; bfloat16."""
-    if not (directory / "config.json").exists():
-        say(f"making {directory.name} (random weights)")
-        subprocess.run([programs.path("make-checkpoint"), "--shape", shape, "--dtype", "bfloat16", directory], check=True, stdout=subprocess.DEVNULL)
-    return directory
+class BundledModel:
+    """In the large one's place, to try the check."""
+
+    directory = DEMO_MODEL
+
+    def get(self):
+        return self.directory
+
+    def close(self):
+        pass
 
 
 def parse(arguments):
@@ -76,25 +102,52 @@ def parse(arguments):
     parser.add_argument("--batches", default="1,2,4,8,16,32,64")
     parser.add_argument("--minutes", type=float, default=10, help="for everything; what does not fit is reported as unmeasured")
     parser.add_argument("--tests", default="*", help="which tests of the kernels run, as a GoogleTest filter")
-    return parser.parse_args(arguments)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=CHECKS, metavar="CHECK,...", help=f"of {', '.join(CHECKS)}")
+    parser.add_argument("--logs", type=pathlib.Path, help="where the programs' output goes; default: a new directory")
+    options = parser.parse_args(arguments)
+    if unknown := set(options.only) - set(CHECKS):
+        parser.error(f"--only: there is no check {', '.join(sorted(unknown))}; there are {', '.join(CHECKS)}")
+    return options
+
+
+def run_checks(options, todo, subject, large, peer):
+    batches = [int(batch) for batch in options.batches.split(",")]
+
+    def with_model(check):
+        def body(deadline):
+            large.get()
+            yield from check(deadline)
+
+        return body
+
+    every = {
+        "kernels": (checks.kernels(subject, TEST_BINARIES, options.tests), 120),
+        "answers": (checks.answers(subject), 120),
+        "transformers": (peer.run(batches), 240),
+        "speed": (with_model(checks.speed(subject, batches, peer)), 240),
+        "profile": (with_model(checks.profiles(subject)), 120),
+    }
+    for name in options.only:
+        todo.run(name, *every[name])
 
 
 def run(options):
-    logs = pathlib.Path(tempfile.mkdtemp(prefix="lockstep-gpu-check-"))
+    logs = options.logs or pathlib.Path(tempfile.mkdtemp(prefix="lockstep-gpu-check-"))
+    logs.mkdir(parents=True, exist_ok=True)
     say(f"logs: {logs}")
     programs = Programs(options.bin, {"LD_LIBRARY_PATH": library_path(options.bin)} if options.device == "cuda" else {}, logs)
     todo = Checks(options.minutes * 60)
-    large = DEMO_MODEL if options.shape == "demo" else make_model(programs, options.shape, REPOSITORY / "build/bench" / options.shape)
     dtype = "float32" if options.shape == "demo" else "bfloat16"
-    subject = checks.Subject(programs, options.device, DEMO_MODEL, large, dtype)
-    peer = Peer(large, dtype, all(importlib.util.find_spec(name) for name in ("torch", "transformers")))
-    batches = [int(batch) for batch in options.batches.split(",")]
-    todo.run("kernels", checks.kernels(subject, TEST_BINARIES, options.tests), 120)
-    todo.run("answers", checks.answers(subject), 120)
-    todo.run("transformers' forward passes", peer.sweep(batches), 180)
-    todo.run("speed", checks.speed(subject, batches, peer.seconds), 300)
-    todo.run("logits beside transformers'", checks.logits(subject, peer.logits), 180)
-    todo.run("profile", checks.unmeasured, 60)
+    is_bundled = options.shape == "demo"
+    directory = REPOSITORY / "build/bench" / options.shape
+    subject = checks.Subject(programs, options.device, DEMO_MODEL, DEMO_MODEL if is_bundled else directory, dtype)
+    needs_large = {"transformers", "speed", "profile"} & set(options.only)
+    large = BundledModel() if is_bundled or not needs_large else LargeModel(programs, options.shape, directory)
+    peer = Peer(large.get, dtype)
+    try:
+        run_checks(options, todo, subject, large, peer)
+    finally:
+        large.close()
     report.write(options.output, subject, machine.facts(REPOSITORY), todo.outcomes, peer.seconds)
     say(f"the report is {options.output / 'report.md'}")
     return 1 if any(outcome.status == FAILED for outcome in todo.outcomes) else 0

@@ -1,8 +1,8 @@
 """Carries Lockstep's programs to a machine that has PyTorch and CUDA and nothing else that they need.
 
-    pack.py BUILD_DIRECTORY OUTPUT_DIRECTORY
+    pack.py BUILD_DIRECTORY ARCHIVE
 
-OUTPUT_DIRECTORY/bin gets the programs, stripped, and OUTPUT_DIRECTORY/lib the shared libraries that such a machine lacks.
+ARCHIVE, a .tar.xz, gets gpu-check/bin, the programs, stripped, and gpu-check/lib, the shared libraries that such a machine lacks.
 """
 
 import pathlib
@@ -10,6 +10,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 
 PROGRAMS = ["bin/lockstep-server", "bin/lockstep-worker", "bin/lockstep", "bin/make-checkpoint"]
 TESTS = ["worker_device_test", "cuda_kernels_test", "device_sampling_test", "worker_comm_test"]
@@ -17,7 +19,7 @@ TESTS = ["worker_device_test", "cuda_kernels_test", "device_sampling_test", "wor
 LEFT_THERE = re.compile(
     r"ld-linux|lib(c|m|dl|rt|pthread|resolv|gcc_s|stdc\+\+|gomp)[-.]|lib(torch|c10|cud|cub|cufft|curand|cusolver|cusparse|cufile|cupti|nv|nccl|shm)"
 )
-MAX_BYTES = 60 << 20
+MAX_BYTES = 60 << 20  # of the archive
 
 
 def libraries(program):
@@ -27,8 +29,7 @@ def libraries(program):
     return {name: pathlib.Path(path) for name, path in pairs if not LEFT_THERE.match(name)}
 
 
-def pack(build, output):
-    shutil.rmtree(output, ignore_errors=True)
+def collect(build, output):
     (output / "bin").mkdir(parents=True)
     (output / "lib").mkdir()
     wanted = {}
@@ -37,12 +38,20 @@ def pack(build, output):
         subprocess.run(["strip", "-o", output / "bin" / program.name, program], check=True)
     for name, path in wanted.items():
         shutil.copy(path, output / "lib" / name)
-    sizes = {path.name: path.stat().st_size for path in output.glob("*/*")}
-    total = sum(sizes.values())
-    if total > MAX_BYTES:
+
+
+def pack(build, archive):
+    with tempfile.TemporaryDirectory() as directory:
+        output = pathlib.Path(directory) / "gpu-check"
+        collect(build, output)
+        with tarfile.open(archive, "w:xz", preset=3) as file:
+            file.add(output, "gpu-check")
+        sizes = {path.name: path.stat().st_size for path in output.glob("*/*")}
+    num_bytes = archive.stat().st_size
+    if num_bytes > MAX_BYTES:
         largest = ", ".join(f"{name} {size >> 20} MiB" for name, size in sorted(sizes.items(), key=lambda item: -item[1])[:5])
-        sys.exit(f"the pack has {total >> 20} MiB, more than {MAX_BYTES >> 20} MiB can be carried; the largest are {largest}")
-    print(f"{output}: {len(sizes)} files, {total / (1 << 20):.1f} MiB")
+        sys.exit(f"{archive} has {num_bytes >> 20} MiB, more than the {MAX_BYTES >> 20} MiB that can be carried; the largest files are {largest}")
+    print(f"{archive}: {len(sizes)} files, {num_bytes / (1 << 20):.1f} MiB")
 
 
 if __name__ == "__main__":

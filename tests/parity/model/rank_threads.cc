@@ -40,6 +40,7 @@ absl::StatusOr<std::unique_ptr<RankThreads>> RankThreads::Start(WorkerConfig con
   absl::Status status = ranks->OnAllRanks([&](int rank) {
     WorkerConfig own = config;
     own.local_rank = static_cast<uint32_t>(rank);
+    own.local_world_size = static_cast<uint32_t>(world_size);
     auto loaded = ranks->executor(rank).Load(own, rank, world_size, nullptr);
     if (loaded.ok()) ranks->loaded_[static_cast<size_t>(rank)] = *loaded;
     return loaded.status();

@@ -1,6 +1,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/core/ScalarType.h>
 
 #include <cstring>
@@ -57,6 +58,8 @@ at::Tensor AllocateWeight(int64_t out_features, int64_t in_features, at::ScalarT
 
 void PackWeightRows(at::Tensor& packed, int64_t first_row, int64_t num_rows, const void* src,
                     at::ScalarType src_dtype, int64_t src_row_stride) {
+  // On whatever thread: a weight that was made without gradients is written without them.
+  const c10::InferenceMode no_gradients;
   // Page-locked, so that the copy runs while the next rows are read. LibTorch gives the memory out
   // again only when the copy has ended.
   const at::Tensor staging =

@@ -54,6 +54,19 @@ TEST_F(PoolSetupTest, WorkersGetTheDeviceAndItsShare) {
   EXPECT_TRUE(pool->configure.enforce_eager());
 }
 
+TEST_F(PoolSetupTest, ProfilesAreOfGpus) {
+  EXPECT_EQ(Make()->configure.profiles_size(), 0);
+  options_.profile_dir = "/profiles";
+  EXPECT_THAT(std::string(Make().status().message()), HasSubstr("--profile-dir"));
+  options_.device = "cuda";
+  options_.profiles = {{.first = 7, .count = 3}};
+  const auto pool = Make();
+  EXPECT_EQ(pool->configure.profile_dir(), "/profiles");
+  ASSERT_EQ(pool->configure.profiles_size(), 1);
+  EXPECT_EQ(pool->configure.profiles(0).first_step(), 7);
+  EXPECT_EQ(pool->configure.profiles(0).num_steps(), 3);
+}
+
 TEST_F(PoolSetupTest, AWaitingRankGivesUpBeforeTheFrontend) {
   options_.step_timeout = absl::Seconds(100);
   EXPECT_EQ(Make()->configure.collective_timeout_ms(), 80'000);

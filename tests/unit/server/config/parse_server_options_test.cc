@@ -144,6 +144,19 @@ TEST(ParseServerOptions, GraphsAreUsedUnlessTheyAreRefused) {
   EXPECT_TRUE(ParseGood({"--model", "m", "--enforce-eager"}).enforce_eager);
 }
 
+TEST(ParseServerOptions, ProfilesAreRangesOfStepsInOrder) {
+  const ServerOptions options =
+      ParseGood({"--model", "m", "--profile-dir", "p", "--profile-steps", "5:10,100:1"});
+  EXPECT_EQ(options.profile_dir, "p");
+  ASSERT_EQ(options.profiles.size(), 2U);
+  EXPECT_EQ(options.profiles[0].first, 5);
+  EXPECT_EQ(options.profiles[0].count, 10);
+  EXPECT_EQ(options.profiles[1].first, 100);
+  for (const char* steps : {"", "5", "0:1", "5:0", "5:10,12:1", "5:10,15:1", "5:1,", "a:b"}) {
+    EXPECT_THAT(ErrorOf({"--profile-steps", steps}), HasSubstr("FIRST:COUNT")) << steps;
+  }
+}
+
 TEST(ParseServerOptions, ExternalWorkersHaveADefaultAddress) {
   EXPECT_EQ(ParseGood({"--model", "m", "--external-workers"}).worker_listen, kDefaultWorkerListen);
   EXPECT_EQ(ParseGood({"--model", "m", "--external-workers", "--worker-listen", "unix:/run/l.sock"})

@@ -87,6 +87,9 @@ TEST(Messages, AConfigurationKeepsEveryField) {
   configure.set_num_threads(6);
   configure.set_communicator_id("pool-1");
   configure.set_collective_timeout_ms(7);
+  configure.set_profile_dir("/profiles");
+  configure.add_profiles()->set_first_step(8);
+  configure.mutable_profiles(0)->set_num_steps(9);
   const WorkerConfig config = FromProto(configure);
   EXPECT_EQ(config.model_dir, "/models/llama");
   EXPECT_EQ(config.device, "cuda");
@@ -101,6 +104,10 @@ TEST(Messages, AConfigurationKeepsEveryField) {
   EXPECT_EQ(config.num_threads, 6U);
   EXPECT_EQ(config.communicator_id, "pool-1");
   EXPECT_EQ(config.collective_timeout_ms, 7U);
+  EXPECT_EQ(config.profile_dir, "/profiles");
+  ASSERT_EQ(config.profiles.size(), 1U);
+  EXPECT_EQ(config.profiles[0].first, 8U);
+  EXPECT_EQ(config.profiles[0].count, 9U);
 }
 
 TEST(Messages, WhatWasLoadedKeepsEveryFieldAndTheHandlesBytes) {

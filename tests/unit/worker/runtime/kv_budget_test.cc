@@ -49,8 +49,8 @@ TEST(KvBudgetTest, AGpuGivesItsShareLessWhatIsInUseWhateverTheSequencesNeed) {
   // Half of 200,000 is for Lockstep, 30,000 are in use.
   const DeviceMemory memory = {.total_bytes = 200'000, .free_bytes = 170'000};
   EXPECT_EQ(ChooseNumKvBlocks(GpuConfig(), 1, kBlockBytes, memory).value(), 70U);
-  EXPECT_EQ(ChooseNumKvBlocks(GpuConfig(), 4, kBlockBytes, memory).value(), 70U)
-      << "each rank has a GPU of its own";
+  EXPECT_EQ(ChooseNumKvBlocks(GpuConfig(), 2, kBlockBytes, memory).value(), 35U)
+      << "of a GPU that two ranks share";
 }
 
 TEST(KvBudgetTest, RefusesWhenNotOneSequenceFitsAndSaysWhatWould) {

@@ -53,7 +53,7 @@ class DeviceSamplerTest : public ::testing::TestWithParam<bool> {
                                                   : ThreadOrder::kAscending);
     device_ = std::make_unique<CpuDevice>();
 #else
-    auto device = OpenDevice("cuda", 0);
+    auto device = OpenDevice("cuda");
     if (!device.ok()) GTEST_SKIP() << device.status();
     device_ = *std::move(device);
 #endif
