@@ -99,8 +99,9 @@ def parameters_read(config):
     return config["num_hidden_layers"] * (attention + 3 * hidden * config["intermediate_size"]) + config["vocab_size"] * hidden
 
 
-# Steps of a server whose first load is DECODES and whose second is 64 streams: decodes of one stream, then of many.
-PROFILES = {"decode at batch 1": (200, 100), "64 streams": (800, 100)}
+# Steps of a server that gets, one after another, forward passes of one step each, DECODES, 64 streams and 256: where each is under
+# way, [first, number of steps].
+PROFILES = {"forward of 4 × 512 tokens": (4, 3), "decode at batch 1": (200, 30), "64 streams": (800, 30), "256 streams": (1500, 30)}
 DECODES = {"num_prompts": 4, "random_input_len": 64, "random_output_len": 128}
 
 
@@ -127,19 +128,29 @@ def profiles(subject):
             raise Unmeasured("profiles are of GPUs")
         directory = subject.programs.logs / "profiles"
         steps = ",".join(f"{first}:{count}" for first, count in PROFILES.values())
-        max_length = json.loads((subject.large / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
-        with subject.serve(deadline, subject.large, "--dtype", subject.dtype, "--profile-dir", directory, "--profile-steps", steps) as server:
+        config = json.loads((subject.large / "config.json").read_text(encoding="utf-8"))
+        chat = _chat_lengths(config["max_position_embeddings"])
+        options = ["--dtype", subject.dtype, "--max-num-batched-tokens", STEP_TOKENS, "--profile-dir", directory, "--profile-steps", steps]
+        with subject.serve(deadline, subject.large, *options) as server:
+            inputs = prompts(4, config["vocab_size"])
+            for _ in range(8):
+                subject.programs.forward(deadline, server, inputs)
             subject.programs.load(deadline, server, max_concurrency=1, **DECODES)
-            subject.programs.load(deadline, server, max_concurrency=64, num_prompts=192, **_chat_lengths(max_length))
+            subject.programs.load(deadline, server, max_concurrency=64, num_prompts=192, **chat)
+            subject.programs.load(deadline, server, max_concurrency=256, num_prompts=768, **chat)
         for name, (first, _) in PROFILES.items():
-            profile = Profile(directory / f"rank-0-step-{first}.json")
-            subject.profiles[name] = profile.document()
-            gap = profile.gap_share()
-            yield fact(f"profile of {name}", gap is not None, f"{len(profile.starts)} steps, the GPU busy {profile.busy_share():.1%} of the time")
-            if gap is not None:
-                yield figure(f"{name}, gap between steps on the GPU, share of the step", gap, 0.03, at_most=True)
+            yield from _profile(subject, name, directory / f"rank-0-step-{first}.json")
 
     return check
+
+
+def _profile(subject, name, path):
+    profile = Profile(path)
+    subject.profiles[name] = profile.document()
+    num_steps = len(profile.starts)
+    yield fact(f"profile of {name}", num_steps > 0, f"{num_steps} steps, the GPU busy {profile.busy_share():.1%} of the time")
+    if (gap := profile.gap_share()) is not None:
+        yield figure(f"{name}, gap between steps on the GPU, share of the step", gap, 0.03, at_most=True)
 
 
 def _logits(subject, deadline, server, peer):

@@ -29,7 +29,7 @@ def profile_tables(profiles):
     """Of each profile, the kernels that took most of a step."""
     parts = []
     for name, found in profiles.items():
-        rows = [[f"`{kernel}`", calls, time] for kernel, calls, time in found["kernels"]]
+        rows = [[f"`{kernel}`", f"{calls:g}", f"{time:,.1f}"] for kernel, calls, time in found["kernels"]]
         parts.append(f"## Profile of {name}\n\n{found['steps']} steps of {found['step_us']:,.0f} µs; the GPU was busy {found['busy_share']:.1%} of the time")
         parts.append(table(["kernel", "calls per step", "µs per step"], rows))
     return parts

@@ -1,3 +1,4 @@
+#include <ATen/ops/addmm.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
@@ -75,12 +76,15 @@ void PackWeightRows(at::Tensor& packed, int64_t first_row, int64_t num_rows, con
 void Linear(const at::Tensor& x, const LinearWeight& weight, const std::optional<at::Tensor>& bias,
             at::Tensor& out) {
   const at::Tensor transposed = weight.packed().t();
-  if (out.scalar_type() == x.scalar_type()) {
-    at::mm_out(out, x, transposed);
-  } else {
+  if (out.scalar_type() != x.scalar_type()) {
     at::mm_out(out, x, transposed, out.scalar_type());
+    if (bias.has_value()) out.add_(*bias);
+  } else if (bias.has_value()) {
+    // Added before the sum is rounded.
+    at::addmm_out(out, bias->to(out.scalar_type()), x, transposed);
+  } else {
+    at::mm_out(out, x, transposed);
   }
-  if (bias.has_value()) out.add_(*bias);
 }
 
 }  // namespace lockstep::worker::cuda
