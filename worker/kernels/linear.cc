@@ -1,8 +1,11 @@
 #include "worker/kernels/linear.h"
 
+#include <ATen/ops/empty_like.h>
+
 #include "worker/kernels/cpu/linear_weight.h"
 #include "worker/kernels/cpu/ops.h"
 #include "worker/kernels/cuda/ops.h"
+#include "worker/kernels/silu_multiply.h"
 #include "worker/kernels/tensor_checks.h"
 
 namespace lockstep::worker {
@@ -34,26 +37,58 @@ void LinearWeight::PackRows(int64_t first_row, int64_t num_rows, const void* src
   cpu::PackWeightRows(packed_, in_features_, first_row, num_rows, src, src_dtype, src_row_stride);
 }
 
-void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-            const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows) {
-  constexpr const char* kOp = "Linear";
-  TORCH_CHECK(weight.defined() && x.defined() && x.dim() == 2, kOp,
+namespace {
+
+void CheckLinear(const char* op, const at::Tensor& x, const LinearWeight& weight,
+                 const std::optional<at::Tensor>& bias, const at::Tensor& out,
+                 int64_t num_decode_rows) {
+  TORCH_CHECK(weight.defined() && x.defined() && x.dim() == 2, op,
               ": undefined weight, or x is not a matrix");
   const int64_t num_tokens = x.size(0);
-  CheckRows(x, num_tokens, weight.in_features(), kOp, "x");
-  CheckRows(out, num_tokens, weight.out_features(), kOp, "out");
-  CheckDtype(x, weight.dtype(), kOp, "x");
-  CheckDtypeOrFloat(out, weight.dtype(), kOp, "out");
-  TORCH_CHECK(num_decode_rows >= 0 && num_decode_rows <= num_tokens, kOp, ": num_decode_rows is ",
+  CheckRows(x, num_tokens, weight.in_features(), op, "x");
+  CheckRows(out, num_tokens, weight.out_features(), op, "out");
+  CheckDtype(x, weight.dtype(), op, "x");
+  CheckDtypeOrFloat(out, weight.dtype(), op, "out");
+  TORCH_CHECK(num_decode_rows >= 0 && num_decode_rows <= num_tokens, op, ": num_decode_rows is ",
               num_decode_rows, " of ", num_tokens, " tokens");
   if (bias.has_value()) {
-    CheckDtypeOrFloat(*bias, weight.dtype(), kOp, "bias");
-    CheckVector(*bias, weight.out_features(), bias->scalar_type(), kOp, "bias");
+    CheckDtypeOrFloat(*bias, weight.dtype(), op, "bias");
+    CheckVector(*bias, weight.out_features(), bias->scalar_type(), op, "bias");
   }
-  CheckDevices(kOp, out.device(), {&x, &weight.packed()});
-  if (bias.has_value()) CheckDevices(kOp, out.device(), {&*bias});
+  CheckDevices(op, out.device(), {&x, &weight.packed()});
+  if (bias.has_value()) CheckDevices(op, out.device(), {&*bias});
+}
+
+}  // namespace
+
+void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+            const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows) {
+  CheckLinear("Linear", x, weight, bias, out, num_decode_rows);
   if (out.is_cuda()) return cuda::Linear(x, weight, bias, out);
   cpu::Linear(context, x, weight, bias, out, num_decode_rows);
+}
+
+void LinearAdd(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+               const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows) {
+  CheckLinear("LinearAdd", x, weight, bias, out, num_decode_rows);
+  TORCH_CHECK(out.scalar_type() == at::kFloat && out.is_contiguous(),
+              "LinearAdd: out must be dense and float32");
+  if (out.is_cuda()) return cuda::LinearAdd(x, weight, bias, out);
+  at::Tensor part = at::empty_like(out);
+  cpu::Linear(context, x, weight, bias, part, num_decode_rows);
+  out.add_(part);
+}
+
+void LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+                        const std::optional<at::Tensor>& bias, at::Tensor& gate_up, at::Tensor& out,
+                        int64_t num_decode_rows) {
+  CheckLinear("LinearSiluMultiply", x, weight, bias, gate_up, num_decode_rows);
+  CheckRows(out, x.size(0), weight.out_features() / 2, "LinearSiluMultiply", "out");
+  CheckDtype(out, weight.dtype(), "LinearSiluMultiply", "out");
+  CheckDevices("LinearSiluMultiply", gate_up.device(), {&out});
+  if (out.is_cuda() && cuda::LinearSiluMultiply(x, weight, bias, out)) return;
+  Linear(context, x, weight, bias, gate_up, num_decode_rows);
+  SiluMultiply(context, gate_up, out);
 }
 
 }  // namespace lockstep::worker

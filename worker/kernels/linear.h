@@ -66,6 +66,20 @@ class LinearWeight {
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
             const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows);
 
+// out += x · weightᵀ + bias, rounded once: as Linear, with a dense float32 `out`. For a GPU, which
+// saves reading and writing a part by itself.
+void LinearAdd(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+               const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows);
+
+// The gated half of Llama's MLP: out = SiluMultiply(Linear(x, weight, bias)), bit for bit.
+//
+//   gate_up  [num_tokens, out_features], of the weight's dtype: what lies between the two, where it
+//            is written at all
+//   out      [num_tokens, out_features / 2], of the weight's dtype
+void LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+                        const std::optional<at::Tensor>& bias, at::Tensor& gate_up, at::Tensor& out,
+                        int64_t num_decode_rows);
+
 }  // namespace lockstep::worker
 
 #endif  // LOCKSTEP_WORKER_KERNELS_LINEAR_H_

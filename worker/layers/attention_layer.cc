@@ -27,8 +27,9 @@ void AttentionLayer::Attend(KernelContext& context, const StepBatch& batch, cons
 }
 
 void AttentionLayer::ProjectOutput(KernelContext& context, const at::Tensor& attended,
-                                   int64_t num_decode_rows, at::Tensor& partial) const {
-  Linear(context, attended, o_, o_bias_, partial, num_decode_rows);
+                                   int64_t num_decode_rows, bool adds, at::Tensor& out) const {
+  if (adds) return LinearAdd(context, attended, o_, o_bias_, out, num_decode_rows);
+  Linear(context, attended, o_, o_bias_, out, num_decode_rows);
 }
 
 }  // namespace lockstep::worker

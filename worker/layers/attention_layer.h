@@ -47,9 +47,9 @@ class AttentionLayer {
   // This rank's part of the output projection, of all rows or some of them.
   //
   //   attended  [num_rows, q_size], the model's dtype
-  //   partial   [num_rows, hidden] float32
+  //   out       [num_rows, hidden] float32; with `adds` the result is added to it
   void ProjectOutput(KernelContext& context, const at::Tensor& attended, int64_t num_decode_rows,
-                     at::Tensor& partial) const;
+                     bool adds, at::Tensor& out) const;
 
   int64_t num_bytes() const { return qkv_.num_bytes() + o_.num_bytes(); }
 

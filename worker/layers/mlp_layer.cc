@@ -1,6 +1,6 @@
 #include "worker/layers/mlp_layer.h"
 
-#include "worker/kernels/silu_multiply.h"
+#include "worker/kernels/linear.h"
 
 namespace lockstep::worker {
 
@@ -14,10 +14,14 @@ MlpLayer::MlpLayer(WeightLoader& loader, const std::string& prefix, bool has_bia
 }
 
 void MlpLayer::Forward(KernelContext& context, const at::Tensor& x, int64_t num_decode_rows,
-                       at::Tensor& gate_up, at::Tensor& activated, at::Tensor& partial) const {
-  Linear(context, x, gate_up_, gate_up_bias_, gate_up, num_decode_rows);
-  SiluMultiply(context, gate_up, activated);
-  Linear(context, activated, down_, down_bias_, partial, num_decode_rows);
+                       at::Tensor& gate_up, at::Tensor& activated, bool adds,
+                       at::Tensor& out) const {
+  LinearSiluMultiply(context, x, gate_up_, gate_up_bias_, gate_up, activated, num_decode_rows);
+  if (adds) {
+    LinearAdd(context, activated, down_, down_bias_, out, num_decode_rows);
+  } else {
+    Linear(context, activated, down_, down_bias_, out, num_decode_rows);
+  }
 }
 
 }  // namespace lockstep::worker

@@ -26,9 +26,9 @@ class MlpLayer {
   //   x          [num_tokens, hidden], the model's dtype
   //   gate_up    [num_tokens, 2 · ffn_size], the model's dtype, overwritten
   //   activated  [num_tokens, ffn_size], the model's dtype, overwritten
-  //   partial    [num_tokens, hidden] float32
+  //   out        [num_tokens, hidden] float32; with `adds` the result is added to it
   void Forward(KernelContext& context, const at::Tensor& x, int64_t num_decode_rows,
-               at::Tensor& gate_up, at::Tensor& activated, at::Tensor& partial) const;
+               at::Tensor& gate_up, at::Tensor& activated, bool adds, at::Tensor& out) const;
 
   int64_t num_bytes() const { return gate_up_.num_bytes() + down_.num_bytes(); }
 

@@ -137,16 +137,30 @@ absl::Status LlamaModel::Forward(const StepBatch& batch, Communicator& communica
 absl::Status LlamaModel::FinishLayer(size_t index, const at::Tensor& attended, ActivationRows& rows,
                                      Communicator& communicator) {
   const DecoderLayer& layer = layers_[index];
-  layer.attention.ProjectOutput(context_, attended, rows.num_decode_rows, rows.partial);
-  if (absl::Status status = communicator.AllReduceSum(rows.partial); !status.ok()) return status;
-  AddRmsNorm(context_, rows.partial, rows.residual, layer.post_attn_norm, config_.rms_norm_eps,
-             rows.normed);
+  at::Tensor& out = AddsToResidual() ? rows.residual : rows.partial;
+  layer.attention.ProjectOutput(context_, attended, rows.num_decode_rows, AddsToResidual(), out);
+  if (absl::Status status = AddAndNormalize(layer.post_attn_norm, rows, communicator);
+      !status.ok()) {
+    return status;
+  }
   layer.mlp.Forward(context_, rows.normed, rows.num_decode_rows, rows.gate_up, rows.activated,
-                    rows.partial);
+                    AddsToResidual(), out);
+  return AddAndNormalize(NormAfter(index), rows, communicator);
+}
+
+absl::Status LlamaModel::AddAndNormalize(const at::Tensor& norm, ActivationRows& rows,
+                                         Communicator& communicator) {
+  if (AddsToResidual()) {
+    RmsNorm(context_, rows.residual, norm, config_.rms_norm_eps, rows.normed);
+    return absl::OkStatus();
+  }
   if (absl::Status status = communicator.AllReduceSum(rows.partial); !status.ok()) return status;
-  AddRmsNorm(context_, rows.partial, rows.residual, NormAfter(index), config_.rms_norm_eps,
-             rows.normed);
+  AddRmsNorm(context_, rows.partial, rows.residual, norm, config_.rms_norm_eps, rows.normed);
   return absl::OkStatus();
+}
+
+bool LlamaModel::AddsToResidual() const {
+  return plan_.world_size == 1 && options_.device.is_cuda();
 }
 
 absl::Status LlamaModel::Logits(const at::Tensor& hidden, int64_t num_decode_rows,

@@ -96,6 +96,13 @@ class LlamaModel {
   // Everything of a layer behind its attention, for the rows of `rows`.
   absl::Status FinishLayer(size_t index, const at::Tensor& attended, ActivationRows& rows,
                            Communicator& communicator);
+  // Adds what the ranks have in `partial`, unless it has been, to the residual stream, and
+  // normalizes that.
+  absl::Status AddAndNormalize(const at::Tensor& norm, ActivationRows& rows,
+                               Communicator& communicator);
+  // Whether a layer's results are added to the residual stream by the products that compute them:
+  // on a GPU that has no other ranks to wait for.
+  bool AddsToResidual() const;
   // Whether this rank's logits are computed where the gathered ones are. A GPU's products have
   // dense rows.
   bool ComputesInPlace() const;

@@ -27,6 +27,7 @@ class Subject:
         self.gpu = self._query("name") if device == "cuda" else ""
         self.forward_seconds = {}  # by batch size
         self.profiles = {}  # documents by name
+        self.kernel_rates = ""  # text
         self.bandwidth, self.peak = next((card for word, card in CARDS.items() if word in self.gpu), (None, None))
 
     @staticmethod
@@ -68,6 +69,18 @@ def kernels(subject, names, selection):
     return check
 
 
+def kernel_speed(subject):
+    """Rates of the kernels beside LibTorch's own."""
+
+    def check(deadline):
+        if subject.device != "cuda":
+            raise Unmeasured("it is about GPUs")
+        subject.kernel_rates = subject.programs.output(deadline, "gpu_kernels_benchmark")
+        yield fact("rates of kernels beside LibTorch's", bool(subject.kernel_rates), f"{len(subject.kernel_rates.splitlines())} lines")
+
+    return check
+
+
 def answers(subject):
     """Greedy answers in float32 are the CPU's, with graphs and without, and on two ranks."""
 
@@ -92,11 +105,23 @@ def answers(subject):
     return check
 
 
-def parameters_read(config):
-    """Weights that a token passes through: the layers' and the head's. Of the embedding it reads one row."""
+def layer_parameters(config):
+    """Weights of all layers' matrices."""
     hidden, heads, size = config["hidden_size"], config["num_attention_heads"], head_dim(config)
     attention = hidden * size * 2 * (heads + (config.get("num_key_value_heads") or heads))
-    return config["num_hidden_layers"] * (attention + 3 * hidden * config["intermediate_size"]) + config["vocab_size"] * hidden
+    return config["num_hidden_layers"] * (attention + 3 * hidden * config["intermediate_size"])
+
+
+def parameters_read(config):
+    """Weights that a token passes through: the layers' and the head's. Of the embedding it reads one row."""
+    return layer_parameters(config) + config["vocab_size"] * config["hidden_size"]
+
+
+def forward_operations(config, batch):
+    """Floating-point operations of a forward pass that gives each prompt's last logits, causal attention included."""
+    layers = layer_parameters(config) * PROMPT_TOKENS
+    attention = config["num_hidden_layers"] * config["num_attention_heads"] * head_dim(config) * PROMPT_TOKENS * (PROMPT_TOKENS + 1)
+    return 2 * batch * (layers + attention + config["vocab_size"] * config["hidden_size"])
 
 
 # Steps of a server that gets, one after another, forward passes of one step each, DECODES, 64 streams and 256: where each is under
@@ -109,12 +134,11 @@ def speed(subject, batches, peer):
     """Start, decodes, throughput, forward passes, logits and memory of the large model, one server for all."""
     def check(deadline):
         config = json.loads((subject.large / "config.json").read_text(encoding="utf-8"))
-        num_parameters = parameters_read(config)
         with subject.serve(deadline, subject.large, "--dtype", subject.dtype, "--max-num-batched-tokens", STEP_TOKENS) as server:
             yield figure("start until ready, s", server.start_seconds, subject.aim(10), at_most=True)
             yield from _logits(subject, deadline, server, peer)
-            yield from _decode(subject, deadline, server, 2 * num_parameters)
-            yield from _forward(subject, deadline, server, batches, config["vocab_size"], num_parameters, peer.seconds)
+            yield from _decode(subject, deadline, server, 2 * parameters_read(config))
+            yield from _forward(subject, deadline, server, batches, config, peer.seconds)
             yield from _serving(subject, deadline, server, config["max_position_embeddings"])
 
     return check
@@ -164,15 +188,14 @@ def _logits(subject, deadline, server, peer):
     yield figure("logits' distance from float32, in that of transformers", own / noise if noise else float(own > 0), 1.5, at_most=True)
 
 
-def _forward(subject, deadline, server, batches, vocab_size, num_parameters, peer_seconds):
+def _forward(subject, deadline, server, batches, config, peer_seconds):
     for batch in batches:
-        inputs = prompts(batch, vocab_size)
+        inputs = prompts(batch, config["vocab_size"])
         seconds = sorted(subject.programs.forward(deadline, server, inputs)[0] for _ in range(4))[1]
         subject.forward_seconds[batch] = seconds
-        operations = 2 * num_parameters * batch * PROMPT_TOKENS / seconds
         yield figure(f"forward of {batch} × {PROMPT_TOKENS} tokens, ms", seconds * 1000)
         if subject.peak and batch == 4:
-            yield figure("forward at batch 4, share of the GPU's peak", operations / subject.peak, 0.7)
+            yield figure("forward at batch 4, share of the GPU's peak", forward_operations(config, batch) / seconds / subject.peak, 0.7)
         if batch in peer_seconds:
             yield figure(f"forward at batch {batch}, times as fast as transformers (torch.compile)", peer_seconds[batch] / seconds, 1)
 

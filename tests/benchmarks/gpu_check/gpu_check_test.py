@@ -11,6 +11,7 @@ import unittest
 
 from gpu_check import checks, main, pack, report
 from gpu_check.outcome import FAILED, PASSED, UNMEASURED, Checks, Outcome, Unmeasured, figure
+from gpu_check.profile import Profile
 
 LLAMA_3_8B = {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336,
               "num_hidden_layers": 32, "vocab_size": 128256}  # fmt: skip
@@ -47,8 +48,32 @@ class ChecksTest(unittest.TestCase):
     def test_a_decode_of_llama_3_8b_reads_15_gigabytes(self):
         self.assertAlmostEqual(2 * checks.parameters_read(LLAMA_3_8B) / 1e9, 15.0, delta=0.05)
 
+    def test_a_forward_of_llama_3_8b_at_batch_4_is_29_teraflop(self):
+        self.assertAlmostEqual(checks.forward_operations(LLAMA_3_8B, 4) / 1e12, 28.9, delta=0.1)
+
     def test_the_distance_of_logits_is_relative(self):
         self.assertAlmostEqual(checks.distance([3.0, 4.4], [3.0, 4.0]), 0.08)
+
+
+class ProfileTest(unittest.TestCase):
+    def trace(self, *kernels):
+        events = [{"cat": "kernel", "name": name, "ts": begin, "dur": length} for name, begin, length in kernels]
+        events.append({"cat": "cuda_runtime", "name": "cudaGraphLaunch", "ts": 0, "dur": 1000})
+        path = pathlib.Path(tempfile.mkdtemp()) / "trace.json"
+        path.write_text(json.dumps({"traceEvents": events}), encoding="utf-8")
+        self.addCleanup(shutil.rmtree, path.parent)
+        return Profile(path)
+
+    def test_finds_the_gaps_between_steps_and_what_took_the_time(self):
+        first, last = "void lockstep::worker::cuda::EmbeddingKernel<float>(Arguments)", "lockstep::(anonymous namespace)::StoreTokensKernel(X)"
+        profile = self.trace((first, 0, 10), ("gemm", 10, 80), (last, 90, 5), (first, 100, 10), ("gemm", 110, 80), (last, 190, 5), (first, 197, 3))
+        self.assertEqual(profile.gaps, [5, 2])
+        self.assertAlmostEqual(profile.gap_share(), 7 / 197)
+        self.assertAlmostEqual(profile.busy_share(), 193 / 200)
+        self.assertEqual(profile.kernels(1), [["gemm", 0.7, 53.3]])
+
+    def test_steps_that_sample_nothing_have_no_known_gap(self):
+        self.assertIsNone(self.trace(("EmbeddingKernel<float>", 0, 10), ("EmbeddingKernel<float>", 20, 10)).gap_share())
 
 
 class PageTest(unittest.TestCase):
@@ -84,6 +109,11 @@ class WholeTest(unittest.TestCase):
             for name in ["recorded graphs", "no graphs (--enforce-eager)", "two ranks"]:
                 self.assertEqual(status[f"answers in float32, {name}: as on the CPU"], PASSED)
             self.assertEqual(set(document["forward_seconds"]), {"1", "2"})
+
+    def test_checks_can_be_chosen(self):
+        self.assertEqual(main.parse(["--bin", "x", "--only", "speed,answers"]).only, ["speed", "answers"])
+        with self.assertRaises(SystemExit):
+            main.parse(["--bin", "x", "--only", "sped"])
 
     @unittest.skipIf(shutil.which("nvidia-smi"), "there may be a GPU")
     def test_a_machine_without_a_gpu_is_an_error_in_words(self):

@@ -75,6 +75,13 @@ class Programs:
             self.client(deadline, server, "bench", "serve", *flags, "--output", output)
             return json.loads(output.read_text(encoding="utf-8"))["runs"][0]
 
+    def output(self, deadline, name):
+        """What a program prints."""
+        done = subprocess.run([self.path(name)], capture_output=True, text=True, timeout=remaining(deadline), check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+        return done.stdout
+
     def tests(self, deadline, name, selection):
         """Runs a GoogleTest binary; (passed, failed, skipped)."""
         output = self.logs / f"{name}.json"

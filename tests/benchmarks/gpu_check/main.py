@@ -22,7 +22,7 @@ from gpu_check.outcome import FAILED, Checks, Unmeasured
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 DEMO_MODEL = REPOSITORY / "deploy/demo_model/model"
-CHECKS = ["kernels", "answers", "transformers", "speed", "profile"]
+CHECKS = ["kernels", "kernel_speed", "answers", "transformers", "speed", "profile"]
 TEST_BINARIES = ["worker_device_test", "cuda_kernels_test", "device_sampling_test", "worker_comm_test"]
 
 
@@ -122,6 +122,7 @@ def run_checks(options, todo, subject, large, peer):
 
     every = {
         "kernels": (checks.kernels(subject, TEST_BINARIES, options.tests), 120),
+        "kernel_speed": (checks.kernel_speed(subject), 60),
         "answers": (checks.answers(subject), 120),
         "transformers": (peer.run(batches), 240),
         "speed": (with_model(checks.speed(subject, batches, peer)), 240),

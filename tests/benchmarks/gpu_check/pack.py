@@ -13,7 +13,13 @@ import sys
 import tarfile
 import tempfile
 
-PROGRAMS = ["bin/lockstep-server", "bin/lockstep-worker", "bin/lockstep", "bin/make-checkpoint"]
+PROGRAMS = [
+    "bin/lockstep-server",
+    "bin/lockstep-worker",
+    "bin/lockstep",
+    "bin/make-checkpoint",
+    "bin/gpu_kernels_benchmark",
+]
 TESTS = ["worker_device_test", "cuda_kernels_test", "device_sampling_test", "worker_comm_test"]
 # What every system has, and what comes with PyTorch.
 LEFT_THERE = re.compile(

@@ -10,7 +10,7 @@ from gpu_check.outcome import FAILED, PASSED, UNMEASURED
 MARKS = {PASSED: "yes", FAILED: "**no**", UNMEASURED: "unmeasured"}
 
 
-def page(subject_text, facts, outcomes, has_chart, profiles=None):
+def page(subject_text, facts, outcomes, has_chart, profiles=None, kernel_rates=""):
     counts = {status: sum(outcome.status == status for outcome in outcomes) for status in MARKS}
     rows = [[outcome.name, outcome.aim, outcome.value, MARKS[outcome.status]] for outcome in outcomes]
     parts = [
@@ -22,7 +22,7 @@ def page(subject_text, facts, outcomes, has_chart, profiles=None):
     ]
     if has_chart:
         parts.insert(3, "![Forward pass beside transformers](sweep.svg)")
-    return "\n\n".join(parts + profile_tables(profiles or {})) + "\n"
+    return "\n\n".join(parts + profile_tables(profiles or {}) + rates(kernel_rates)) + "\n"
 
 
 def profile_tables(profiles):
@@ -33,6 +33,10 @@ def profile_tables(profiles):
         parts.append(f"## Profile of {name}\n\n{found['steps']} steps of {found['step_us']:,.0f} µs; the GPU was busy {found['busy_share']:.1%} of the time")
         parts.append(table(["kernel", "calls per step", "µs per step"], rows))
     return parts
+
+
+def rates(text):
+    return [f"## Kernels beside LibTorch's\n\n`gpu_kernels_benchmark`, shapes of Llama-3-8B in bfloat16:\n\n```\n{text}```"] if text else []
 
 
 def chart(ours, peer, gpu):
@@ -48,7 +52,7 @@ def write(directory, subject, facts, outcomes, peer_seconds):
     has_chart = bool(subject.forward_seconds)
     if has_chart:
         (directory / "sweep.svg").write_text(chart(subject.forward_seconds, peer_seconds, text.replace("`", "")), encoding="utf-8")
-    (directory / "report.md").write_text(page(text, facts, outcomes, has_chart, subject.profiles), encoding="utf-8")
+    (directory / "report.md").write_text(page(text, facts, outcomes, has_chart, subject.profiles, subject.kernel_rates), encoding="utf-8")
     document = {"gpu": subject.gpu, "dtype": subject.dtype, "model": subject.large.name, "machine": facts,
                 "outcomes": [vars(outcome) for outcome in outcomes], "forward_seconds": subject.forward_seconds, "transformers_seconds": peer_seconds, "profiles": subject.profiles}  # fmt: skip
     (directory / "report.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

@@ -121,6 +121,8 @@ inline unsigned atomicExch(unsigned* address, unsigned value) {
   return std::exchange(*address, value);
 }
 
+inline void __threadfence() {}
+
 inline int __popc(unsigned bits) { return std::popcount(bits); }
 inline unsigned __float_as_uint(float value) { return std::bit_cast<unsigned>(value); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
@@ -140,6 +142,15 @@ void Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, void*,
             const Arguments&... arguments) {
   lockstep::testing::emulation::Run(grid, block, [&] { kernel(arguments...); });
 }
+
+template <typename... Parameters, typename... Arguments>
+void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, void* stream,
+                       const Arguments&... arguments) {
+  Launch(kernel, grid, block, stream, arguments...);
+}
+
+// Kernels run one after another.
+inline void AwaitEarlierKernels() {}
 
 inline void CopyAsync(void* to, const void* from, bool is_wanted) {
   lockstep::testing::emulation::BeginCopy(to, is_wanted ? from : nullptr, 16);
@@ -208,6 +219,22 @@ inline void LoadMatrices(uint32_t (&registers)[4], const void* row, bool is_tran
     registers[matrix] = low | high << 16;
   }
   emulation::FinishExchange();
+}
+
+inline uint32_t TransposeMatrix(uint32_t pair) {
+  namespace emulation = lockstep::testing::emulation;
+  const auto lane = static_cast<int>(emulation::CurrentThread() % 32);
+  emulation::ExchangeInWarp(&pair, sizeof(pair), lane);
+  const auto element = [&](int row, int column) {
+    uint32_t of_lane;
+    std::memcpy(&of_lane, emulation::ExchangeInWarp(nullptr, sizeof(pair), row * 4 + column / 2),
+                sizeof(of_lane));
+    return column % 2 == 0 ? of_lane & 0xFFFFU : of_lane >> 16;
+  };
+  const int t = lane % 4 * 2;
+  const uint32_t result = element(t, lane / 4) | element(t + 1, lane / 4) << 16;
+  emulation::FinishExchange();
+  return result;
 }
 
 inline void LoadMatricesTransposed(uint32_t (&registers)[4], const void* row) {

@@ -1,5 +1,4 @@
-// Attention of single rows, memory-bound: for decodes, and for prefills where the matrix units have
-// no kernel.
+// Attention of single rows, for what the kernels on the matrix units do not take.
 #include "worker/kernels/cuda/attention.cuh"
 
 namespace lockstep::worker::cuda {
@@ -14,7 +13,6 @@ constexpr int kGroups = kThreads / kLanes;  // positions that are read at once
 // The context is visited in tiles of this many positions, counted from 0; with several splits,
 // split s takes the tiles s, s + num_splits, … and the splits are merged in order.
 constexpr int kTile = 256;
-constexpr int kMaxSplits = 16;
 
 template <typename T>
 struct Chunk {
@@ -160,8 +158,9 @@ __device__ void Merge(RowState<T, kHeads, kChunks>& state,
 }
 
 // Where a split's unnormalized sum, maximum and sum of weights lie in the scratch memory.
-__device__ float* Partial(const AttentionArguments& a, int row, int head, int split) {
-  return a.partials + ((static_cast<int64_t>(row) * a.num_heads + head) * a.num_splits + split) *
+__device__ float* Partial(const AttentionArguments& a, int row, int head, int split,
+                          int num_splits) {
+  return a.partials + ((static_cast<int64_t>(row) * a.num_heads + head) * num_splits + split) *
                           (a.head_dim + 2);
 }
 
@@ -173,7 +172,7 @@ __device__ void WriteResult(const RowState<T, kHeads, kChunks>& state, const Att
     T* out = static_cast<T*>(a.out) + row * a.out_stride + (first_head + h) * a.head_dim;
     float* partial = nullptr;
     if (num_splits > 1) {
-      partial = Partial(a, row, first_head + h, static_cast<int>(blockIdx.z));
+      partial = Partial(a, row, first_head + h, static_cast<int>(blockIdx.z), num_splits);
     }
     for (int d = static_cast<int>(threadIdx.x); d < a.head_dim; d += kThreads) {
       if (partial == nullptr) {
@@ -234,11 +233,11 @@ __global__ void MergeSplitsKernel(AttentionArguments a, int first_row, int num_s
   const int head = static_cast<int>(blockIdx.y);
   float maximum = kLowest;
   for (int split = 0; split < num_splits; ++split) {
-    maximum = fmaxf(maximum, Partial(a, row, head, split)[a.head_dim]);
+    maximum = fmaxf(maximum, Partial(a, row, head, split, num_splits)[a.head_dim]);
   }
   float sum = 0.0F;
   for (int split = 0; split < num_splits; ++split) {
-    const float* partial = Partial(a, row, head, split);
+    const float* partial = Partial(a, row, head, split, num_splits);
     sum += partial[a.head_dim + 1] * expf(partial[a.head_dim] - maximum);
   }
   const float scale = sum > 0.0F ? 1.0F / sum : 0.0F;
@@ -246,7 +245,7 @@ __global__ void MergeSplitsKernel(AttentionArguments a, int first_row, int num_s
   for (int d = static_cast<int>(threadIdx.x); d < a.head_dim; d += kThreads) {
     float value = 0.0F;
     for (int split = 0; split < num_splits; ++split) {
-      const float* partial = Partial(a, row, head, split);
+      const float* partial = Partial(a, row, head, split, num_splits);
       value += partial[d] * expf(partial[a.head_dim] - maximum);
     }
     out[d] = static_cast<T>(value * scale);
@@ -260,17 +259,20 @@ auto ChooseKernel(int head_dim) {
   return &RowAttentionKernel<T, kHeads, 4>;
 }
 
-}  // namespace
-
-int NumAttentionSplits(int64_t max_context_length) {
+int NumRowSplits(int64_t max_context_length) {
   const int64_t num_tiles = (max_context_length + kTile - 1) / kTile;
-  return static_cast<int>(num_tiles < 1 ? 1 : num_tiles < kMaxSplits ? num_tiles : kMaxSplits);
+  return static_cast<int>(num_tiles < 1                  ? 1
+                          : num_tiles < kMaxDecodeSplits ? num_tiles
+                                                         : kMaxDecodeSplits);
 }
 
-int64_t AttentionPartialFloats(int num_decode_sequences, int num_heads, int head_dim,
-                               int num_splits) {
+}  // namespace
+
+int64_t AttentionPartialFloats(const AttentionArguments& a) {
+  const int num_splits =
+      HasDecodeAttention(a) ? kMaxDecodeSplits : NumRowSplits(a.max_context_length);
   if (num_splits == 1) return 0;
-  return int64_t{num_decode_sequences} * num_heads * num_splits * (head_dim + 2);
+  return int64_t{a.num_decode_sequences} * a.num_heads * num_splits * (a.head_dim + 2);
 }
 
 void LaunchRowAttention(const AttentionArguments& a, int first_row, int num_rows, int num_splits,
@@ -294,7 +296,11 @@ void LaunchRowAttention(const AttentionArguments& a, int first_row, int num_rows
 }
 
 void LaunchPagedAttention(const AttentionArguments& a, Stream stream) {
-  LaunchRowAttention(a, 0, a.num_decode_sequences, a.num_splits, stream);
+  if (a.num_decode_sequences > 0 && HasDecodeAttention(a)) {
+    LaunchDecodeAttention(a, stream);
+  } else {
+    LaunchRowAttention(a, 0, a.num_decode_sequences, NumRowSplits(a.max_context_length), stream);
+  }
   if (a.num_rows == a.num_decode_sequences) return;
   if (HasTileAttention(a)) {
     LaunchTileAttention(a, stream);

@@ -1,7 +1,7 @@
 // Attention of many rows of a sequence on the matrix units, after Dao 2023 (FlashAttention-2): 64
-// rows per block, 16 per warp, keys and values in tiles of 64 positions counted from 0. The query
-// heads that share a KV head are rows of one tile, so that what was read of the cache serves them
-// all.
+// rows per block, 16 per warp, keys and values in tiles of 32 positions counted from 0, of which one
+// is copied while another is used. The query heads that share a KV head are rows of one tile, so
+// that what was read of the cache serves them all.
 #include "worker/kernels/cuda/attention.cuh"
 #include "worker/kernels/cuda/matrix_units.cuh"
 
@@ -11,13 +11,19 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kWarpRows = 16;
 constexpr int kBlockRows = kThreads / kWarpSize * kWarpRows;
-constexpr int kTile = 64;
+constexpr int kTile = 32;
 constexpr float kLog2E = 1.44269504F;
 
 // The padding spreads the rows over the banks and keeps them 16-byte aligned.
 template <typename T, int kHeadDim>
 struct Tile {
   alignas(16) T rows[kTile][kHeadDim + 8];
+};
+
+template <typename T, int kHeadDim>
+struct Stage {
+  Tile<T, kHeadDim> keys;
+  Tile<T, kHeadDim> values;
 };
 
 // One thread's part of its warp's 16 rows, of which it has rows g and g + 8.
@@ -31,7 +37,7 @@ struct WarpRows {
 };
 
 template <typename T, int kHeadDim>
-__device__ void StartCopy(Tile<T, kHeadDim>& tile, const PagedRows<T>& rows, int begin, int end) {
+__device__ void CopyTile(Tile<T, kHeadDim>& tile, const PagedRows<T>& rows, int begin, int end) {
   constexpr int kPerRow = kHeadDim / 8;  // 16-byte pieces
   for (int i = static_cast<int>(threadIdx.x); i < kTile * kPerRow; i += kThreads) {
     const int row = i / kPerRow;
@@ -42,7 +48,6 @@ __device__ void StartCopy(Tile<T, kHeadDim>& tile, const PagedRows<T>& rows, int
     const T* from = rows.Row(is_wanted ? begin + row : begin) + piece * 8;
     CopyAsync(&tile.rows[row][piece * 8], from, is_wanted);
   }
-  CommitCopies();
 }
 
 template <typename T, int kHeadDim>
@@ -110,19 +115,21 @@ __device__ void ComputeWeights(WarpRows<kHeadDim>& state, float scale, int begin
     }
     maximum = fmaxf(maximum, __shfl_xor_sync(kFullWarp, maximum, 1));
     maximum = fmaxf(maximum, __shfl_xor_sync(kFullWarp, maximum, 2));
-    const float rescale = exp2f(state.maximum[half] - maximum);
-    state.maximum[half] = maximum;
-    state.sum[half] *= rescale;
+    if (maximum != state.maximum[half]) {
+      const float rescale = exp2f(state.maximum[half] - maximum);
+      state.maximum[half] = maximum;
+      state.sum[half] *= rescale;
+      for (int i = 0; i < kHeadDim / 8; ++i) {
+        state.out[i][2 * half] *= rescale;
+        state.out[i][2 * half + 1] *= rescale;
+      }
+    }
     for (int n = 0; n < kTile / 8; ++n) {
       for (int e = 0; e < 2; ++e) {
         float& weight = scores[n][2 * half + e];
         weight = weight == kLowest ? 0.0F : exp2f(weight - maximum);
         state.sum[half] += weight;
       }
-    }
-    for (int i = 0; i < kHeadDim / 8; ++i) {
-      state.out[i][2 * half] *= rescale;
-      state.out[i][2 * half + 1] *= rescale;
     }
   }
 }
@@ -175,8 +182,8 @@ __device__ void WriteRows(WarpRows<kHeadDim>& state, const AttentionArguments& a
 // Grid: tiles of rows (enough for the longest sequence), KV heads, sequences behind the decodes.
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kThreads) TileAttentionKernel(AttentionArguments a) {
-  __shared__ Tile<T, kHeadDim> keys;
-  __shared__ Tile<T, kHeadDim> values;
+  __shared__ Stage<T, kHeadDim> stages[2];
+  AwaitEarlierKernels();
   const int sequence = a.num_decode_sequences + static_cast<int>(blockIdx.z);
   const int kv_head = static_cast<int>(blockIdx.y);
   const int group_size = a.num_heads / a.num_kv_heads;
@@ -191,24 +198,23 @@ __global__ void __launch_bounds__(kThreads) TileAttentionKernel(AttentionArgumen
   const int end = a.context_lengths[sequence] - num_tokens + last_token + 1;
   const PagedRows<T> key_rows(a, a.key, sequence, kv_head);
   const PagedRows<T> value_rows(a, a.value, sequence, kv_head);
-  StartCopy(keys, key_rows, 0, end);
+  const auto copy = [&](int stage, int begin) {
+    CopyTile(stages[stage].keys, key_rows, begin, end);
+    CopyTile(stages[stage].values, value_rows, begin, end);
+    CommitCopies();
+  };
+  copy(0, 0);
+  int stage = 0;
   for (int begin = 0; begin < end; begin += kTile) {
-    StartCopy(values, value_rows, begin, end);
-    WaitForCopies<1>();
+    WaitForCopies<0>();
+    // The tile is there for all, and all are done with the one before.
     __syncthreads();
+    if (begin + kTile < end) copy(1 - stage, begin + kTile);
     float scores[kTile / 8][4];
-    ComputeScores<T>(state, keys, scores);
+    ComputeScores<T>(state, stages[stage].keys, scores);
     ComputeWeights(state, a.scale, begin, scores);
-    __syncthreads();
-    if (begin + kTile < end) {
-      StartCopy(keys, key_rows, begin + kTile, end);
-      WaitForCopies<1>();
-    } else {
-      WaitForCopies<0>();
-    }
-    __syncthreads();
-    AddValues<T>(state, values, scores);
-    __syncthreads();
+    AddValues<T>(state, stages[stage].values, scores);
+    stage = 1 - stage;
   }
   WriteRows<T>(state, a, sequence, kv_head, warp_row);
 }
@@ -229,8 +235,9 @@ void LaunchTileAttention(const AttentionArguments& a, Stream stream) {
   DispatchElement(a.type, [&](auto element) {
     using T = decltype(element);
     if constexpr (sizeof(T) == 2) {
-      Launch(a.head_dim == 64 ? &TileAttentionKernel<T, 64> : &TileAttentionKernel<T, 128>, grid,
-             dim3(kThreads), stream, a);
+      LaunchOverlapping(
+          a.head_dim == 64 ? &TileAttentionKernel<T, 64> : &TileAttentionKernel<T, 128>, grid,
+          dim3(kThreads), stream, a);
     }
   });
 }

@@ -23,6 +23,46 @@ void Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream,
   kernel<<<grid, block, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
 }
 
+// Whether kernels of the current GPU may begin before the one before them has ended.
+inline bool CanOverlap() {
+  static const bool can_overlap = [] {
+    int device = 0;
+    int major = 0;
+    return cudaGetDevice(&device) == cudaSuccess &&
+           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
+               cudaSuccess &&
+           major >= 9;
+  }();
+  return can_overlap;
+}
+
+// The same for a kernel that calls AwaitEarlierKernels: its blocks may begin while the kernel
+// before it in the stream ends, which hides what starting takes (programmatic dependent launch,
+// CUDA C++ Programming Guide).
+template <typename... Parameters, typename... Arguments>
+void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream,
+                       const Arguments&... arguments) {
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = &attribute;
+  config.numAttrs = CanOverlap() ? 1 : 0;
+  cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+// To be called by every thread before it reads or writes what other kernels write or read. Lets the
+// next kernel begin too, and returns when the earlier ones have ended.
+__device__ inline void AwaitEarlierKernels() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 }  // namespace lockstep::worker::cuda
 #endif
 

@@ -7,6 +7,7 @@ constexpr int kThreads = 256;
 
 template <typename T, int kSize>
 __global__ void SiluMultiplyKernel(SiluMultiplyArguments a) {
+  AwaitEarlierKernels();
   const auto row = static_cast<int64_t>(blockIdx.x);
   const int i = (static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x)) * kSize;
   if (i >= a.ffn) return;
@@ -88,7 +89,7 @@ void LaunchStoreTokens(const StoreTokensArguments& a, Stream stream) {
 
 void LaunchSiluMultiply(const SiluMultiplyArguments& a, Stream stream) {
   if (a.num_rows == 0) return;
-  constexpr int kSize = 4;
+  constexpr int kSize = 8;
   const bool packs = a.ffn % kSize == 0 && a.gate_up_stride % kSize == 0 &&
                      a.out_stride % kSize == 0 && IsAligned(a.gate_up) && IsAligned(a.out);
   DispatchElement(a.type, [&](auto element) {
@@ -96,8 +97,8 @@ void LaunchSiluMultiply(const SiluMultiplyArguments& a, Stream stream) {
     const int per_block = kThreads * (packs ? kSize : 1);
     const dim3 grid(static_cast<unsigned>(a.num_rows),
                     static_cast<unsigned>((a.ffn + per_block - 1) / per_block));
-    Launch(packs ? &SiluMultiplyKernel<T, kSize> : &SiluMultiplyKernel<T, 1>, grid, dim3(kThreads),
-           stream, a);
+    LaunchOverlapping(packs ? &SiluMultiplyKernel<T, kSize> : &SiluMultiplyKernel<T, 1>, grid,
+                      dim3(kThreads), stream, a);
   });
 }
 

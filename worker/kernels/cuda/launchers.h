@@ -57,6 +57,27 @@ struct RopeCacheArguments {
 };
 void LaunchRopeAndCacheWrite(const RopeCacheArguments& arguments, Stream stream);
 
+// What becomes of the product.
+enum class LinearRowResult {
+  kStore,         // out = product
+  kAdd,           // out += product
+  kSiluMultiply,  // out = silu(the first half of the product) · the second half
+};
+struct LinearRowArguments {
+  const void* x;       // [in_features]
+  const void* weight;  // [out_features, in_features]
+  const void* bias;    // [out_features] of `type`, or null
+  void* out;           // [out_features], or half as many with kSiluMultiply
+  Element type;
+  Element out_type;  // `type` or float32
+  int in_features;
+  int out_features;
+  LinearRowResult result;
+};
+// Whether there is a kernel for these: 16-bit elements in packs of 8 that are aligned.
+bool HasLinearRow(const LinearRowArguments& arguments);
+void LaunchLinearRow(const LinearRowArguments& arguments, Stream stream);
+
 struct SiluMultiplyArguments {
   const void* gate_up;  // [num_rows, 2 · ffn]
   int64_t gate_up_stride;
@@ -124,16 +145,14 @@ struct AttentionArguments {
   int num_heads;
   int num_kv_heads;
   int head_dim;
-  int block_size;
+  int block_shift;  // log2 of the cache's block size
   float scale;
-  int num_splits;   // of NumAttentionSplits
+  int64_t max_context_length;  // what the block tables have room for, in tokens
   float* partials;  // AttentionPartialFloats(…) of scratch memory; may be null if that is 0
+  unsigned* split_counters;  // [num_decode_sequences · num_heads]: zero, and zero again afterwards
 };
-// Into how many blocks the context of a decode is divided at most; of the longest context, in
-// tokens.
-int NumAttentionSplits(int64_t max_context_length);
-int64_t AttentionPartialFloats(int num_decode_sequences, int num_heads, int head_dim,
-                               int num_splits);
+// `partials` and `split_counters` are not looked at.
+int64_t AttentionPartialFloats(const AttentionArguments& arguments);
 void LaunchPagedAttention(const AttentionArguments& arguments, Stream stream);
 
 }  // namespace lockstep::worker::cuda

@@ -75,6 +75,7 @@ void PackWeightRows(at::Tensor& packed, int64_t first_row, int64_t num_rows, con
 
 void Linear(const at::Tensor& x, const LinearWeight& weight, const std::optional<at::Tensor>& bias,
             at::Tensor& out) {
+  if (LinearRow(x, weight.packed(), bias, LinearRowResult::kStore, out)) return;
   const at::Tensor transposed = weight.packed().t();
   if (out.scalar_type() != x.scalar_type()) {
     at::mm_out(out, x, transposed, out.scalar_type());
@@ -85,6 +86,23 @@ void Linear(const at::Tensor& x, const LinearWeight& weight, const std::optional
   } else {
     at::mm_out(out, x, transposed);
   }
+}
+
+void LinearAdd(const at::Tensor& x, const LinearWeight& weight,
+               const std::optional<at::Tensor>& bias, at::Tensor& out) {
+  if (LinearRow(x, weight.packed(), bias, LinearRowResult::kAdd, out)) return;
+  const at::Tensor transposed = weight.packed().t();
+  if (x.scalar_type() == at::kFloat) {
+    at::addmm_out(out, out, x, transposed);
+  } else {
+    at::addmm_out(out, out, x, transposed, at::kFloat);
+  }
+  if (bias.has_value()) out.add_(*bias);
+}
+
+bool LinearSiluMultiply(const at::Tensor& x, const LinearWeight& weight,
+                        const std::optional<at::Tensor>& bias, at::Tensor& out) {
+  return LinearRow(x, weight.packed(), bias, LinearRowResult::kSiluMultiply, out);
 }
 
 }  // namespace lockstep::worker::cuda

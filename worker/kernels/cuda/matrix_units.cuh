@@ -64,6 +64,13 @@ __device__ inline void LoadMatricesTransposed(uint32_t (&registers)[4], const vo
                : "memory");
 }
 
+// The 8 × 8 matrix whose row g has its elements 2t and 2t + 1 in lane 4g + t, transposed.
+__device__ inline uint32_t TransposeMatrix(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
+}
+
 // Begins a copy of 16 bytes to shared memory; without `is_wanted` they become zero, and `from` is
 // not read.
 __device__ inline void CopyAsync(void* to, const void* from, bool is_wanted) {

@@ -27,6 +27,16 @@ void Linear(const at::Tensor& x, const LinearWeight& weight, const std::optional
   Refuse("Linear");
 }
 
+void LinearAdd(const at::Tensor& x, const LinearWeight& weight,
+               const std::optional<at::Tensor>& bias, at::Tensor& out) {
+  Refuse("LinearAdd");
+}
+
+bool LinearSiluMultiply(const at::Tensor& x, const LinearWeight& weight,
+                        const std::optional<at::Tensor>& bias, at::Tensor& out) {
+  Refuse("LinearSiluMultiply");
+}
+
 void EmbeddingLookup(const at::Tensor& token_ids, const LinearWeight& table, int64_t vocab_begin,
                      int64_t vocab_end, at::Tensor& out) {
   Refuse("EmbeddingLookup");

@@ -1,6 +1,11 @@
 #include "worker/kernels/cuda/ops.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <bit>
+#include <vector>
 
 #include "worker/kernels/cuda/launchers.h"
 #include "worker/kernels/cuda/stream.h"
@@ -23,7 +28,37 @@ int Size(const at::Tensor& tensor, int64_t dimension) {
   return static_cast<int>(tensor.size(dimension));
 }
 
+// Zeros that the attention of decodes leaves zero: made once for a thread, whose steps follow one
+// another on one stream, and kept, because recorded graphs refer to them.
+unsigned* SplitCounters(const at::Tensor& q, int64_t size) {
+  thread_local std::vector<at::Tensor>& all = *new std::vector<at::Tensor>();
+  if (all.empty() || all.back().numel() < size || all.back().device() != q.device()) {
+    all.push_back(
+        at::zeros({std::max<int64_t>(size, int64_t{1} << 14)}, q.options().dtype(at::kInt)));
+  }
+  return static_cast<unsigned*>(all.back().mutable_data_ptr());
+}
+
 }  // namespace
+
+bool LinearRow(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+               LinearRowResult result, at::Tensor& out) {
+  if (x.size(0) != 1 || (bias.has_value() && bias->scalar_type() != x.scalar_type())) return false;
+  const LinearRowArguments arguments = {
+      .x = x.const_data_ptr(),
+      .weight = weight.const_data_ptr(),
+      .bias = bias.has_value() ? bias->const_data_ptr() : nullptr,
+      .out = out.mutable_data_ptr(),
+      .type = ElementOf(x),
+      .out_type = ElementOf(out),
+      .in_features = Size(weight, 1),
+      .out_features = Size(weight, 0),
+      .result = result};
+  if (!HasLinearRow(arguments)) return false;
+  LaunchLinearRow(arguments, CurrentStream(x.device()));
+  CheckLaunch("Linear");
+  return true;
+}
 
 void EmbeddingLookup(const at::Tensor& token_ids, const LinearWeight& table, int64_t vocab_begin,
                      int64_t vocab_end, at::Tensor& out) {
@@ -100,35 +135,40 @@ void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const Attenti
                     double scale, at::Tensor& out) {
   if (q.size(0) == 0) return;
   const int head_dim = Size(cache.value, 3);
-  const int num_heads = Size(q, 1) / head_dim;
-  const int num_decodes = static_cast<int>(batch.num_decode_sequences);
-  const int num_splits = NumAttentionSplits(batch.block_tables.size(1) * cache.value.size(2));
+  const auto block_size = static_cast<unsigned>(cache.value.size(2));
+  AttentionArguments arguments = {
+      .q = q.const_data_ptr(),
+      .q_stride = q.stride(0),
+      .key = cache.key.const_data_ptr(),
+      .value = cache.value.const_data_ptr(),
+      .query_start_locations = batch.query_start_locations.const_data_ptr<int32_t>(),
+      .context_lengths = batch.context_lengths.const_data_ptr<int32_t>(),
+      .block_tables = batch.block_tables.const_data_ptr<int32_t>(),
+      .table_stride = batch.block_tables.stride(0),
+      .out = out.mutable_data_ptr(),
+      .out_stride = out.stride(0),
+      .type = ElementOf(q),
+      .num_sequences = Size(batch.context_lengths, 0),
+      .num_decode_sequences = static_cast<int>(batch.num_decode_sequences),
+      .num_rows = Size(q, 0),
+      .num_heads = Size(q, 1) / head_dim,
+      .num_kv_heads = Size(cache.value, 1),
+      .head_dim = head_dim,
+      .block_shift = std::countr_zero(block_size),
+      .scale = static_cast<float>(scale),
+      .max_context_length = batch.block_tables.size(1) * cache.value.size(2),
+      .partials = nullptr,
+      .split_counters = nullptr};
+  TORCH_CHECK(std::has_single_bit(block_size), "PagedAttention on the GPU: blocks of ", block_size,
+              " tokens; their number must be a power of two");
   const at::Tensor partials =
-      at::empty({AttentionPartialFloats(num_decodes, num_heads, head_dim, num_splits)},
-                q.options().dtype(at::kFloat));
-  LaunchPagedAttention(
-      {.q = q.const_data_ptr(),
-       .q_stride = q.stride(0),
-       .key = cache.key.const_data_ptr(),
-       .value = cache.value.const_data_ptr(),
-       .query_start_locations = batch.query_start_locations.const_data_ptr<int32_t>(),
-       .context_lengths = batch.context_lengths.const_data_ptr<int32_t>(),
-       .block_tables = batch.block_tables.const_data_ptr<int32_t>(),
-       .table_stride = batch.block_tables.stride(0),
-       .out = out.mutable_data_ptr(),
-       .out_stride = out.stride(0),
-       .type = ElementOf(q),
-       .num_sequences = Size(batch.context_lengths, 0),
-       .num_decode_sequences = num_decodes,
-       .num_rows = Size(q, 0),
-       .num_heads = num_heads,
-       .num_kv_heads = Size(cache.value, 1),
-       .head_dim = head_dim,
-       .block_size = Size(cache.value, 2),
-       .scale = static_cast<float>(scale),
-       .num_splits = num_splits,
-       .partials = partials.numel() == 0 ? nullptr : partials.mutable_data_ptr<float>()},
-      CurrentStream(q.device()));
+      at::empty({AttentionPartialFloats(arguments)}, q.options().dtype(at::kFloat));
+  if (partials.numel() > 0) {
+    arguments.partials = partials.mutable_data_ptr<float>();
+    arguments.split_counters =
+        SplitCounters(q, int64_t{arguments.num_decode_sequences} * arguments.num_heads);
+  }
+  LaunchPagedAttention(arguments, CurrentStream(q.device()));
   CheckLaunch("PagedAttention");
 }
 

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "worker/kernels/cuda/launchers.h"
 #include "worker/kernels/kv_cache_layout.h"
 #include "worker/kernels/linear.h"
 #include "worker/kernels/paged_attention.h"
@@ -26,6 +27,21 @@ void PackWeightRows(at::Tensor& packed, int64_t first_row, int64_t num_rows, con
 
 void Linear(const at::Tensor& x, const LinearWeight& weight, const std::optional<at::Tensor>& bias,
             at::Tensor& out);
+
+void LinearAdd(const at::Tensor& x, const LinearWeight& weight,
+               const std::optional<at::Tensor>& bias, at::Tensor& out);
+
+// As worker::LinearSiluMultiply where it has a kernel of its own, else false.
+bool LinearSiluMultiply(const at::Tensor& x, const LinearWeight& weight,
+                        const std::optional<at::Tensor>& bias, at::Tensor& out);
+
+// The product of one row, as LinearRowResult says; false where there is no kernel for it.
+//
+//   x       [1, in_features], float16 or bfloat16
+//   weight  [out_features, in_features], x's dtype, dense
+//   out     [1, out_features], or half as many with kSiluMultiply; x's dtype or float32
+bool LinearRow(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+               LinearRowResult result, at::Tensor& out);
 
 void EmbeddingLookup(const at::Tensor& token_ids, const LinearWeight& table, int64_t vocab_begin,
                      int64_t vocab_end, at::Tensor& out);

@@ -27,7 +27,102 @@ __device__ T Rotated(const T* head, const float* cos, const float* sin, int half
                                  : second * cos[i] + first * sin[i]);
 }
 
-// One block per token.
+// Where a token lies in the cache, if it does.
+struct CachePlace {
+  int64_t block;
+  int64_t offset;
+  bool exists;
+
+  __device__ CachePlace(const RopeCacheArguments& a, int64_t token) {
+    const int64_t slot = a.cache_slots[token];
+    exists = slot >= 0 && slot < a.num_slots;
+    block = slot / a.block_size;
+    offset = slot % a.block_size;
+  }
+  __device__ int64_t Index(const RopeCacheArguments& a, int head, int d) const {
+    return ((block * a.num_kv_heads + head) * a.block_size + offset) * a.head_dim + d;
+  }
+};
+
+// Features that a thread moves at once.
+constexpr int kPack = 8;
+
+// Rotates kPack pairs of features of a head of queries or keys.
+template <typename T>
+__device__ void RotatePacks(const RopeCacheArguments& a, int64_t token, const CachePlace& place,
+                            int item) {
+  const int packs_per_head = a.half / kPack;
+  const int head = item / packs_per_head;
+  const int d = item % packs_per_head * kPack;
+  T* from = static_cast<T*>(a.qkv) + token * a.qkv_stride + head * a.head_dim + d;
+  const float* cos = a.cos_sin + token * a.cos_sin_stride + d;
+  const auto c = *reinterpret_cast<const Pack<float, kPack>*>(cos);
+  const auto s = *reinterpret_cast<const Pack<float, kPack>*>(cos + a.half);
+  auto first = *reinterpret_cast<const Pack<T, kPack>*>(from);
+  auto second = *reinterpret_cast<const Pack<T, kPack>*>(from + a.half);
+  for (int i = 0; i < kPack; ++i) {
+    const float x = ToFloat(first.elements[i]);
+    const float y = ToFloat(second.elements[i]);
+    first.elements[i] = static_cast<T>(x * c.elements[i] - y * s.elements[i]);
+    second.elements[i] = static_cast<T>(y * c.elements[i] + x * s.elements[i]);
+  }
+  T* to = from;
+  if (head >= a.num_heads) {
+    if (!place.exists) return;
+    to = static_cast<T*>(a.key) + place.Index(a, head - a.num_heads, d);
+  }
+  *reinterpret_cast<Pack<T, kPack>*>(to) = first;
+  *reinterpret_cast<Pack<T, kPack>*>(to + a.half) = second;
+}
+
+// Copies kPack features of a head of values, or of what of a head of keys is not rotated.
+template <typename T>
+__device__ void CopyPacks(const RopeCacheArguments& a, int64_t token, const CachePlace& place,
+                          int item, bool is_value) {
+  if (!place.exists) return;
+  const int first_feature = is_value ? 0 : 2 * a.half;
+  const int packs_per_head = (a.head_dim - first_feature) / kPack;
+  const int head = item / packs_per_head;
+  const int d = first_feature + item % packs_per_head * kPack;
+  const int heads_before = a.num_heads + (is_value ? a.num_kv_heads : 0);
+  const T* from =
+      static_cast<const T*>(a.qkv) + token * a.qkv_stride + (heads_before + head) * a.head_dim + d;
+  T* to = static_cast<T*>(is_value ? a.value : a.key) + place.Index(a, head, d);
+  *reinterpret_cast<Pack<T, kPack>*>(to) = *reinterpret_cast<const Pack<T, kPack>*>(from);
+}
+
+// Packs of one token that are rotated, then those of values, then those of keys that are not
+// rotated.
+struct RopeItems {
+  int num_rotated;
+  int num_values;
+  int num_rest;
+
+  __host__ __device__ explicit RopeItems(const RopeCacheArguments& a)
+      : num_rotated((a.num_heads + a.num_kv_heads) * (a.half / kPack)),
+        num_values(a.num_kv_heads * (a.head_dim / kPack)),
+        num_rest(a.num_kv_heads * ((a.head_dim - 2 * a.half) / kPack)) {}
+  __host__ __device__ int size() const { return num_rotated + num_values + num_rest; }
+};
+
+// Grid: tokens, parts of their packs. In place: both features of a pair belong to one thread.
+template <typename T>
+__global__ void RopePacksKernel(RopeCacheArguments a) {
+  AwaitEarlierKernels();
+  const auto token = static_cast<int64_t>(blockIdx.x);
+  const int item = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
+  const RopeItems items(a);
+  const CachePlace place(a, token);
+  if (item < items.num_rotated) {
+    RotatePacks<T>(a, token, place, item);
+  } else if (item < items.num_rotated + items.num_values) {
+    CopyPacks<T>(a, token, place, item - items.num_rotated, /*is_value=*/true);
+  } else if (item < items.size()) {
+    CopyPacks<T>(a, token, place, item - items.num_rotated - items.num_values, /*is_value=*/false);
+  }
+}
+
+// Any sizes, one block per token.
 template <typename T>
 __global__ void RopeAndCacheWriteKernel(RopeCacheArguments a) {
   const auto token = static_cast<int64_t>(blockIdx.x);
@@ -46,18 +141,24 @@ __global__ void RopeAndCacheWriteKernel(RopeCacheArguments a) {
     head[d] = first;
     head[a.half + d] = second;
   }
-  const int64_t slot = a.cache_slots[token];
-  if (slot < 0 || slot >= a.num_slots) return;
-  const int64_t block = slot / a.block_size;
-  const int64_t offset = slot % a.block_size;
+  const CachePlace place(a, token);
+  if (!place.exists) return;
   for (int i = thread; i < a.num_kv_heads * a.head_dim; i += kThreads) {
     const int head = i / a.head_dim;
     const int d = i % a.head_dim;
-    const int64_t target =
-        ((block * a.num_kv_heads + head) * a.block_size + offset) * a.head_dim + d;
+    const int64_t target = place.Index(a, head, d);
     static_cast<T*>(a.key)[target] = Rotated(k + head * a.head_dim, cos, sin, a.half, d);
     static_cast<T*>(a.value)[target] = v[i];
   }
+}
+
+bool HasPacks(const RopeCacheArguments& a) {
+  const auto is_aligned = [](const void* pointer) {
+    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  };
+  return a.half % kPack == 0 && a.head_dim % kPack == 0 && a.qkv_stride % kPack == 0 &&
+         a.cos_sin_stride % 4 == 0 && is_aligned(a.qkv) && is_aligned(a.cos_sin) &&
+         is_aligned(a.key) && is_aligned(a.value);
 }
 
 }  // namespace
@@ -69,9 +170,16 @@ void LaunchRopeCosSin(const RopeCosSinArguments& a, Stream stream) {
 
 void LaunchRopeAndCacheWrite(const RopeCacheArguments& a, Stream stream) {
   if (a.num_tokens == 0) return;
+  const auto num_tokens = static_cast<unsigned>(a.num_tokens);
   DispatchElement(a.type, [&](auto element) {
-    Launch(&RopeAndCacheWriteKernel<decltype(element)>, dim3(static_cast<unsigned>(a.num_tokens)),
-           dim3(kThreads), stream, a);
+    using T = decltype(element);
+    if (HasPacks(a)) {
+      const auto num_parts = static_cast<unsigned>((RopeItems(a).size() + kThreads - 1) / kThreads);
+      LaunchOverlapping(&RopePacksKernel<T>, dim3(num_tokens, num_parts), dim3(kThreads), stream,
+                        a);
+    } else {
+      Launch(&RopeAndCacheWriteKernel<T>, dim3(num_tokens), dim3(kThreads), stream, a);
+    }
   });
 }
 

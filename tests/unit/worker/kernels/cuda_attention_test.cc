@@ -122,6 +122,15 @@ TEST_P(CudaAttentionTest, HeadsOf256FeaturesAndOddGroupsMatchTheCpu) {
   ExpectParity({14, 2, 64, 16}, {{20, 1}, {18, 9}}, 1, "groups of 7");
 }
 
+TEST_P(CudaAttentionTest, DecodesOfLongContextsAreMergedFromTheirParts) {
+  ExpectParity({4, 1, 64, 16}, {{5000, 1}, {33, 1}, {129, 1}, {513, 1}}, 4, "long");
+  ExpectParity({4, 2, 128, 64}, {{1, 1}, {2100, 1}}, 2, "long, head_dim 128");
+}
+
+TEST_P(CudaAttentionTest, MoreHeadsThanABlockTakesShareAKvHead) {
+  ExpectParity({20, 2, 64, 8}, {{100, 1}, {300, 1}}, 2, "groups of 10");
+}
+
 TEST_P(CudaAttentionTest, ADecodesBitsDoNotDependOnTheOtherSequences) {
   const Shape shape = {4, 2, 64, 16};
   const Problem together = MakeProblem(shape, {{600, 1}, {3000, 1}}, dtype());

@@ -1,14 +1,21 @@
 // The GPU's row-wise ops beside the CPU's.
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+
+#include <cmath>
+#include <utility>
+#include <vector>
 
 #include "tests/unit/worker/kernels/cuda_testing.h"
 #include "worker/kernels/cuda/launchers.h"
 #include "worker/kernels/cuda/ops.h"
 #include "worker/kernels/cuda/stream.h"
+#include "worker/kernels/linear.h"
 #include "worker/kernels/rms_norm.h"
 #include "worker/kernels/rope.h"
 #include "worker/kernels/silu_multiply.h"
@@ -77,7 +84,7 @@ TEST_P(CudaRowOpsTest, CosinesAndSinesMatchTheCpuAtFarPositions) {
 
 TEST_P(CudaRowOpsTest, RotationAndCacheMatchTheCpuAndNegativeSlotsAreNotWritten) {
   constexpr int64_t kBlocks = 3, kBlockSize = 8, kHeads = 4, kKvHeads = 2;
-  for (const auto& [head_dim, rotary_dim] : {std::pair<int64_t, int64_t>{64, 64}, {24, 20}}) {
+  for (const auto& [head_dim, rotary_dim] : {std::pair<int64_t, int64_t>{64, 64}, {24, 20}, {40, 16}}) {
     const int64_t width = (kHeads + 2 * kKvHeads) * head_dim;
     at::Tensor qkv = RandomTensor({4, width}, dtype(), 6);
     at::Tensor device_qkv = OnDevice(qkv);
@@ -164,6 +171,81 @@ TEST_P(CudaRowOpsTest, TokensStayOnTheDeviceForTheNextStep) {
 }
 
 #ifndef LOCKSTEP_EMULATES_CUDA  // LibTorch's matrix product
+// What one row's product is compared with: the CPU's.
+struct RowProblem {
+  at::Tensor matrix, x, bias;
+
+  RowProblem(int64_t out_features, int64_t in_features, at::ScalarType dtype)
+      : matrix(RandomTensor({out_features, in_features}, dtype, 9)),
+        x(RandomTensor({1, in_features}, dtype, 11)),
+        bias(RandomTensor({out_features}, dtype, 10)) {}
+};
+
+TEST_P(CudaRowOpsTest, OneRowsProductMatchesTheCpu) {
+  // With a rest of packs, of output features, and less than a block's worth.
+  for (const auto& [out_features, in_features] :
+       std::vector<std::pair<int64_t, int64_t>>{{70, 96}, {33, 4104}, {6, 14336}}) {
+    const RowProblem problem(out_features, in_features, dtype());
+    for (const at::ScalarType out_type : {dtype(), at::kFloat}) {
+      at::Tensor expected = at::empty({1, out_features}, at::TensorOptions(out_type));
+      Linear(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected, 1);
+      at::Tensor out = OnDevice(at::full_like(expected, std::nan("")));
+      const bool has_kernel =
+          cuda::LinearRow(OnDevice(problem.x), OnDevice(problem.matrix), OnDevice(problem.bias),
+                          cuda::LinearRowResult::kStore, out);
+      EXPECT_EQ(has_kernel, dtype() != at::kFloat);
+      if (!has_kernel) continue;
+      ExpectClose(out.cpu(), expected, 1e-3, 4 * RoundingError(out_type), "one row");
+    }
+  }
+}
+
+TEST_P(CudaRowOpsTest, OneRowsProductIsAddedOrGated) {
+  if (dtype() == at::kFloat) return;
+  const RowProblem problem(140, 264, dtype());
+  at::Tensor product = at::empty({1, 140}, problem.x.options());
+  Linear(context(), problem.x, PackWeight(problem.matrix), std::nullopt, product, 1);
+  at::Tensor gated = at::empty({1, 70}, problem.x.options());
+  SiluMultiply(context(), product, gated);
+  at::Tensor out = OnDevice(at::full_like(gated, std::nan("")));
+  ASSERT_TRUE(cuda::LinearRow(OnDevice(problem.x), OnDevice(problem.matrix), std::nullopt,
+                              cuda::LinearRowResult::kSiluMultiply, out));
+  ExpectClose(out.cpu(), gated, 1e-3, 8 * RoundingError(dtype()), "gated");
+
+  const at::Tensor old = RandomTensor({1, 140}, at::kFloat, 12);
+  at::Tensor sum = OnDevice(old.clone());
+  ASSERT_TRUE(cuda::LinearRow(OnDevice(problem.x), OnDevice(problem.matrix),
+                              OnDevice(problem.bias), cuda::LinearRowResult::kAdd, sum));
+  at::Tensor expected = old.clone();
+  LinearAdd(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected, 1);
+  ExpectClose(sum.cpu(), expected, 1e-3, 1e-5, "added");
+}
+
+TEST_P(CudaRowOpsTest, ProductsAreAddedAndGatedAsOnTheCpu) {
+  for (const int64_t num_rows : {1, 5}) {
+    const at::Tensor matrix = RandomTensor({72, 96}, dtype(), 9),
+                     bias = RandomTensor({72}, dtype(), 10);
+    const at::Tensor x = RandomTensor({num_rows, 96}, dtype(), 11);
+    LinearWeight weight = LinearWeight::Create(72, 96, dtype(), device());
+    weight.PackRows(0, 72, matrix.const_data_ptr(), dtype(), 96);
+    const LinearWeight packed = PackWeight(matrix);
+    at::Tensor expected = RandomTensor({num_rows, 72}, at::kFloat, 12);
+    at::Tensor sum = OnDevice(expected.clone());
+    LinearAdd(context(), x, packed, bias, expected, 0);
+    LinearAdd(context(), OnDevice(x), weight, OnDevice(bias), sum, 0);
+    ExpectClose(sum.cpu(), expected, 1e-3, 1e-5, "added");
+
+    at::Tensor gate_up = at::empty({num_rows, 72}, x.options());
+    at::Tensor gated = at::empty({num_rows, 36}, x.options());
+    LinearSiluMultiply(context(), x, packed, bias, gate_up, gated, 0);
+    at::Tensor gate_up_there = OnDevice(gate_up);
+    at::Tensor gated_there = OnDevice(at::zeros_like(gated));
+    LinearSiluMultiply(context(), OnDevice(x), weight, OnDevice(bias), gate_up_there, gated_there,
+                       0);
+    ExpectClose(gated_there.cpu(), gated, 1e-3, 8 * RoundingError(dtype()), "gated");
+  }
+}
+
 TEST_P(CudaRowOpsTest, LinearMatchesTheCpuAlsoWithBiasAndFloat32Results) {
   for (const at::ScalarType out_type : {dtype(), at::kFloat}) {
     const at::Tensor matrix = RandomTensor({70, 96}, dtype(), 9),

@@ -1,0 +1,391 @@
+// Attention of decodes on the matrix units, memory-bound: keys and values go from the cache to
+// registers once and serve all query heads that share them.
+//
+// Scores and sums are computed transposed, so that the context, of which there is much, fills the
+// 16 rows of a product and the query heads, of which there are few, its 8 columns:
+//   scoresᵀ [positions, heads] = K [positions, features] · Qᵀ,   outᵀ [features, heads] = Vᵀ · weightsᵀ
+// A product does not care which feature a column is, as long as both sides agree: threads take the
+// features that lie together in memory, 16 bytes at a time.
+#include "worker/kernels/cuda/attention.cuh"
+#include "worker/kernels/cuda/matrix_units.cuh"
+
+namespace lockstep::worker::cuda {
+namespace {
+
+constexpr int kThreads = 128;
+constexpr int kWarps = kThreads / kWarpSize;
+constexpr int kHeads = 8;      // query heads of one block
+constexpr int kWarpTile = 32;  // positions that a warp visits at a time
+constexpr int kTile = kWarps * kWarpTile;
+constexpr float kLog2E = 1.44269504F;
+
+// How the context of one sequence is divided: by its length alone, so that the bits of a row do not
+// depend on the rows beside it.
+struct Splits {
+  int tiles_per_split;
+  int num_splits;
+};
+
+__device__ Splits SplitContext(int context_length) {
+  const int num_tiles = (context_length + kTile - 1) / kTile;
+  const int shared = (num_tiles + kMaxDecodeSplits - 1) / kMaxDecodeSplits;
+  const int tiles_per_split = shared < kMinTilesPerSplit ? kMinTilesPerSplit : shared;
+  const int num_splits = (num_tiles + tiles_per_split - 1) / tiles_per_split;
+  return {tiles_per_split, num_splits < 1 ? 1 : num_splits};
+}
+
+// One warp's part. Thread (g, t), as matrix_units.cuh has them, holds of outᵀ the features
+// FirstFeature + j and SecondFeature + j of heads 2t and 2t + 1.
+template <int kHeadDim>
+struct WarpState {
+  static constexpr int kTiles = kHeadDim / 16;
+  float out[kTiles][4];
+  float maximum[2];  // of score · scale · log2(e), of heads 2t and 2t + 1
+  float sum[2];      // of this thread's positions
+};
+
+template <int kHeadDim>
+__device__ int FirstFeature(int g) {
+  return g * 8;
+}
+template <int kHeadDim>
+__device__ int SecondFeature(int g) {
+  return kHeadDim == 128 ? 64 + g * 8 : g * 8 + 4;
+}
+
+// Eight elements.
+struct Words {
+  uint32_t w[4];
+};
+
+template <typename T>
+__device__ Words LoadWords(const T* address) {
+  const auto pack = *reinterpret_cast<const Pack<uint32_t, 4>*>(address);
+  return {{pack.elements[0], pack.elements[1], pack.elements[2], pack.elements[3]}};
+}
+
+// Element `index` of both, side by side.
+__device__ uint32_t PairOf(const Words& low, const Words& high, int index) {
+  const uint32_t a = low.w[index / 2];
+  const uint32_t b = high.w[index / 2];
+  return index % 2 == 0 ? (a & 0xFFFFU) | b << 16 : a >> 16 | (b & 0xFFFF0000U);
+}
+
+// Qᵀ: of step s, the features that LoadKeys has in its columns.
+template <typename T, int kHeadDim>
+__device__ void LoadQueries(const AttentionArguments& a, int row, int first_head, int num_heads,
+                            uint32_t (&q)[kHeadDim / 16][2]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int head = lane / 4;
+  const T* from = static_cast<const T*>(a.q) + row * a.q_stride + (first_head + head) * kHeadDim;
+  for (int chunk = 0; chunk < kHeadDim / 32; ++chunk) {
+    const Words words = head < num_heads ? LoadWords(from + chunk * 32 + lane % 4 * 8) : Words{};
+    for (int i = 0; i < 4; ++i) q[2 * chunk + i / 2][i % 2] = words.w[i];
+  }
+}
+
+// Where a warp's tile of the context lies: a block of the cache holds whole groups of 8 positions.
+template <typename T>
+struct TileRows {
+  const T* groups[kWarpTile / 8];
+  int last;  // position of the tile that exists; those behind it are read in its place
+
+  __device__ TileRows(const PagedRows<T>& rows, int begin, int end) {
+    last = min(end - begin, kWarpTile) - 1;
+    for (int i = 0; i < kWarpTile / 8; ++i) groups[i] = rows.Row(begin + min(i * 8, last / 8 * 8));
+  }
+  // Row `row` of the tile's group `group`, which is known to the compiler.
+  __device__ const T* Row(int group, int row, int head_dim) const {
+    return groups[group] + (group * 8 + row > last ? last % 8 : row) * head_dim;
+  }
+};
+
+// scoresᵀ of 16 positions.
+template <typename T, int kHeadDim>
+__device__ void MultiplyKeys(const Words (&low)[kHeadDim / 32], const Words (&high)[kHeadDim / 32],
+                             const uint32_t (&q)[kHeadDim / 16][2], float (&scores)[4]) {
+  for (int i = 0; i < 4; ++i) scores[i] = 0.0F;
+  for (int step = 0; step < kHeadDim / 16; ++step) {
+    const Words& l = low[step / 2];
+    const Words& h = high[step / 2];
+    const int w = step % 2 * 2;
+    const uint32_t keys[4] = {l.w[w], h.w[w], l.w[w + 1], h.w[w + 1]};
+    MultiplyAccumulate<T>(scores, keys, q[step][0], q[step][1]);
+  }
+}
+
+// Scores of the tile to weights relative to the maximum so far; rescales what was summed before.
+template <int kHeadDim>
+__device__ void ComputeWeights(WarpState<kHeadDim>& state, float scale, int num_positions,
+                               float (&scores)[kWarpTile / 16][4]) {
+  const int g = static_cast<int>(threadIdx.x) % kWarpSize / 4;
+  for (int head = 0; head < 2; ++head) {
+    float maximum = state.maximum[head];
+    for (int i = 0; i < kWarpTile / 16; ++i) {
+      for (int half = 0; half < 2; ++half) {
+        float& score = scores[i][2 * half + head];
+        score = i * 16 + half * 8 + g < num_positions ? score * (scale * kLog2E) : kLowest;
+        maximum = fmaxf(maximum, score);
+      }
+    }
+    for (int offset = 4; offset < kWarpSize; offset *= 2) {
+      maximum = fmaxf(maximum, __shfl_xor_sync(kFullWarp, maximum, offset));
+    }
+    const float rescale = exp2f(state.maximum[head] - maximum);
+    state.maximum[head] = maximum;
+    state.sum[head] *= rescale;
+    for (int i = 0; i < kWarpTile / 16; ++i) {
+      for (int half = 0; half < 2; ++half) {
+        float& weight = scores[i][2 * half + head];
+        weight = weight == kLowest ? 0.0F : exp2f(weight - maximum);
+        state.sum[head] += weight;
+      }
+    }
+    for (int j = 0; j < WarpState<kHeadDim>::kTiles; ++j) {
+      state.out[j][head] *= rescale;
+      state.out[j][2 + head] *= rescale;
+    }
+  }
+}
+
+// The features that a thread takes of one position.
+template <int kHeadDim>
+struct Features {
+  Words words[kHeadDim / 64];
+};
+
+// outᵀ += Vᵀ · weightsᵀ of 16 positions: the thread has positions 2t, 2t + 1, 2t + 8 and 2t + 9.
+template <typename T, int kHeadDim>
+__device__ void AddValues(WarpState<kHeadDim>& state, const Features<kHeadDim> (&values)[4],
+                          const float (&weights)[4]) {
+  const uint32_t low = TransposeMatrix(PackPair<T>(weights[0], weights[1]));
+  const uint32_t high = TransposeMatrix(PackPair<T>(weights[2], weights[3]));
+  constexpr int kSecond = kHeadDim / 64 - 1;
+  for (int j = 0; j < WarpState<kHeadDim>::kTiles; ++j) {
+    const int second = kSecond == 0 ? 4 + j : j;
+    const uint32_t v[4] = {
+        PairOf(values[0].words[0], values[1].words[0], j),
+        PairOf(values[0].words[kSecond], values[1].words[kSecond], second),
+        PairOf(values[2].words[0], values[3].words[0], j),
+        PairOf(values[2].words[kSecond], values[3].words[kSecond], second),
+    };
+    MultiplyAccumulate<T>(state.out[j], v, low, high);
+  }
+}
+
+template <typename T, int kHeadDim>
+__device__ void VisitTile(WarpState<kHeadDim>& state, const uint32_t (&q)[kHeadDim / 16][2],
+                          const PagedRows<T>& key_rows, const PagedRows<T>& value_rows, float scale,
+                          int begin, int end) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int g = lane / 4;
+  const int t = lane % 4;
+  constexpr int kGroups = kWarpTile / 16;
+  const TileRows<T> keys(key_rows, begin, end);
+  const TileRows<T> values(value_rows, begin, end);
+  // All loads are under way before the first is waited for.
+  Words k[kGroups][2][kHeadDim / 32];
+  for (int i = 0; i < kGroups; ++i) {
+    for (int half = 0; half < 2; ++half) {
+      const T* row = keys.Row(2 * i + half, g, kHeadDim) + t * 8;
+      for (int c = 0; c < kHeadDim / 32; ++c) k[i][half][c] = LoadWords(row + c * 32);
+    }
+  }
+  Features<kHeadDim> v[kGroups][4];
+  for (int i = 0; i < kGroups; ++i) {
+    for (int p = 0; p < 4; ++p) {
+      const T* row = values.Row(2 * i + p / 2, 2 * t + p % 2, kHeadDim) + g * 8;
+      for (int c = 0; c < kHeadDim / 64; ++c) v[i][p].words[c] = LoadWords(row + c * 64);
+    }
+  }
+  float scores[kGroups][4];
+  for (int i = 0; i < kGroups; ++i) MultiplyKeys<T, kHeadDim>(k[i][0], k[i][1], q, scores[i]);
+  ComputeWeights<kHeadDim>(state, scale, end - begin, scores);
+  for (int i = 0; i < kGroups; ++i) AddValues<T, kHeadDim>(state, v[i], scores[i]);
+}
+
+// What the warps of a block leave for each other.
+template <int kHeadDim>
+struct BlockResult {
+  float out[kWarps][kHeads][kHeadDim];
+  float maximum[kWarps][kHeads];
+  float sum[kWarps][kHeads];
+  bool is_last;  // of the row's blocks
+};
+
+template <int kHeadDim>
+__device__ void StoreWarp(BlockResult<kHeadDim>& result, const WarpState<kHeadDim>& state) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  const int g = lane / 4;
+  for (int head = 0; head < 2; ++head) {
+    const int h = lane % 4 * 2 + head;
+    float sum = state.sum[head];
+    for (int offset = 4; offset < kWarpSize; offset *= 2) {
+      sum += __shfl_xor_sync(kFullWarp, sum, offset);
+    }
+    if (g == 0) {
+      result.maximum[warp][h] = state.maximum[head];
+      result.sum[warp][h] = sum;
+    }
+    for (int j = 0; j < WarpState<kHeadDim>::kTiles; ++j) {
+      result.out[warp][h][FirstFeature<kHeadDim>(g) + j] = state.out[j][head];
+      result.out[warp][h][SecondFeature<kHeadDim>(g) + j] = state.out[j][2 + head];
+    }
+  }
+}
+
+// One row, eight of its heads.
+struct Place {
+  int row;
+  int first_head;
+  int num_heads;
+  int num_splits;
+};
+
+// A split's sum, not yet divided, then its maximum and its sum of weights, in scratch memory.
+__device__ float* Partial(const AttentionArguments& a, const Place& place, int head, int split) {
+  const int64_t of_row = static_cast<int64_t>(place.row) * a.num_heads + place.first_head + head;
+  return a.partials + (of_row * kMaxDecodeSplits + split) * (a.head_dim + 2);
+}
+
+// The block's result: the row's, where it has no other split, else one of its parts.
+template <typename T, int kHeadDim>
+__device__ void WriteBlock(const BlockResult<kHeadDim>& result, const AttentionArguments& a,
+                           const Place& place) {
+  for (int i = static_cast<int>(threadIdx.x); i < place.num_heads * kHeadDim; i += kThreads) {
+    const int h = i / kHeadDim;
+    const int d = i % kHeadDim;
+    float maximum = kLowest;
+    for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, result.maximum[w][h]);
+    float value = 0.0F;
+    float sum = 0.0F;
+    for (int w = 0; w < kWarps; ++w) {
+      const float scale = exp2f(result.maximum[w][h] - maximum);
+      value += result.out[w][h][d] * scale;
+      sum += result.sum[w][h] * scale;
+    }
+    if (place.num_splits == 1) {
+      T* out = static_cast<T*>(a.out) + place.row * a.out_stride;
+      out[(place.first_head + h) * kHeadDim + d] =
+          static_cast<T>(sum > 0.0F ? value / sum : 0.0F);
+      continue;
+    }
+    float* partial = Partial(a, place, h, static_cast<int>(blockIdx.z));
+    partial[d] = value;
+    if (d == 0) {
+      partial[kHeadDim] = maximum;
+      partial[kHeadDim + 1] = sum;
+    }
+  }
+}
+
+// The parts of all splits, in order.
+template <typename T, int kHeadDim>
+__device__ void MergeSplits(const AttentionArguments& a, const Place& place) {
+  for (int i = static_cast<int>(threadIdx.x); i < place.num_heads * kHeadDim; i += kThreads) {
+    const int h = i / kHeadDim;
+    const int d = i % kHeadDim;
+    float maximum = kLowest;
+    for (int s = 0; s < place.num_splits; ++s) {
+      maximum = fmaxf(maximum, Partial(a, place, h, s)[kHeadDim]);
+    }
+    float value = 0.0F;
+    float sum = 0.0F;
+    for (int s = 0; s < place.num_splits; ++s) {
+      const float* partial = Partial(a, place, h, s);
+      const float scale = exp2f(partial[kHeadDim] - maximum);
+      value += partial[d] * scale;
+      sum += partial[kHeadDim + 1] * scale;
+    }
+    T* out = static_cast<T*>(a.out) + place.row * a.out_stride;
+    out[(place.first_head + h) * kHeadDim + d] = static_cast<T>(value / sum);
+  }
+}
+
+// Whether all other blocks of the row have written their parts. Resets the counter.
+template <int kHeadDim>
+__device__ bool IsLastBlock(BlockResult<kHeadDim>& result, const AttentionArguments& a,
+                            const Place& place) {
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    unsigned* counter = a.split_counters + place.row * gridDim.y + blockIdx.y;
+    result.is_last = atomicAdd(counter, 1U) + 1 == static_cast<unsigned>(place.num_splits);
+    if (result.is_last) *counter = 0;
+  }
+  __syncthreads();
+  if (!result.is_last) return false;
+  __threadfence();
+  return true;
+}
+
+// Grid: rows, groups of up to 8 query heads that share a KV head, splits.
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kThreads) DecodeAttentionKernel(AttentionArguments a) {
+  __shared__ BlockResult<kHeadDim> result;
+  AwaitEarlierKernels();
+  Place place;
+  place.row = static_cast<int>(blockIdx.x);
+  const int context_length = a.context_lengths[place.row];
+  const Splits splits = SplitContext(context_length);
+  place.num_splits = splits.num_splits;
+  const int split = static_cast<int>(blockIdx.z);
+  if (split >= splits.num_splits) return;
+  const int group_size = a.num_heads / a.num_kv_heads;
+  const int blocks_per_kv_head = (group_size + kHeads - 1) / kHeads;
+  const int kv_head = static_cast<int>(blockIdx.y) / blocks_per_kv_head;
+  const int first_in_group = static_cast<int>(blockIdx.y) % blocks_per_kv_head * kHeads;
+  place.first_head = kv_head * group_size + first_in_group;
+  place.num_heads = min(kHeads, group_size - first_in_group);
+
+  uint32_t q[kHeadDim / 16][2];
+  LoadQueries<T, kHeadDim>(a, place.row, place.first_head, place.num_heads, q);
+  WarpState<kHeadDim> state = {};
+  state.maximum[0] = state.maximum[1] = kLowest;
+  const PagedRows<T> keys(a, a.key, place.row, kv_head);
+  const PagedRows<T> values(a, a.value, place.row, kv_head);
+  const int end = min(context_length, (split + 1) * splits.tiles_per_split * kTile);
+  const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
+  for (int begin = split * splits.tiles_per_split * kTile + warp * kWarpTile; begin < end;
+       begin += kTile) {
+    VisitTile<T, kHeadDim>(state, q, keys, values, a.scale, begin, end);
+  }
+  StoreWarp<kHeadDim>(result, state);
+  __syncthreads();
+  WriteBlock<T, kHeadDim>(result, a, place);
+  if (place.num_splits > 1 && IsLastBlock<kHeadDim>(result, a, place)) {
+    MergeSplits<T, kHeadDim>(a, place);
+  }
+}
+
+}  // namespace
+
+bool HasDecodeAttention(const AttentionArguments& a) {
+  const auto is_aligned = [](const void* pointer) {
+    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+  };
+  return a.type != Element::kFloat32 && (a.head_dim == 64 || a.head_dim == 128) &&
+         a.q_stride % 8 == 0 && is_aligned(a.q) && is_aligned(a.key) && is_aligned(a.value);
+}
+
+void LaunchDecodeAttention(const AttentionArguments& a, Stream stream) {
+  const int group_size = a.num_heads / a.num_kv_heads;
+  const int blocks_per_kv_head = (group_size + kHeads - 1) / kHeads;
+  const int64_t max_tiles = (a.max_context_length + kTile - 1) / kTile;
+  const int64_t max_splits = (max_tiles + kMinTilesPerSplit - 1) / kMinTilesPerSplit;
+  const dim3 grid(
+      static_cast<unsigned>(a.num_decode_sequences),
+      static_cast<unsigned>(a.num_kv_heads * blocks_per_kv_head),
+      static_cast<unsigned>(max_splits < kMaxDecodeSplits ? max_splits : kMaxDecodeSplits));
+  DispatchElement(a.type, [&](auto element) {
+    using T = decltype(element);
+    if constexpr (sizeof(T) == 2) {
+      LaunchOverlapping(
+          a.head_dim == 64 ? &DecodeAttentionKernel<T, 64> : &DecodeAttentionKernel<T, 128>, grid,
+          dim3(kThreads), stream, a);
+    }
+  });
+}
+
+}  // namespace lockstep::worker::cuda
