@@ -91,7 +91,7 @@ struct LocalRank {
 // a build with CUDA, a driver, a newer driver, a visible GPU, a GPU that the kernels are built for.
 // INTERNAL when a GPU is there and fails.
 absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenDevice(const std::string& name,
-                                                         LocalRank local_rank = {});
+                                                          LocalRank local_rank = {});
 
 }  // namespace lockstep::worker
 

@@ -6,7 +6,7 @@
 namespace lockstep::worker {
 
 absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenDevice(const std::string& name,
-                                                         LocalRank local_rank) {
+                                                          LocalRank local_rank) {
   if (name == "cpu") return std::make_unique<CpuDevice>(local_rank.world_size);
   if (name == "cuda") return OpenCudaDevice(local_rank);
   return absl::InvalidArgumentError(

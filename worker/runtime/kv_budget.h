@@ -18,8 +18,8 @@ namespace lockstep::worker {
 //   - what fits in half of the free memory, divided by the ranks. Half, because the other ranks may
 //     still be loading and the page cache holds the checkpoint.
 // On a GPU: what gpu_memory_utilization of its memory leaves beside all that is in use now, by
-// whomever, divided by the ranks that compute on it. More than all sequences need is of use too: blocks that nobody uses are cached
-// prefixes.
+// whomever, divided by the ranks that compute on it. More than all sequences need is of use too:
+// blocks that nobody uses are cached prefixes.
 //
 // RESOURCE_EXHAUSTED, with the tokens that would fit and what to change, when not even one sequence
 // of max_model_len tokens fits, or when kv_cache_bytes is more than there is.

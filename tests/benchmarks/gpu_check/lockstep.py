@@ -79,7 +79,7 @@ class Programs:
         """What a program prints."""
         done = subprocess.run([self.path(name)], capture_output=True, text=True, timeout=remaining(deadline), check=False)
         if done.returncode != 0:
-            raise RuntimeError(f"{name} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+            raise RuntimeError(f"{name} ended with {done.returncode} behind {done.stdout.strip()[-100:]!r}: {done.stderr.strip()[-500:]}")
         return done.stdout
 
     def tests(self, deadline, name, selection):

@@ -69,10 +69,11 @@ void CompareLinear(const char* name, int64_t out_features, int64_t in_features) 
     at::Tensor out = at::empty({rows, out_features}, Bfloat16());
     const double ours =
         Microseconds([&](int i) { cuda::Linear(x, weights[i % 4], std::nullopt, out); });
-    const double torch = Microseconds([&](int i) { at::mm_out(out, x, weights[i % 4].packed().t()); });
+    const double torch =
+        Microseconds([&](int i) { at::mm_out(out, x, weights[i % 4].packed().t()); });
     const double flop = 2.0 * static_cast<double>(rows * out_features * in_features);
-    std::printf("linear %-8s %5ld rows  %8.1f us  %7.1f GB/s  %6.1f TFLOP/s   x%.2f of at::mm\n", name,
-                rows, ours, bytes / ours * 1e-3, flop / ours * 1e-6, torch / ours);
+    std::printf("linear %-8s %5ld rows  %8.1f us  %7.1f GB/s  %6.1f TFLOP/s   x%.2f of at::mm\n",
+                name, rows, ours, bytes / ours * 1e-3, flop / ours * 1e-6, torch / ours);
     std::fflush(stdout);
   }
 }
@@ -145,6 +146,11 @@ int main() {
     std::fprintf(stderr, "gpu_kernels_benchmark: there is no GPU here: see nvidia-smi\n");
     return 1;
   }
-  lockstep::worker::Run();
+  try {
+    lockstep::worker::Run();
+  } catch (const c10::Error& error) {
+    std::fprintf(stderr, "gpu_kernels_benchmark: %s\n", error.what_without_backtrace());
+    return 1;
+  }
   return 0;
 }

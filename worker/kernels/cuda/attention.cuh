@@ -11,7 +11,7 @@ inline constexpr float kLowest = -3.0e38F;
 // A decode's context is divided into at most this many parts, of at least so many of its kernel's
 // tiles.
 inline constexpr int kMaxDecodeSplits = 16;
-inline constexpr int kMinTilesPerSplit = 2;
+inline constexpr int kMinTilesPerSplit = 4;
 
 // The cache of one sequence and KV head: where the features of a position's key or value begin.
 template <typename T>
@@ -27,8 +27,7 @@ class PagedRows {
 
   __device__ const T* Row(int position) const {
     const int block = position >> block_shift_;
-    return base_ + table_[block] * block_stride_ +
-           (position - (block << block_shift_)) * head_dim_;
+    return base_ + table_[block] * block_stride_ + (position - (block << block_shift_)) * head_dim_;
   }
 
  private:

@@ -3,7 +3,8 @@
 //
 // Scores and sums are computed transposed, so that the context, of which there is much, fills the
 // 16 rows of a product and the query heads, of which there are few, its 8 columns:
-//   scoresᵀ [positions, heads] = K [positions, features] · Qᵀ,   outᵀ [features, heads] = Vᵀ · weightsᵀ
+//   scoresᵀ [positions, heads] = K [positions, features] · Qᵀ,   outᵀ [features, heads] = Vᵀ ·
+//   weightsᵀ
 // A product does not care which feature a column is, as long as both sides agree: threads take the
 // features that lie together in memory, 16 bytes at a time.
 #include "worker/kernels/cuda/attention.cuh"
@@ -18,6 +19,7 @@ constexpr int kHeads = 8;      // query heads of one block
 constexpr int kWarpTile = 32;  // positions that a warp visits at a time
 constexpr int kTile = kWarps * kWarpTile;
 constexpr float kLog2E = 1.44269504F;
+constexpr int64_t kWantedBlocks = 1024;  // two or three for each multiprocessor of a large GPU
 
 // How the context of one sequence is divided: by its length alone, so that the bits of a row do not
 // depend on the rows beside it.
@@ -238,6 +240,7 @@ __device__ void StoreWarp(BlockResult<kHeadDim>& result, const WarpState<kHeadDi
 // One row, eight of its heads.
 struct Place {
   int row;
+  int kv_head;
   int first_head;
   int num_heads;
   int num_splits;
@@ -249,10 +252,10 @@ __device__ float* Partial(const AttentionArguments& a, const Place& place, int h
   return a.partials + (of_row * kMaxDecodeSplits + split) * (a.head_dim + 2);
 }
 
-// The block's result: the row's, where it has no other split, else one of its parts.
+// The result of a split: the row's, where it has no other, else one of its parts.
 template <typename T, int kHeadDim>
 __device__ void WriteBlock(const BlockResult<kHeadDim>& result, const AttentionArguments& a,
-                           const Place& place) {
+                           const Place& place, int split) {
   for (int i = static_cast<int>(threadIdx.x); i < place.num_heads * kHeadDim; i += kThreads) {
     const int h = i / kHeadDim;
     const int d = i % kHeadDim;
@@ -267,11 +270,10 @@ __device__ void WriteBlock(const BlockResult<kHeadDim>& result, const AttentionA
     }
     if (place.num_splits == 1) {
       T* out = static_cast<T*>(a.out) + place.row * a.out_stride;
-      out[(place.first_head + h) * kHeadDim + d] =
-          static_cast<T>(sum > 0.0F ? value / sum : 0.0F);
+      out[(place.first_head + h) * kHeadDim + d] = static_cast<T>(sum > 0.0F ? value / sum : 0.0F);
       continue;
     }
-    float* partial = Partial(a, place, h, static_cast<int>(blockIdx.z));
+    float* partial = Partial(a, place, h, split);
     partial[d] = value;
     if (d == 0) {
       partial[kHeadDim] = maximum;
@@ -303,15 +305,18 @@ __device__ void MergeSplits(const AttentionArguments& a, const Place& place) {
   }
 }
 
-// Whether all other blocks of the row have written their parts. Resets the counter.
+// Whether the parts of all splits are written, `num_written` of them by this block. Resets the
+// counter.
 template <int kHeadDim>
 __device__ bool IsLastBlock(BlockResult<kHeadDim>& result, const AttentionArguments& a,
-                            const Place& place) {
+                            const Place& place, int num_written) {
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
     unsigned* counter = a.split_counters + place.row * gridDim.y + blockIdx.y;
-    result.is_last = atomicAdd(counter, 1U) + 1 == static_cast<unsigned>(place.num_splits);
+    const auto written = static_cast<unsigned>(num_written);
+    result.is_last =
+        atomicAdd(counter, written) + written == static_cast<unsigned>(place.num_splits);
     if (result.is_last) *counter = 0;
   }
   __syncthreads();
@@ -320,41 +325,51 @@ __device__ bool IsLastBlock(BlockResult<kHeadDim>& result, const AttentionArgume
   return true;
 }
 
-// Grid: rows, groups of up to 8 query heads that share a KV head, splits.
-template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads) DecodeAttentionKernel(AttentionArguments a) {
-  __shared__ BlockResult<kHeadDim> result;
-  AwaitEarlierKernels();
-  Place place;
-  place.row = static_cast<int>(blockIdx.x);
-  const int context_length = a.context_lengths[place.row];
-  const Splits splits = SplitContext(context_length);
-  place.num_splits = splits.num_splits;
-  const int split = static_cast<int>(blockIdx.z);
-  if (split >= splits.num_splits) return;
+// The block's place in the grid, less its split.
+__device__ Place FindPlace(const AttentionArguments& a, int num_splits) {
   const int group_size = a.num_heads / a.num_kv_heads;
   const int blocks_per_kv_head = (group_size + kHeads - 1) / kHeads;
   const int kv_head = static_cast<int>(blockIdx.y) / blocks_per_kv_head;
   const int first_in_group = static_cast<int>(blockIdx.y) % blocks_per_kv_head * kHeads;
-  place.first_head = kv_head * group_size + first_in_group;
-  place.num_heads = min(kHeads, group_size - first_in_group);
+  return {.row = static_cast<int>(blockIdx.x),
+          .kv_head = kv_head,
+          .first_head = kv_head * group_size + first_in_group,
+          .num_heads = min(kHeads, group_size - first_in_group),
+          .num_splits = num_splits};
+}
 
+// Grid: rows, groups of up to 8 query heads that share a KV head, and blocks that divide the splits
+// among themselves.
+template <typename T, int kHeadDim>
+__global__ void __launch_bounds__(kThreads) DecodeAttentionKernel(AttentionArguments a) {
+  __shared__ BlockResult<kHeadDim> result;
+  AwaitEarlierKernels();
+  const int context_length = a.context_lengths[blockIdx.x];
+  const Splits splits = SplitContext(context_length);
+  if (static_cast<int>(blockIdx.z) >= splits.num_splits) return;
+  const Place place = FindPlace(a, splits.num_splits);
   uint32_t q[kHeadDim / 16][2];
   LoadQueries<T, kHeadDim>(a, place.row, place.first_head, place.num_heads, q);
-  WarpState<kHeadDim> state = {};
-  state.maximum[0] = state.maximum[1] = kLowest;
-  const PagedRows<T> keys(a, a.key, place.row, kv_head);
-  const PagedRows<T> values(a, a.value, place.row, kv_head);
-  const int end = min(context_length, (split + 1) * splits.tiles_per_split * kTile);
+  const PagedRows<T> keys(a, a.key, place.row, place.kv_head);
+  const PagedRows<T> values(a, a.value, place.row, place.kv_head);
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
-  for (int begin = split * splits.tiles_per_split * kTile + warp * kWarpTile; begin < end;
-       begin += kTile) {
-    VisitTile<T, kHeadDim>(state, q, keys, values, a.scale, begin, end);
+  const int split_length = splits.tiles_per_split * kTile;
+  int num_written = 0;
+  for (int split = static_cast<int>(blockIdx.z); split < splits.num_splits;
+       split += static_cast<int>(gridDim.z)) {
+    WarpState<kHeadDim> state = {};
+    state.maximum[0] = state.maximum[1] = kLowest;
+    const int end = min(context_length, (split + 1) * split_length);
+    for (int begin = split * split_length + warp * kWarpTile; begin < end; begin += kTile) {
+      VisitTile<T, kHeadDim>(state, q, keys, values, a.scale, begin, end);
+    }
+    __syncthreads();  // the result of the split before has been read
+    StoreWarp<kHeadDim>(result, state);
+    __syncthreads();
+    WriteBlock<T, kHeadDim>(result, a, place, split);
+    ++num_written;
   }
-  StoreWarp<kHeadDim>(result, state);
-  __syncthreads();
-  WriteBlock<T, kHeadDim>(result, a, place);
-  if (place.num_splits > 1 && IsLastBlock<kHeadDim>(result, a, place)) {
+  if (place.num_splits > 1 && IsLastBlock<kHeadDim>(result, a, place, num_written)) {
     MergeSplits<T, kHeadDim>(a, place);
   }
 }
@@ -371,13 +386,17 @@ bool HasDecodeAttention(const AttentionArguments& a) {
 
 void LaunchDecodeAttention(const AttentionArguments& a, Stream stream) {
   const int group_size = a.num_heads / a.num_kv_heads;
-  const int blocks_per_kv_head = (group_size + kHeads - 1) / kHeads;
+  const int num_groups = a.num_kv_heads * ((group_size + kHeads - 1) / kHeads);
   const int64_t max_tiles = (a.max_context_length + kTile - 1) / kTile;
-  const int64_t max_splits = (max_tiles + kMinTilesPerSplit - 1) / kMinTilesPerSplit;
-  const dim3 grid(
-      static_cast<unsigned>(a.num_decode_sequences),
-      static_cast<unsigned>(a.num_kv_heads * blocks_per_kv_head),
-      static_cast<unsigned>(max_splits < kMaxDecodeSplits ? max_splits : kMaxDecodeSplits));
+  int64_t num_blocks = (max_tiles + kMinTilesPerSplit - 1) / kMinTilesPerSplit;
+  if (num_blocks < 1) num_blocks = 1;
+  // Blocks that find no split cost time too: where the rows alone fill the GPU, there are none.
+  const int64_t wanted = kWantedBlocks / (int64_t{num_groups} * a.num_decode_sequences);
+  for (const int64_t limit : {int64_t{kMaxDecodeSplits}, wanted < 1 ? 1 : wanted}) {
+    if (num_blocks > limit) num_blocks = limit;
+  }
+  const dim3 grid(static_cast<unsigned>(a.num_decode_sequences), static_cast<unsigned>(num_groups),
+                  static_cast<unsigned>(num_blocks));
   DispatchElement(a.type, [&](auto element) {
     using T = decltype(element);
     if constexpr (sizeof(T) == 2) {

@@ -160,8 +160,8 @@ __device__ void Merge(RowState<T, kHeads, kChunks>& state,
 // Where a split's unnormalized sum, maximum and sum of weights lie in the scratch memory.
 __device__ float* Partial(const AttentionArguments& a, int row, int head, int split,
                           int num_splits) {
-  return a.partials + ((static_cast<int64_t>(row) * a.num_heads + head) * num_splits + split) *
-                          (a.head_dim + 2);
+  return a.partials +
+         ((static_cast<int64_t>(row) * a.num_heads + head) * num_splits + split) * (a.head_dim + 2);
 }
 
 template <typename T, int kHeads, int kChunks>

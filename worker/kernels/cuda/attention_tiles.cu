@@ -1,7 +1,7 @@
 // Attention of many rows of a sequence on the matrix units, after Dao 2023 (FlashAttention-2): 64
-// rows per block, 16 per warp, keys and values in tiles of 32 positions counted from 0, of which one
-// is copied while another is used. The query heads that share a KV head are rows of one tile, so
-// that what was read of the cache serves them all.
+// rows per block, 16 per warp, keys and values in tiles of 32 positions counted from 0, of which
+// one is copied while another is used. The query heads that share a KV head are rows of one tile,
+// so that what was read of the cache serves them all.
 #include "worker/kernels/cuda/attention.cuh"
 #include "worker/kernels/cuda/matrix_units.cuh"
 
@@ -36,17 +36,20 @@ struct WarpRows {
   int position[2];   // of the row's token; -1: there is no such row
 };
 
+// Each thread copies one 16-byte piece of every kRows-th row.
 template <typename T, int kHeadDim>
 __device__ void CopyTile(Tile<T, kHeadDim>& tile, const PagedRows<T>& rows, int begin, int end) {
-  constexpr int kPerRow = kHeadDim / 8;  // 16-byte pieces
-  for (int i = static_cast<int>(threadIdx.x); i < kTile * kPerRow; i += kThreads) {
-    const int row = i / kPerRow;
-    const int piece = i % kPerRow;
+  constexpr int kPieces = kHeadDim / 8;
+  constexpr int kRows = kThreads / kPieces;
+  const int first_row = static_cast<int>(threadIdx.x) / kPieces;
+  const int column = static_cast<int>(threadIdx.x) % kPieces * 8;
+  for (int i = 0; i < kTile / kRows; ++i) {
+    const int row = first_row + i * kRows;
     const bool is_wanted = begin + row < end;
     // A position that exists stands in for one that does not: its address is good, and it is not
     // read.
-    const T* from = rows.Row(is_wanted ? begin + row : begin) + piece * 8;
-    CopyAsync(&tile.rows[row][piece * 8], from, is_wanted);
+    const T* from = rows.Row(is_wanted ? begin + row : begin) + column;
+    CopyAsync(&tile.rows[row][column], from, is_wanted);
   }
 }
 
@@ -167,13 +170,14 @@ __device__ void WriteRows(WarpRows<kHeadDim>& state, const AttentionArguments& a
     sum += __shfl_xor_sync(kFullWarp, sum, 1);
     sum += __shfl_xor_sync(kFullWarp, sum, 2);
     if (state.position[half] < 0) continue;
+    const float inverse = 1.0F / sum;
     const int row = first_row + lane / 4 + 8 * half;
     const int token = a.query_start_locations[sequence] + row / group_size;
     T* out = static_cast<T*>(a.out) + token * a.out_stride +
              (kv_head * group_size + row % group_size) * kHeadDim + lane % 4 * 2;
     for (int i = 0; i < kHeadDim / 8; ++i) {
       const uint32_t bits =
-          PackPair<T>(state.out[i][2 * half] / sum, state.out[i][2 * half + 1] / sum);
+          PackPair<T>(state.out[i][2 * half] * inverse, state.out[i][2 * half + 1] * inverse);
       memcpy(out + i * 8, &bits, sizeof(bits));
     }
   }
@@ -188,7 +192,8 @@ __global__ void __launch_bounds__(kThreads) TileAttentionKernel(AttentionArgumen
   const int kv_head = static_cast<int>(blockIdx.y);
   const int group_size = a.num_heads / a.num_kv_heads;
   const int num_tokens = a.query_start_locations[sequence + 1] - a.query_start_locations[sequence];
-  const int block_row = static_cast<int>(blockIdx.x) * kBlockRows;
+  // The last rows see most: they begin first.
+  const int block_row = static_cast<int>(gridDim.x - 1 - blockIdx.x) * kBlockRows;
   if (block_row >= num_tokens * group_size) return;
   const int warp_row = block_row + static_cast<int>(threadIdx.x) / kWarpSize * kWarpRows;
   WarpRows<kHeadDim> state;

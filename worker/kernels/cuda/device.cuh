@@ -54,6 +54,16 @@ void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, Str
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
+// Asks for `num_bytes`, a multiple of 16, to be read from memory into the second-level cache.
+__device__ inline void PrefetchToCache(const void* address, unsigned num_bytes) {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;"
+               :
+               : "l"(__cvta_generic_to_global(address)), "r"(num_bytes)
+               : "memory");
+#endif
+}
+
 // To be called by every thread before it reads or writes what other kernels write or read. Lets the
 // next kernel begin too, and returns when the earlier ones have ended.
 __device__ inline void AwaitEarlierKernels() {

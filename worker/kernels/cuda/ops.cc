@@ -44,16 +44,15 @@ unsigned* SplitCounters(const at::Tensor& q, int64_t size) {
 bool LinearRow(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                LinearRowResult result, at::Tensor& out) {
   if (x.size(0) != 1 || (bias.has_value() && bias->scalar_type() != x.scalar_type())) return false;
-  const LinearRowArguments arguments = {
-      .x = x.const_data_ptr(),
-      .weight = weight.const_data_ptr(),
-      .bias = bias.has_value() ? bias->const_data_ptr() : nullptr,
-      .out = out.mutable_data_ptr(),
-      .type = ElementOf(x),
-      .out_type = ElementOf(out),
-      .in_features = Size(weight, 1),
-      .out_features = Size(weight, 0),
-      .result = result};
+  const LinearRowArguments arguments = {.x = x.const_data_ptr(),
+                                        .weight = weight.const_data_ptr(),
+                                        .bias = bias.has_value() ? bias->const_data_ptr() : nullptr,
+                                        .out = out.mutable_data_ptr(),
+                                        .type = ElementOf(x),
+                                        .out_type = ElementOf(out),
+                                        .in_features = Size(weight, 1),
+                                        .out_features = Size(weight, 0),
+                                        .result = result};
   if (!HasLinearRow(arguments)) return false;
   LaunchLinearRow(arguments, CurrentStream(x.device()));
   CheckLaunch("Linear");

@@ -84,7 +84,8 @@ TEST_P(CudaRowOpsTest, CosinesAndSinesMatchTheCpuAtFarPositions) {
 
 TEST_P(CudaRowOpsTest, RotationAndCacheMatchTheCpuAndNegativeSlotsAreNotWritten) {
   constexpr int64_t kBlocks = 3, kBlockSize = 8, kHeads = 4, kKvHeads = 2;
-  for (const auto& [head_dim, rotary_dim] : {std::pair<int64_t, int64_t>{64, 64}, {24, 20}, {40, 16}}) {
+  for (const auto& [head_dim, rotary_dim] :
+       {std::pair<int64_t, int64_t>{64, 64}, {24, 20}, {40, 16}}) {
     const int64_t width = (kHeads + 2 * kKvHeads) * head_dim;
     at::Tensor qkv = RandomTensor({4, width}, dtype(), 6);
     at::Tensor device_qkv = OnDevice(qkv);
@@ -214,8 +215,8 @@ TEST_P(CudaRowOpsTest, OneRowsProductIsAddedOrGated) {
 
   const at::Tensor old = RandomTensor({1, 140}, at::kFloat, 12);
   at::Tensor sum = OnDevice(old.clone());
-  ASSERT_TRUE(cuda::LinearRow(OnDevice(problem.x), OnDevice(problem.matrix),
-                              OnDevice(problem.bias), cuda::LinearRowResult::kAdd, sum));
+  ASSERT_TRUE(cuda::LinearRow(OnDevice(problem.x), OnDevice(problem.matrix), OnDevice(problem.bias),
+                              cuda::LinearRowResult::kAdd, sum));
   at::Tensor expected = old.clone();
   LinearAdd(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected, 1);
   ExpectClose(sum.cpu(), expected, 1e-3, 1e-5, "added");
