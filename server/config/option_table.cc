@@ -171,7 +171,9 @@ std::vector<OptionSpec> SchedulingOptions() {
               &ServerOptions::max_num_seqs, 1, 4096),
       Integer({"max-num-batched-tokens", kScheduling, "TOKENS",
                "Tokens of one step, decodes and prefill chunks together"},
-              &ServerOptions::max_num_batched_tokens, 1, 1 << 20),
+              &ServerOptions::max_num_batched_tokens, 1, 1 << 20,
+              absl::StrCat(ServerOptions{}.max_num_batched_tokens, "; on GPUs ",
+                           kMaxNumBatchedTokensOnGpus)),
       Custom({"kv-cache-memory", kScheduling, "BYTES", "KV cache of each rank, such as 4GiB"},
              "from the memory that is free after loading",
              [](absl::string_view value, ServerOptions& options) {

@@ -90,6 +90,9 @@ void FillDefaults(ServerOptions& options, const SourcedValues& values) {
   if (options.external_workers && options.worker_listen.empty()) {
     options.worker_listen = kDefaultWorkerListen;
   }
+  if (options.device == "cuda" && !values.contains("max-num-batched-tokens")) {
+    options.max_num_batched_tokens = kMaxNumBatchedTokensOnGpus;
+  }
   // Each follows the other where only one was given.
   if (!values.contains("max-num-seqs")) {
     options.max_num_seqs = std::min(options.max_num_seqs, options.max_num_batched_tokens);

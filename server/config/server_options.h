@@ -14,6 +14,10 @@ namespace lockstep::server {
 // Where external workers dial unless --worker-listen says otherwise.
 inline constexpr char kDefaultWorkerListen[] = "127.0.0.1:50052";
 
+// Tokens of a step on GPUs: where the matrix products of the larger models reach their best rate,
+// and a step still takes less than 50 ms (docs/gpu/report.md).
+inline constexpr int kMaxNumBatchedTokensOnGpus = 2048;
+
 struct ServerOptions {
   std::filesystem::path model_dir;
   // Requests may name it; default: the directory's name.

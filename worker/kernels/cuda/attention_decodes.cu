@@ -8,16 +8,14 @@
 // A product does not care which feature a column is, as long as both sides agree: threads take the
 // features that lie together in memory, 16 bytes at a time.
 #include "worker/kernels/cuda/attention.cuh"
+#include "worker/kernels/cuda/attention_splits.cuh"
 #include "worker/kernels/cuda/matrix_units.cuh"
 
 namespace lockstep::worker::cuda {
 namespace {
 
-constexpr int kThreads = 128;
-constexpr int kWarps = kThreads / kWarpSize;
-constexpr int kHeads = 8;      // query heads of one block
 constexpr int kWarpTile = 32;  // positions that a warp visits at a time
-constexpr int kTile = kWarps * kWarpTile;
+constexpr int kTile = kDecodeWarps * kWarpTile;
 constexpr float kLog2E = 1.44269504F;
 constexpr int64_t kWantedBlocks = 1024;  // two or three for each multiprocessor of a large GPU
 
@@ -206,17 +204,8 @@ __device__ void VisitTile(WarpState<kHeadDim>& state, const uint32_t (&q)[kHeadD
   for (int i = 0; i < kGroups; ++i) AddValues<T, kHeadDim>(state, v[i], scores[i]);
 }
 
-// What the warps of a block leave for each other.
 template <int kHeadDim>
-struct BlockResult {
-  float out[kWarps][kHeads][kHeadDim];
-  float maximum[kWarps][kHeads];
-  float sum[kWarps][kHeads];
-  bool is_last;  // of the row's blocks
-};
-
-template <int kHeadDim>
-__device__ void StoreWarp(BlockResult<kHeadDim>& result, const WarpState<kHeadDim>& state) {
+__device__ void StoreWarp(DecodeBlock<kHeadDim>& result, const WarpState<kHeadDim>& state) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const int g = lane / 4;
@@ -237,117 +226,29 @@ __device__ void StoreWarp(BlockResult<kHeadDim>& result, const WarpState<kHeadDi
   }
 }
 
-// One row, eight of its heads.
-struct Place {
-  int row;
-  int kv_head;
-  int first_head;
-  int num_heads;
-  int num_splits;
-};
-
-// A split's sum, not yet divided, then its maximum and its sum of weights, in scratch memory.
-__device__ float* Partial(const AttentionArguments& a, const Place& place, int head, int split) {
-  const int64_t of_row = static_cast<int64_t>(place.row) * a.num_heads + place.first_head + head;
-  return a.partials + (of_row * kMaxDecodeSplits + split) * (a.head_dim + 2);
-}
-
-// The result of a split: the row's, where it has no other, else one of its parts.
-template <typename T, int kHeadDim>
-__device__ void WriteBlock(const BlockResult<kHeadDim>& result, const AttentionArguments& a,
-                           const Place& place, int split) {
-  for (int i = static_cast<int>(threadIdx.x); i < place.num_heads * kHeadDim; i += kThreads) {
-    const int h = i / kHeadDim;
-    const int d = i % kHeadDim;
-    float maximum = kLowest;
-    for (int w = 0; w < kWarps; ++w) maximum = fmaxf(maximum, result.maximum[w][h]);
-    float value = 0.0F;
-    float sum = 0.0F;
-    for (int w = 0; w < kWarps; ++w) {
-      const float scale = exp2f(result.maximum[w][h] - maximum);
-      value += result.out[w][h][d] * scale;
-      sum += result.sum[w][h] * scale;
-    }
-    if (place.num_splits == 1) {
-      T* out = static_cast<T*>(a.out) + place.row * a.out_stride;
-      out[(place.first_head + h) * kHeadDim + d] = static_cast<T>(sum > 0.0F ? value / sum : 0.0F);
-      continue;
-    }
-    float* partial = Partial(a, place, h, split);
-    partial[d] = value;
-    if (d == 0) {
-      partial[kHeadDim] = maximum;
-      partial[kHeadDim + 1] = sum;
-    }
-  }
-}
-
-// The parts of all splits, in order.
-template <typename T, int kHeadDim>
-__device__ void MergeSplits(const AttentionArguments& a, const Place& place) {
-  for (int i = static_cast<int>(threadIdx.x); i < place.num_heads * kHeadDim; i += kThreads) {
-    const int h = i / kHeadDim;
-    const int d = i % kHeadDim;
-    float maximum = kLowest;
-    for (int s = 0; s < place.num_splits; ++s) {
-      maximum = fmaxf(maximum, Partial(a, place, h, s)[kHeadDim]);
-    }
-    float value = 0.0F;
-    float sum = 0.0F;
-    for (int s = 0; s < place.num_splits; ++s) {
-      const float* partial = Partial(a, place, h, s);
-      const float scale = exp2f(partial[kHeadDim] - maximum);
-      value += partial[d] * scale;
-      sum += partial[kHeadDim + 1] * scale;
-    }
-    T* out = static_cast<T*>(a.out) + place.row * a.out_stride;
-    out[(place.first_head + h) * kHeadDim + d] = static_cast<T>(value / sum);
-  }
-}
-
-// Whether the parts of all splits are written, `num_written` of them by this block. Resets the
-// counter.
-template <int kHeadDim>
-__device__ bool IsLastBlock(BlockResult<kHeadDim>& result, const AttentionArguments& a,
-                            const Place& place, int num_written) {
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    unsigned* counter = a.split_counters + place.row * gridDim.y + blockIdx.y;
-    const auto written = static_cast<unsigned>(num_written);
-    result.is_last =
-        atomicAdd(counter, written) + written == static_cast<unsigned>(place.num_splits);
-    if (result.is_last) *counter = 0;
-  }
-  __syncthreads();
-  if (!result.is_last) return false;
-  __threadfence();
-  return true;
-}
-
 // The block's place in the grid, less its split.
-__device__ Place FindPlace(const AttentionArguments& a, int num_splits) {
+__device__ DecodePlace FindPlace(const AttentionArguments& a, int num_splits) {
   const int group_size = a.num_heads / a.num_kv_heads;
-  const int blocks_per_kv_head = (group_size + kHeads - 1) / kHeads;
+  const int blocks_per_kv_head = (group_size + kHeadsPerBlock - 1) / kHeadsPerBlock;
   const int kv_head = static_cast<int>(blockIdx.y) / blocks_per_kv_head;
-  const int first_in_group = static_cast<int>(blockIdx.y) % blocks_per_kv_head * kHeads;
+  const int first_in_group = static_cast<int>(blockIdx.y) % blocks_per_kv_head * kHeadsPerBlock;
   return {.row = static_cast<int>(blockIdx.x),
           .kv_head = kv_head,
           .first_head = kv_head * group_size + first_in_group,
-          .num_heads = min(kHeads, group_size - first_in_group),
+          .num_heads = min(kHeadsPerBlock, group_size - first_in_group),
           .num_splits = num_splits};
 }
 
 // Grid: rows, groups of up to 8 query heads that share a KV head, and blocks that divide the splits
 // among themselves.
 template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kThreads) DecodeAttentionKernel(AttentionArguments a) {
-  __shared__ BlockResult<kHeadDim> result;
+__global__ void __launch_bounds__(kDecodeThreads) DecodeAttentionKernel(AttentionArguments a) {
+  __shared__ DecodeBlock<kHeadDim> result;
   AwaitEarlierKernels();
   const int context_length = a.context_lengths[blockIdx.x];
   const Splits splits = SplitContext(context_length);
   if (static_cast<int>(blockIdx.z) >= splits.num_splits) return;
-  const Place place = FindPlace(a, splits.num_splits);
+  const DecodePlace place = FindPlace(a, splits.num_splits);
   uint32_t q[kHeadDim / 16][2];
   LoadQueries<T, kHeadDim>(a, place.row, place.first_head, place.num_heads, q);
   const PagedRows<T> keys(a, a.key, place.row, place.kv_head);
@@ -366,11 +267,11 @@ __global__ void __launch_bounds__(kThreads) DecodeAttentionKernel(AttentionArgum
     __syncthreads();  // the result of the split before has been read
     StoreWarp<kHeadDim>(result, state);
     __syncthreads();
-    WriteBlock<T, kHeadDim>(result, a, place, split);
+    WriteDecodeBlock<T, kHeadDim>(result, a, place, split);
     ++num_written;
   }
-  if (place.num_splits > 1 && IsLastBlock<kHeadDim>(result, a, place, num_written)) {
-    MergeSplits<T, kHeadDim>(a, place);
+  if (place.num_splits > 1 && IsLastDecodeBlock<kHeadDim>(result, a, place, num_written)) {
+    MergeDecodeSplits<T, kHeadDim>(a, place);
   }
 }
 
@@ -386,7 +287,7 @@ bool HasDecodeAttention(const AttentionArguments& a) {
 
 void LaunchDecodeAttention(const AttentionArguments& a, Stream stream) {
   const int group_size = a.num_heads / a.num_kv_heads;
-  const int num_groups = a.num_kv_heads * ((group_size + kHeads - 1) / kHeads);
+  const int num_groups = a.num_kv_heads * ((group_size + kHeadsPerBlock - 1) / kHeadsPerBlock);
   const int64_t max_tiles = (a.max_context_length + kTile - 1) / kTile;
   int64_t num_blocks = (max_tiles + kMinTilesPerSplit - 1) / kMinTilesPerSplit;
   if (num_blocks < 1) num_blocks = 1;
@@ -402,7 +303,7 @@ void LaunchDecodeAttention(const AttentionArguments& a, Stream stream) {
     if constexpr (sizeof(T) == 2) {
       LaunchOverlapping(
           a.head_dim == 64 ? &DecodeAttentionKernel<T, 64> : &DecodeAttentionKernel<T, 128>, grid,
-          dim3(kThreads), stream, a);
+          dim3(kDecodeThreads), stream, a);
     }
   });
 }

@@ -131,6 +131,13 @@ TEST(ParseServerOptions, TakesTheDevicesThatWorkersMayHave) {
   EXPECT_THAT(ErrorOf({"--device", "tpu"}), AllOf(HasSubstr("'tpu'"), HasSubstr("cuda")));
 }
 
+TEST(ParseServerOptions, AStepOnGpusIsLargerUnlessItsSizeIsGiven) {
+  EXPECT_EQ(ParseGood({"--model", "m", "--device", "cuda"}).max_num_batched_tokens, 2048);
+  EXPECT_EQ(ParseGood({"--model", "m", "--device", "cuda", "--max-num-batched-tokens", "512"})
+                .max_num_batched_tokens,
+            512);
+}
+
 TEST(ParseServerOptions, TheGpusShareIsBounded) {
   EXPECT_EQ(ParseGood({"--model", "m"}).gpu_memory_utilization, 0.9);
   EXPECT_EQ(ParseGood({"--model", "m", "--gpu-memory-utilization", "0.5"}).gpu_memory_utilization,
