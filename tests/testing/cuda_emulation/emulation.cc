@@ -7,7 +7,7 @@
 #include <cstdlib>
 #include <deque>
 #include <memory>
-#include <mutex>
+#include <thread>
 
 namespace lockstep::testing::emulation {
 namespace {
@@ -42,7 +42,7 @@ struct Warp {
   alignas(16) char values[kWarpSize][kMaxValueBytes];
 };
 
-// The block that runs; launches come one at a time.
+// The block that runs on this host thread's GPU.
 struct Block {
   jmp_buf scheduler;
   std::vector<std::unique_ptr<Fiber>> fibers;
@@ -52,13 +52,13 @@ struct Block {
   unsigned num_threads = 0;
   dim3 index;
   dim3 grid;
-  uint64_t num_releases = 0;  // of barriers: progress
+  uint64_t num_signs_of_life = 0;  // barriers passed, looks at what another GPU may change
   const std::function<void()>* body = nullptr;
   ThreadOrder order = ThreadOrder::kAscending;
 };
 
 Block& TheBlock() {
-  static auto& block = *new Block();
+  thread_local Block block;
   return block;
 }
 
@@ -88,7 +88,7 @@ void Wait(Barrier& barrier) {
   if (++barrier.num_arrived == barrier.num_threads) {
     barrier.num_arrived = 0;
     ++barrier.generation;
-    ++TheBlock().num_releases;
+    ++TheBlock().num_signs_of_life;
     return;
   }
   while (barrier.generation == generation) Yield();
@@ -121,7 +121,7 @@ void RunBlock(Block& block) {
   StartFibers(block);
   unsigned num_done = 0;
   while (num_done < block.num_threads) {
-    const uint64_t releases_before = block.num_releases;
+    const uint64_t signs_before = block.num_signs_of_life;
     const unsigned done_before = num_done;
     for (unsigned i = 0; i < block.num_threads; ++i) {
       block.current = block.order == ThreadOrder::kAscending ? i : block.num_threads - 1 - i;
@@ -130,7 +130,7 @@ void RunBlock(Block& block) {
       Resume(block, fiber);
       if (fiber.is_done) ++num_done;
     }
-    if (num_done == done_before && block.num_releases == releases_before) {
+    if (num_done == done_before && block.num_signs_of_life == signs_before) {
       std::fprintf(stderr,
                    "a kernel's barrier is not reached by all threads: %u of %u have ended\n",
                    num_done, block.num_threads);
@@ -144,8 +144,6 @@ void RunBlock(Block& block) {
 void SetThreadOrder(ThreadOrder order) { TheBlock().order = order; }
 
 void Run(dim3 grid, dim3 threads, const std::function<void()>& body) {
-  static std::mutex mutex;
-  const std::lock_guard<std::mutex> lock(mutex);
   Block& block = TheBlock();
   if (threads.y != 1 || threads.z != 1 || threads.x % kWarpSize != 0) {
     std::fprintf(stderr, "blocks of %u x %u x %u threads are not emulated\n", threads.x, threads.y,
@@ -171,6 +169,12 @@ dim3 CurrentGrid() { return TheBlock().grid; }
 
 void SynchronizeBlock() { Wait(TheBlock().barrier); }
 void SynchronizeWarp() { Wait(CurrentWarp().barrier); }
+
+void LetOthersRun() {
+  ++TheBlock().num_signs_of_life;
+  std::this_thread::yield();
+  Yield();
+}
 
 const void* ExchangeInWarp(const void* value, size_t size, int lane) {
   Warp& warp = CurrentWarp();

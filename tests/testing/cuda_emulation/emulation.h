@@ -3,12 +3,13 @@
 // kernels' arithmetic, indexing and barriers; not their speed, and not what a compiler for GPUs
 // makes of them. Include it before the kernels (-include).
 //
-// Launches of several threads run one after another. A barrier that not all threads reach aborts
-// with a message.
+// Every thread of the host has a GPU of its own, so that GPUs may wait for each other. A barrier
+// that not all threads of a block reach aborts with a message.
 #ifndef LOCKSTEP_TESTS_TESTING_CUDA_EMULATION_EMULATION_H_
 #define LOCKSTEP_TESTS_TESTING_CUDA_EMULATION_EMULATION_H_
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -21,9 +22,9 @@
 #define __device__
 #define __host__
 #define __launch_bounds__(...)
-// Blocks run one after another, so one copy serves them all. Its content stays, as on a GPU it is
-// anything.
-#define __shared__ static
+// A GPU's blocks run one after another, so one copy serves them all. Its content stays, as on a GPU
+// it is anything.
+#define __shared__ static thread_local
 
 struct dim3 {
   unsigned x = 1;
@@ -38,8 +39,8 @@ namespace lockstep::testing::emulation {
 
 inline constexpr int kWarpSize = 32;
 
-// The order in which a block's threads run between barriers. A kernel that lacks a barrier computes
-// something else in one of the two.
+// The order in which a block's threads run between barriers, on this host thread's GPU. A kernel
+// that lacks a barrier computes something else in one of the two.
 enum class ThreadOrder { kAscending, kDescending };
 void SetThreadOrder(ThreadOrder order);
 
@@ -54,6 +55,9 @@ dim3 CurrentGrid();
 // Waits for all threads of the block, or of the warp.
 void SynchronizeBlock();
 void SynchronizeWarp();
+
+// Lets the block's other threads run, and other GPUs: to be called in a loop that waits for them.
+void LetOthersRun();
 
 // Every thread of the warp gives one value of up to 64 bytes and sees those of all.
 const void* ExchangeInWarp(const void* value, size_t size, int lane);
@@ -110,7 +114,7 @@ inline unsigned __ballot_sync(unsigned, int predicate) {
   return ballot;
 }
 
-// No thread runs while another is in one of these.
+// No thread of the GPU runs while another is in one of these.
 inline unsigned atomicAdd(unsigned* address, unsigned value) {
   return std::exchange(*address, *address + value);
 }
@@ -160,6 +164,15 @@ inline void CommitCopies() { lockstep::testing::emulation::CommitCopyGroup(); }
 template <int kPending>
 void WaitForCopies() {
   lockstep::testing::emulation::WaitForCopyGroups(kPending);
+}
+
+// See peer_all_reduce.cu.
+inline void StoreRelease(uint32_t* address, uint32_t value) {
+  std::atomic_ref<uint32_t>(*address).store(value, std::memory_order_release);
+}
+inline uint32_t LoadAcquire(uint32_t* address) {
+  lockstep::testing::emulation::LetOthersRun();
+  return std::atomic_ref<uint32_t>(*address).load(std::memory_order_acquire);
 }
 
 // See matrix_units.cuh for the fragments.
