@@ -112,6 +112,28 @@ struct SumPartsArguments {
 };
 void LaunchSumParts(const SumPartsArguments& arguments, Stream stream);
 
+inline constexpr int kMaxPeers = 8;  // ranks that reach each other's memory
+// The grid of every all-reduce, whatever its size: block b of a rank waits for the blocks b of the
+// others, and each block counts its launches by itself.
+inline constexpr int kNumPeerBlocks = 32;
+
+// data[i] = the sum over the ranks of their data[i], added in the order of the ranks. All ranks
+// launch the same sizes in the same order, each on one stream.
+struct PeerAllReduceArguments {
+  float* data;  // [size]
+  int64_t size;
+  int rank;
+  int world_size;
+  // Of each rank, in the memory of its device.
+  float* slots[kMaxPeers];     // [2, world_size, slot_size], 16-byte aligned
+  uint32_t* flags[kMaxPeers];  // [world_size, kNumPeerBlocks], zero before the first launch
+  int64_t slot_size;           // at least `size`, a multiple of 4
+  uint32_t* epochs;            // [kNumPeerBlocks], zero before the first launch
+  // Not zero: kernels no longer wait for the other ranks, and `data` becomes anything.
+  uint32_t* is_aborted;
+};
+void LaunchPeerAllReduce(const PeerAllReduceArguments& arguments, Stream stream);
+
 struct FillPendingTokensArguments {
   const int32_t* last_tokens;  // [max_num_seqs]
   int32_t* token_ids;          // [num_tokens]
