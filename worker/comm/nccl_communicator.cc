@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "worker/comm/one_shot_all_reduce.h"
 #include "worker/comm/poll.h"
 #include "worker/device/stream_mark.h"
 #include "worker/kernels/cuda/ops.h"
@@ -53,8 +54,10 @@ class NcclCommunicator : public Communicator {
         world_size_(options.world_size),
         device_(options.device),
         shares_device_(options.shares_device),
-        timeout_(options.timeout) {}
-  // No peer is waited for: after errors there may be none, and otherwise nothing is under way.
+        timeout_(options.timeout),
+        one_shot_(options.device) {}
+  // No peer is waited for: after errors there may be none, and otherwise nothing is under way. What
+  // is ended before one_shot_ waits for the device.
   ~NcclCommunicator() override;
 
   absl::Status Attach(const std::string& handle);
@@ -87,6 +90,7 @@ class NcclCommunicator : public Communicator {
   const bool shares_device_;
   const absl::Duration timeout_;
   at::Tensor barrier_;  // [1] float32
+  OneShotAllReduce one_shot_;
 
   absl::Mutex mutex_;
   // Null before Attach and after Abort.
@@ -117,7 +121,7 @@ absl::Status NcclCommunicator::Attach(const std::string& handle) {
     return status;
   }
   barrier_ = at::zeros({1}, at::TensorOptions().dtype(at::kFloat).device(device_));
-  return absl::OkStatus();
+  return one_shot_.Connect(*this);
 }
 
 absl::StatusOr<bool> NcclCommunicator::HasSettled() {
@@ -147,6 +151,11 @@ absl::Status NcclCommunicator::Run(const char* what, const Enqueue& enqueue) {
 }
 
 absl::Status NcclCommunicator::AllReduceSum(at::Tensor& data) {
+  if (one_shot_.Takes(data)) {
+    absl::Status status = Check();
+    if (status.ok()) one_shot_.AllReduceSum(data);
+    return status;
+  }
   const at::Tensor parts = at::empty({world_size_, data.numel()}, data.options());
   absl::Status status = Run("an all-reduce", [&](ncclComm_t comm, cudaStream_t stream) {
     return ncclAllGather(data.const_data_ptr(), parts.mutable_data_ptr(),
@@ -242,6 +251,7 @@ absl::Status NcclCommunicator::Wait() {
 void NcclCommunicator::Abort() {
   const absl::MutexLock lock(&mutex_);
   if (comm_ == nullptr) return;
+  one_shot_.Abort();
   // Ends kernels that wait for a peer, then waits until the graphs that use the communicator are
   // gone, which may be as late as the destructor, and frees it. The result says nothing of use.
   aborting_ = std::thread([comm = std::exchange(comm_, nullptr)] { (void)ncclCommAbort(comm); });
