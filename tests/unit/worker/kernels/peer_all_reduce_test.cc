@@ -174,7 +174,9 @@ class PeerAllReduceTest : public CudaOpTest {
 };
 
 TEST_P(PeerAllReduceTest, RanksGetTheSumInTheirOrderBitForBit) {
-  for (const int world_size : {2, 3, 4, cuda::kMaxPeers}) {
+  // A GPU runs few streams at once: beyond that, ranks that share it would wait for each other.
+  const int max_world_size = device().is_cpu() ? cuda::kMaxPeers : 4;
+  for (int world_size = 2; world_size <= max_world_size; ++world_size) {
     ExpectSums(world_size, {1, 3, 4, 127, 128, 129, 1000, 4096, 5001, kSlotSize});
   }
 }
