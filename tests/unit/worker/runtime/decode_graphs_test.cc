@@ -143,8 +143,9 @@ std::vector<StepPlan> Plans() {
 std::vector<StepResult> RunPlans(const WorkerConfig& config, int world_size, GraphCounts* counts) {
   const auto make_executor = [&]() -> std::unique_ptr<StepExecutor> {
     if (counts == nullptr) return MakeStepExecutor();
-    return std::make_unique<ModelExecutor>(
-        [counts](const std::string&, int) { return std::make_unique<RecordingDevice>(*counts); });
+    return std::make_unique<ModelExecutor>([counts](const std::string&, LocalRank) {
+      return std::make_unique<RecordingDevice>(*counts);
+    });
   };
   auto ranks = RankThreads::Start(config, world_size, make_executor);
   EXPECT_TRUE(ranks.ok()) << ranks.status();

@@ -86,7 +86,7 @@ class StepsAheadTest : public ::testing::Test {
   std::unique_ptr<RankThreads> StartAhead(int world_size) {
     auto ranks = RankThreads::Start(config_, world_size, [this] {
       return std::make_unique<ModelExecutor>(
-          [this](const std::string&, int) { return std::make_unique<AheadDevice>(counts_); });
+          [this](const std::string&, LocalRank) { return std::make_unique<AheadDevice>(counts_); });
     });
     EXPECT_TRUE(ranks.ok()) << ranks.status();
     return ranks.ok() ? *std::move(ranks) : nullptr;
@@ -199,7 +199,7 @@ TEST_F(StepsAheadTest, EachStepIsToldOfOnceItIsDone) {
   std::atomic<int> num_done = 0;
   auto ranks = RankThreads::Start(config_, 1, [&]() -> std::unique_ptr<StepExecutor> {
     auto executor = std::make_unique<ModelExecutor>(
-        [this](const std::string&, int) { return std::make_unique<AheadDevice>(counts_); });
+        [this](const std::string&, LocalRank) { return std::make_unique<AheadDevice>(counts_); });
     executor->OnStepDone([&num_done] { ++num_done; });
     return executor;
   });
