@@ -126,7 +126,7 @@ def forward_operations(config, batch):
 
 # Steps of a server that gets, one after another, forward passes of one step each, DECODES, 64 streams and 256: where each is under
 # way, [first, number of steps].
-PROFILES = {"forward of 4 × 512 tokens": (4, 3), "decode at batch 1": (200, 30), "64 streams": (800, 30), "256 streams": (1500, 30)}
+PROFILES = {"forward of 4 × 512 tokens": (4, 3), "decode at batch 1": (200, 30), "64 streams": (700, 30), "256 streams": (1200, 30)}
 DECODES = {"num_prompts": 4, "random_input_len": 64, "random_output_len": 128}
 
 
@@ -138,8 +138,8 @@ def speed(subject, batches, peer):
             yield figure("start until ready, s", server.start_seconds, subject.aim(10), at_most=True)
             yield from _logits(subject, deadline, server, peer)
             yield from _decode(subject, deadline, server, 2 * parameters_read(config))
-            yield from _forward(subject, deadline, server, batches, config, peer.seconds)
             yield from _serving(subject, deadline, server, config["max_position_embeddings"])
+            yield from _forward(subject, deadline, server, batches, config, peer.seconds)
 
     return check
 
@@ -160,8 +160,8 @@ def profiles(subject):
             for _ in range(8):
                 subject.programs.forward(deadline, server, inputs)
             subject.programs.load(deadline, server, max_concurrency=1, **DECODES)
-            subject.programs.load(deadline, server, max_concurrency=64, num_prompts=192, **chat)
-            subject.programs.load(deadline, server, max_concurrency=256, num_prompts=768, **chat)
+            subject.programs.load(deadline, server, max_concurrency=64, num_prompts=128, **chat)
+            subject.programs.load(deadline, server, max_concurrency=256, num_prompts=512, **chat)
         for name, (first, _) in PROFILES.items():
             yield from _profile(subject, name, directory / f"rank-0-step-{first}.json")
 

@@ -15,6 +15,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <c10/core/InferenceMode.h>
+#include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 
 #include <algorithm>
@@ -36,6 +37,8 @@ at::TensorOptions Bfloat16() { return at::TensorOptions(at::kBFloat16).device(at
 
 // Microseconds of a call of run(i): the median over replays of a graph of several.
 double Microseconds(const std::function<void(int)>& run) {
+  // What run reads was written on another stream.
+  c10::cuda::device_synchronize();
   const c10::cuda::CUDAStreamGuard guard(c10::cuda::getStreamFromPool());
   run(0);
   at::cuda::CUDAGraph graph;

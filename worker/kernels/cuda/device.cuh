@@ -23,15 +23,14 @@ void Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream,
   kernel<<<grid, block, 0, static_cast<cudaStream_t>(stream)>>>(arguments...);
 }
 
-// Whether kernels of the current GPU may begin before the one before them has ended.
-inline bool CanOverlap() {
-  static const bool can_overlap = [] {
-    int device = 0;
-    int major = 0;
-    return cudaGetDevice(&device) == cudaSuccess &&
-           cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) ==
-               cudaSuccess &&
-           major >= 9;
+// Whether kernels may begin before the one before them has ended: on a GPU that can, and with code
+// in which AwaitEarlierKernels waits, which that for older GPUs does not. All kernels are compiled
+// for the same GPUs, so that any one of them can tell.
+inline bool CanOverlap(const void* kernel) {
+  static const bool can_overlap = [&] {
+    cudaFuncAttributes attributes = {};
+    return cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess &&
+           attributes.ptxVersion >= 90 && attributes.binaryVersion >= 90;
   }();
   return can_overlap;
 }
@@ -50,7 +49,7 @@ void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, Str
   config.blockDim = block;
   config.stream = static_cast<cudaStream_t>(stream);
   config.attrs = &attribute;
-  config.numAttrs = CanOverlap() ? 1 : 0;
+  config.numAttrs = CanOverlap(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
