@@ -155,7 +155,10 @@ void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, voi
 
 // Kernels run one after another.
 inline void AwaitEarlierKernels() {}
-inline void PrefetchToCache(const void*, unsigned) {}
+template <typename T>
+T LoadOnce(const T* address) {
+  return *address;
+}
 
 inline void CopyAsync(void* to, const void* from, bool is_wanted) {
   lockstep::testing::emulation::BeginCopy(to, is_wanted ? from : nullptr, 16);

@@ -29,7 +29,8 @@ struct DecodePlace {
 };
 
 // A split's sum, not yet divided, then its maximum and its sum of weights, in scratch memory.
-__device__ inline float* DecodePartial(const AttentionArguments& a, const DecodePlace& place, int head, int split) {
+__device__ inline float* DecodePartial(const AttentionArguments& a, const DecodePlace& place,
+                                       int head, int split) {
   const int64_t of_row = static_cast<int64_t>(place.row) * a.num_heads + place.first_head + head;
   return a.partials + (of_row * kMaxDecodeSplits + split) * (a.head_dim + 2);
 }
@@ -37,7 +38,7 @@ __device__ inline float* DecodePartial(const AttentionArguments& a, const Decode
 // The result of a split: the row's, where it has no other, else one of its parts.
 template <typename T, int kHeadDim>
 __device__ void WriteDecodeBlock(const DecodeBlock<kHeadDim>& result, const AttentionArguments& a,
-                           const DecodePlace& place, int split) {
+                                 const DecodePlace& place, int split) {
   for (int i = static_cast<int>(threadIdx.x); i < place.num_heads * kHeadDim; i += kDecodeThreads) {
     const int h = i / kHeadDim;
     const int d = i % kHeadDim;
@@ -91,7 +92,7 @@ __device__ void MergeDecodeSplits(const AttentionArguments& a, const DecodePlace
 // counter.
 template <int kHeadDim>
 __device__ bool IsLastDecodeBlock(DecodeBlock<kHeadDim>& result, const AttentionArguments& a,
-                            const DecodePlace& place, int num_written) {
+                                  const DecodePlace& place, int num_written) {
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {

@@ -53,14 +53,14 @@ void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, Str
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
 }
 
-// Asks for `num_bytes`, a multiple of 16, to be read from memory into the second-level cache.
-__device__ inline void PrefetchToCache(const void* address, unsigned num_bytes) {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;"
-               :
-               : "l"(__cvta_generic_to_global(address)), "r"(num_bytes)
-               : "memory");
-#endif
+// What is read once and need not stay in the first-level cache; 16 bytes.
+template <typename T>
+__device__ inline T LoadOnce(const T* address) {
+  static_assert(sizeof(T) == sizeof(int4));
+  const int4 bits = __ldcs(reinterpret_cast<const int4*>(address));
+  T value;
+  memcpy(&value, &bits, sizeof(value));
+  return value;
 }
 
 // To be called by every thread before it reads or writes what other kernels write or read. Lets the

@@ -10,10 +10,6 @@ constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kFeatures = 2;  // output features of a block
 constexpr int kDepth = 2;     // of each, what a thread reads at once
 constexpr int kPack = 8;
-// Blocks of 256 threads that run at once, about, on a large GPU.
-constexpr unsigned kBlocksAtOnce = 528;
-// Of each, whose rows are prefetched: 26 MB of rows of 4096 elements, half of the cache.
-constexpr unsigned kBlocksAhead = 2;
 
 template <typename T>
 struct Weights {
@@ -27,7 +23,7 @@ __device__ Weights<T> LoadWeights(const Pack<T, kPack>* const (&rows)[kFeatures]
   for (int d = 0; d < kDepth; ++d) {
     const int i = index + d * kThreads;
     for (int f = 0; f < kFeatures; ++f) {
-      weights.packs[d][f] = i < num_packs ? rows[f][i] : Pack<T, kPack>{};
+      weights.packs[d][f] = i < num_packs ? LoadOnce(rows[f] + i) : Pack<T, kPack>{};
     }
   }
   return weights;
@@ -62,27 +58,6 @@ __device__ void SumBlock(float (&sums)[kFeatures]) {
   }
 }
 
-// What of its rows the block has not loaded, and the rows of blocks that may come after it, on
-// their way to the second-level cache: while a row waits for the kernels before it, which are
-// small, the memory would be idle.
-template <typename T>
-__device__ void PrefetchRows(const LinearRowArguments& a,
-                             const Pack<T, kPack>* const (&rows)[kFeatures], int num_packs) {
-  if (blockIdx.x >= kBlocksAtOnce || threadIdx.x >= kFeatures) return;
-  const Pack<T, kPack>* row = threadIdx.x == 0 ? rows[0] : rows[1];
-  const auto row_bytes = static_cast<unsigned>(num_packs * sizeof(*row));
-  const unsigned loaded_bytes = kDepth * kThreads * sizeof(*row);
-  if (row_bytes > loaded_bytes) {
-    PrefetchToCache(row + kDepth * kThreads, row_bytes - loaded_bytes);
-    return;
-  }
-  const bool is_gated = a.result == LinearRowResult::kSiluMultiply;
-  const int64_t rows_at_once = static_cast<int64_t>(kBlocksAtOnce) * (is_gated ? 1 : kFeatures);
-  for (unsigned n = 1; n <= kBlocksAhead && blockIdx.x + n * kBlocksAtOnce < gridDim.x - 1; ++n) {
-    PrefetchToCache(row + n * rows_at_once * num_packs, row_bytes);
-  }
-}
-
 template <typename T>
 __device__ float Biased(const LinearRowArguments& a, float sum, int feature) {
   return a.bias == nullptr ? sum : sum + ToFloat(static_cast<const T*>(a.bias)[feature]);
@@ -105,7 +80,6 @@ __global__ void __launch_bounds__(kThreads) LinearRowKernel(LinearRowArguments a
   // No kernel writes weights: the first are on their way before the row that they meet is there.
   const int thread = static_cast<int>(threadIdx.x);
   Weights<T> weights = LoadWeights<T>(rows, thread, num_packs);
-  PrefetchRows<T>(a, rows, num_packs);
   AwaitEarlierKernels();
   const auto* x = static_cast<const Pack<T, kPack>*>(a.x);
   float sums[kFeatures] = {};
