@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/app/load_progress.h"
 #include "server/app/start_report.h"
 #include "server/worker_pool/cpu_budget.h"
 #include "server/worker_pool/monotonic_time.h"
@@ -127,9 +128,14 @@ absl::Status ServerApp::OpenPorts() {
 ExitStatus ServerApp::Run() {
   spdlog::info("taking calls on {}; loading {} on {} workers", grpc_server_->address(),
                options_.model_dir.string(), options_.tensor_parallel_size);
+  LoadProgressDisplay progress;
+  absl::Duration wait = progress.interval();
   while (true) {
-    switch (events_.Wait(absl::InfiniteDuration())) {
+    const ProcessEvent event = events_.Wait(wait);
+    if (event != ProcessEvent::kTimeout) progress.Finish();
+    switch (event) {
       case ProcessEvent::kPoolReady:
+        wait = absl::InfiniteDuration();
         spdlog::info("start: {}", DescribeStart(pool_.Ranks()));
         grpc_server_->SetServing(true);
         Announce();
@@ -139,6 +145,7 @@ ExitStatus ServerApp::Run() {
       case ProcessEvent::kSignal:
         return Drain();
       case ProcessEvent::kTimeout:
+        progress.Show(pool_.Ranks());
         break;
     }
   }

@@ -16,6 +16,7 @@
 #include "worker/runtime/check_config.h"
 #include "worker/runtime/kv_budget.h"
 #include "worker/runtime/self_test.h"
+#include "worker/runtime/weight_budget.h"
 
 namespace lockstep::worker {
 namespace {
@@ -84,6 +85,8 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
   const absl::StatusOr<DeviceMemory> memory = device_->Memory();
   if (!memory.ok()) return memory.status();
   // What does not fit now will not fit beside the weights: minutes are saved by saying so here.
+  status = CheckWeightsFit(*llama, plan, *dtype, memory->free_bytes);
+  if (!status.ok()) return status;
   status = ChooseNumKvBlocks(config_, device_->num_ranks(), info.kv_block_bytes, *memory).status();
   if (!status.ok()) return status;
   phases_.Begin("weights");

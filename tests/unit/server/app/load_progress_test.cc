@@ -1,0 +1,41 @@
+#include "server/app/load_progress.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr uint64_t kGigabyte = 1'000'000'000;
+
+v1::RankInfo Rank(uint64_t loaded, uint64_t total) {
+  v1::RankInfo rank;
+  rank.set_bytes_loaded(loaded);
+  rank.set_bytes_total(total);
+  return rank;
+}
+
+TEST(LoadProgress, HasNothingToSayBeforeEveryRankHasAndWhenAllAreDone) {
+  LoadProgress progress;
+  EXPECT_EQ(progress.Describe({}, absl::UnixEpoch()), "");
+  EXPECT_EQ(progress.Describe({Rank(1, 2), Rank(0, 0)}, absl::UnixEpoch()), "");
+  EXPECT_EQ(progress.Describe({Rank(2, 2), Rank(3, 3)}, absl::UnixEpoch()), "");
+}
+
+TEST(LoadProgress, TellsShareRateAndTimeLeftByTheRankThatIsLeastFar) {
+  LoadProgress progress;
+  const std::string first = progress.Describe(
+      {Rank(0, 8 * kGigabyte), Rank(4 * kGigabyte, 8 * kGigabyte)}, absl::UnixEpoch());
+  EXPECT_THAT(first, HasSubstr("[--------------------]   0 %, 4.0 of 16.0 GB"));
+  EXPECT_THAT(first, Not(HasSubstr("left"))) << "no rate is known yet";
+  const std::string later =
+      progress.Describe({Rank(2 * kGigabyte, 8 * kGigabyte), Rank(6 * kGigabyte, 8 * kGigabyte)},
+                        absl::UnixEpoch() + absl::Seconds(1));
+  EXPECT_EQ(later, "[#####---------------]  25 %, 8.0 of 16.0 GB, 4.0 GB/s, 3 s left");
+}
+
+}  // namespace
+}  // namespace lockstep::server
