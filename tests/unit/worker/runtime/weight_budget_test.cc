@@ -31,12 +31,12 @@ absl::Status Check(int world_size, c10::ScalarType dtype, uint64_t free_bytes) {
 }
 
 TEST(WeightBudgetTest, TheRanksDivideTheWeights) {
-  EXPECT_NEAR(static_cast<double>(
-                  WeightBytes(Config(), MakeShardPlan(Config(), 0, 1), c10::kBFloat16)),
-              16.06e9, 0.01e9);
-  EXPECT_NEAR(static_cast<double>(
-                  WeightBytes(Config(), MakeShardPlan(Config(), 3, 4), c10::kBFloat16)),
-              16.06e9 / 4, 0.01e9);
+  EXPECT_NEAR(
+      static_cast<double>(WeightBytes(Config(), MakeShardPlan(Config(), 0, 1), c10::kBFloat16)),
+      16.06e9, 0.01e9);
+  EXPECT_NEAR(
+      static_cast<double>(WeightBytes(Config(), MakeShardPlan(Config(), 3, 4), c10::kBFloat16)),
+      16.06e9 / 4, 0.01e9);
 }
 
 TEST(WeightBudgetTest, WhatFitsIsAccepted) {
@@ -47,10 +47,10 @@ TEST(WeightBudgetTest, WhatFitsIsAccepted) {
 TEST(WeightBudgetTest, WhatDoesNotFitIsRefusedWithTheRanksThatWouldDo) {
   const absl::Status status = Check(1, c10::kBFloat16, 5 * kGigabyte);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("rank 0's share of the weights takes 16060"),
-                    HasSubstr("5000000000 bytes of memory free"),
-                    HasSubstr("--tensor-parallel-size 4")));
+  EXPECT_THAT(
+      std::string(status.message()),
+      AllOf(HasSubstr("rank 0's share of the weights takes 16060"),
+            HasSubstr("5000000000 bytes of memory free"), HasSubstr("--tensor-parallel-size 4")));
 }
 
 TEST(WeightBudgetTest, WithoutMoreRanksADtypeOfHalfTheBitsMayDo) {
