@@ -33,17 +33,18 @@ absl::Status StepProfiler::Advance(uint64_t step) {
   const StepRange& range = config_.profiles[next_];
   if (!is_running_) {
     if (step < range.first || step >= range.first + range.count) return absl::OkStatus();
+    // Before a profile that could not be written is begun, and grows.
+    std::error_code error;
+    std::filesystem::create_directories(config_.profile_dir, error);
+    if (error) {
+      return absl::UnavailableError(
+          absl::StrCat("cannot create ", config_.profile_dir, ": ", error.message()));
+    }
     is_running_ = true;
     return device_.StartProfile();
   }
   if (step < range.first + range.count) return absl::OkStatus();
   is_running_ = false;
-  std::error_code error;
-  std::filesystem::create_directories(config_.profile_dir, error);
-  if (error) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot create ", config_.profile_dir, ": ", error.message()));
-  }
   absl::Status status = device_.StopProfile(Path());
   ++next_;
   return status;
