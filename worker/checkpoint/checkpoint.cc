@@ -80,6 +80,27 @@ absl::StatusOr<Checkpoint> Checkpoint::Open(const fs::path& model_dir, const Lla
   return checkpoint;
 }
 
+Checkpoint Checkpoint::Make(
+    const LlamaConfig& config,
+    const std::function<void(const ExpectedTensor& tensor, std::span<float> values)>& fill) {
+  Checkpoint checkpoint;
+  for (const ExpectedTensor& expected : ExpectedTensors(config)) {
+    size_t size = 1;
+    for (const int64_t dimension : expected.shape) size *= static_cast<size_t>(dimension);
+    auto made = std::make_unique<MadeTensor>();
+    made->values.resize(size);
+    fill(expected, made->values);
+    made->stored = {.dtype = "F32",
+                    .shape = expected.shape,
+                    .data = reinterpret_cast<const std::byte*>(made->values.data()),
+                    .num_bytes = size * sizeof(float)};
+    checkpoint.num_bytes_ += static_cast<int64_t>(made->stored.num_bytes);
+    checkpoint.tensors_.emplace(expected.name, Location{nullptr, &made->stored});
+    checkpoint.made_.push_back(std::move(made));
+  }
+  return checkpoint;
+}
+
 absl::Status Checkpoint::OpenFiles(const fs::path& model_dir) {
   std::error_code error;
   if (fs::exists(model_dir / kSingleFile, error)) {
@@ -177,7 +198,7 @@ const StoredTensor& Checkpoint::tensor(const std::string& name) const {
 void Checkpoint::Release(const std::string& name, const std::byte* begin,
                          const std::byte* end) const {
   const auto it = tensors_.find(name);
-  if (it != tensors_.end()) it->second.file->Release(begin, end);
+  if (it != tensors_.end() && it->second.file != nullptr) it->second.file->Release(begin, end);
 }
 
 }  // namespace lockstep::worker

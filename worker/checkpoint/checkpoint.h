@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,6 +37,11 @@ class Checkpoint {
   static absl::StatusOr<Checkpoint> Open(const std::filesystem::path& model_dir,
                                          const LlamaConfig& config);
 
+  // Weights that are made here: `fill` gives each tensor of ExpectedTensors its values, float32.
+  static Checkpoint Make(
+      const LlamaConfig& config,
+      const std::function<void(const ExpectedTensor& tensor, std::span<float> values)>& fill);
+
   // A tensor of ExpectedTensors; aborts for another name.
   const StoredTensor& tensor(const std::string& name) const;
   // Gives the memory of a part of a tensor's data back; see SafetensorsFile::Release.
@@ -45,7 +52,7 @@ class Checkpoint {
 
  private:
   struct Location {
-    const SafetensorsFile* file = nullptr;
+    const SafetensorsFile* file = nullptr;  // null: in made_
     const StoredTensor* tensor = nullptr;
   };
 
@@ -57,6 +64,11 @@ class Checkpoint {
 
   std::filesystem::path source_;  // the single file or the index, for errors
   std::vector<std::unique_ptr<SafetensorsFile>> files_;
+  struct MadeTensor {
+    std::vector<float> values;
+    StoredTensor stored;
+  };
+  std::vector<std::unique_ptr<MadeTensor>> made_;
   std::map<std::string, Location> tensors_;
   int64_t num_bytes_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <c10/core/StreamGuard.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -15,6 +16,7 @@
 #include "worker/runtime/catch_exceptions.h"
 #include "worker/runtime/check_config.h"
 #include "worker/runtime/kv_budget.h"
+#include "worker/runtime/reference_model.h"
 #include "worker/runtime/self_test.h"
 #include "worker/runtime/weight_budget.h"
 
@@ -170,6 +172,8 @@ absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks,
   phases_.Begin("self_test");
   status = TestCollectives(*communicator_, device_->device());
   if (!status.ok()) return status;
+  if (status = ReportSpeed(); !status.ok()) return status;
+  if (status = TestReferenceModel(); !status.ok()) return status;
   const int64_t num_tokens =
       std::min<int64_t>({kMaxTestTokens, config_.max_num_batched_tokens, config_.max_model_len});
   status = TestForward(*model_, *communicator_, *cache_, device_->device(), num_tokens);
@@ -190,6 +194,22 @@ absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks,
   status = communicator_->Barrier();
   phases_.End();
   return status;
+}
+
+absl::Status ModelExecutor::ReportSpeed() {
+  if (world_size_ == 1) return absl::OkStatus();
+  const auto speed = MeasureCollectives(*communicator_, device_->device());
+  if (!speed.ok()) return speed.status();
+  if (rank_ == 0) std::fprintf(stderr, "%s\n", DescribeSpeed(*speed, world_size_).c_str());
+  return absl::OkStatus();
+}
+
+absl::Status ModelExecutor::TestReferenceModel() {
+  const absl::StatusOr<at::ScalarType> dtype = ParseDtype(config_.dtype);
+  if (!dtype.ok()) return dtype.status();
+  const auto logits = ReferenceModelLogits(*device_, *dtype, *context_);
+  if (!logits.ok()) return logits.status();
+  return CompareWithStored(*logits, *dtype, DescribeDevice());
 }
 
 absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle) {

@@ -56,6 +56,10 @@ class ModelExecutor : public StepExecutor {
   std::string DescribeDevice() const;
   StepLimits Limits() const;
   absl::Status StartModel(uint64_t num_kv_blocks, const std::string& communicator_handle);
+  // Says how fast sums over ranks are.
+  absl::Status ReportSpeed();
+  // Whether this rank computes a small model as it is known.
+  absl::Status TestReferenceModel();
   absl::Status AttachToPeers(const std::string& communicator_handle);
   // Calls `body`, which returns a Status or StatusOr, for a step: on the device's stream, and with
   // an Abort where it fails, because the other ranks must not wait for this one.

@@ -3,16 +3,21 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
+#include <algorithm>
 #include <numeric>
 #include <span>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "worker/layers/step_batch.h"
 #include "worker/sampling/token_weights.h"
 
 namespace lockstep::worker {
 namespace {
+
+constexpr int kNumMeasurements = 5;
+constexpr std::chrono::milliseconds kSlowSum(5);
 
 StepBatch TestBatch(int64_t num_tokens, int64_t vocab_size, at::Device device) {
   std::vector<int32_t> ids(static_cast<size_t>(num_tokens));
@@ -87,6 +92,41 @@ absl::Status TestCollectives(Communicator& communicator, at::Device device) {
         absl::StrCat("self-test: a broadcast gave ", value, " instead of 1"));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<CollectiveSpeed> MeasureCollectives(Communicator& communicator, at::Device device) {
+  using Seconds = std::chrono::duration<double>;
+  std::vector<Seconds> medians;
+  for (const int64_t num_bytes : {kSmallSumBytes, kLargeSumBytes}) {
+    const int64_t size = num_bytes / static_cast<int64_t>(sizeof(float));
+    at::Tensor data = at::full({size}, 0.0, at::TensorOptions().dtype(at::kFloat).device(device));
+    std::vector<Seconds> times;
+    for (int run = 0; run <= kNumMeasurements; ++run) {
+      const auto begin = std::chrono::steady_clock::now();
+      absl::Status status = communicator.AllReduceSum(data);
+      if (status.ok()) status = communicator.Wait();
+      if (!status.ok()) return status;
+      if (run > 0) times.push_back(std::chrono::steady_clock::now() - begin);  // the first warms up
+    }
+    std::nth_element(times.begin(), times.begin() + kNumMeasurements / 2, times.end());
+    medians.push_back(times[kNumMeasurements / 2]);
+  }
+  return CollectiveSpeed{
+      .small = medians[0],
+      .bytes_per_second = static_cast<double>(kLargeSumBytes) / medians[1].count()};
+}
+
+std::string DescribeSpeed(const CollectiveSpeed& speed, int world_size) {
+  std::string text =
+      absl::StrFormat("a sum over %d ranks takes %.0f us for %d KiB, and %d MiB go at %.1f GB/s",
+                      world_size, speed.small.count() * 1e6, kSmallSumBytes >> 10,
+                      kLargeSumBytes >> 20, speed.bytes_per_second * 1e-9);
+  if (speed.small > kSlowSum) {
+    absl::StrAppend(&text,
+                    "; so slow a sum means that ranks share cores or a GPU, or that the network "
+                    "between them is not the one that was meant (NCCL_DEBUG=INFO names it)");
+  }
+  return text;
 }
 
 absl::Status TestForward(LlamaModel& model, Communicator& communicator, KvCache& cache,
