@@ -25,10 +25,10 @@ constexpr int64_t kVocabSize = 12;
 
 // transformers gives the same to 2e-6 for the same weights.
 constexpr std::array<float, 2 * kVocabSize> kStoredLogits = {
-    0.89076352F, 0.1018727F, 0.9865852F, 1.3225204F, 0.66609716F, -0.33249828F,
+    0.89076352F,  0.1018727F,   0.9865852F,   1.3225204F,  0.66609716F,  -0.33249828F,
     -0.20191365F, -0.87719327F, 0.055207603F, 0.30734801F, -0.97541976F, -1.0701771F,
-    0.212787F, -0.41495389F, 1.9254372F, 0.55913734F, 0.11551069F, -1.0981989F,
-    0.38956589F, -0.84182525F, 0.340698F, 0.5243457F, -1.5449985F, -1.830495F};
+    0.212787F,    -0.41495389F, 1.9254372F,   0.55913734F, 0.11551069F,  -1.0981989F,
+    0.38956589F,  -0.84182525F, 0.340698F,    0.5243457F,  -1.5449985F,  -1.830495F};
 
 // Groups of queries that share keys, and a head size for which the GPU has its matrix units.
 LlamaConfig MakeConfig() {
@@ -51,8 +51,9 @@ void Fill(const ExpectedTensor& tensor, std::span<float> values) {
     std::fill(values.begin(), values.end(), 1.0F);
     return;
   }
-  uint64_t state = std::accumulate(tensor.name.begin(), tensor.name.end(), uint64_t{1},
-                                   [](uint64_t sum, char c) { return sum * 31 + static_cast<unsigned char>(c); });
+  uint64_t state = std::accumulate(
+      tensor.name.begin(), tensor.name.end(), uint64_t{1},
+      [](uint64_t sum, char c) { return sum * 31 + static_cast<unsigned char>(c); });
   const float scale = 1.7F / std::sqrt(static_cast<float>(tensor.shape[1]));
   for (float& value : values) {
     state = state * 6364136223846793005U + 1442695040888963407U;  // Knuth's MMIX
@@ -93,8 +94,7 @@ StepBatch MakeBatch(int32_t first, int32_t count, at::Device device) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<float>> ReferenceModelLogits(ComputeDevice& device,
-                                                        at::ScalarType dtype,
+absl::StatusOr<std::vector<float>> ReferenceModelLogits(ComputeDevice& device, at::ScalarType dtype,
                                                         KernelContext& context) {
   const LlamaConfig config = MakeConfig();
   const Checkpoint checkpoint = Checkpoint::Make(config, Fill);
