@@ -278,11 +278,8 @@ __global__ void __launch_bounds__(kDecodeThreads) DecodeAttentionKernel(Attentio
 }  // namespace
 
 bool HasDecodeAttention(const AttentionArguments& a) {
-  const auto is_aligned = [](const void* pointer) {
-    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-  };
   return a.type != Element::kFloat32 && (a.head_dim == 64 || a.head_dim == 128) &&
-         a.q_stride % 8 == 0 && is_aligned(a.q) && is_aligned(a.key) && is_aligned(a.value);
+         a.q_stride % 8 == 0 && IsAligned(a.q) && IsAligned(a.key) && IsAligned(a.value);
 }
 
 void LaunchDecodeAttention(const AttentionArguments& a, Stream stream) {

@@ -86,6 +86,11 @@ struct alignas(sizeof(T) * kSize <= 16 ? sizeof(T) * kSize : 16) Pack {
   T elements[kSize];
 };
 
+// Whether a Pack may be read and written there.
+inline bool IsAligned(const void* pointer) {
+  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+}
+
 template <typename T>
 __device__ inline float ToFloat(T value) {
   return static_cast<float>(value);

@@ -63,8 +63,6 @@ __global__ void StoreTokensKernel(StoreTokensArguments a) {
 
 dim3 GridFor(int size) { return dim3(static_cast<unsigned>((size + kThreads - 1) / kThreads)); }
 
-bool IsAligned(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 == 0; }
-
 }  // namespace
 
 void LaunchSumParts(const SumPartsArguments& a, Stream stream) {

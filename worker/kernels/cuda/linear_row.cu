@@ -120,11 +120,8 @@ auto ChooseKernel(LinearRowResult result) {
 }  // namespace
 
 bool HasLinearRow(const LinearRowArguments& a) {
-  const auto is_aligned = [](const void* pointer) {
-    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-  };
-  return a.type != Element::kFloat32 && a.in_features % kPack == 0 && is_aligned(a.x) &&
-         is_aligned(a.weight);
+  return a.type != Element::kFloat32 && a.in_features % kPack == 0 && IsAligned(a.x) &&
+         IsAligned(a.weight);
 }
 
 void LaunchLinearRow(const LinearRowArguments& a, Stream stream) {

@@ -76,17 +76,15 @@ __global__ void RmsNormKernel(RmsNormArguments a) {
   }
 }
 
-bool IsAligned(const void* pointer, int64_t stride) {
-  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0 && stride % 4 == 0;
-}
+bool HasPacks(const void* pointer, int64_t stride) { return IsAligned(pointer) && stride % 4 == 0; }
 
 }  // namespace
 
 void LaunchRmsNorm(const RmsNormArguments& a, Stream stream) {
   if (a.num_rows == 0) return;
-  const bool is_aligned = a.hidden % 4 == 0 && IsAligned(a.x, a.x_stride) &&
-                          IsAligned(a.residual, a.residual_stride) && IsAligned(a.weight, 0) &&
-                          IsAligned(a.out, a.out_stride);
+  const bool is_aligned = a.hidden % 4 == 0 && HasPacks(a.x, a.x_stride) &&
+                          HasPacks(a.residual, a.residual_stride) && HasPacks(a.weight, 0) &&
+                          HasPacks(a.out, a.out_stride);
   DispatchElement(a.type, [&](auto element) {
     using T = decltype(element);
     auto* kernel = is_aligned ? &RmsNormKernel<float, T, 4, 4> : &RmsNormKernel<float, T, 1, 4>;

@@ -153,12 +153,9 @@ __global__ void RopeAndCacheWriteKernel(RopeCacheArguments a) {
 }
 
 bool HasPacks(const RopeCacheArguments& a) {
-  const auto is_aligned = [](const void* pointer) {
-    return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
-  };
   return a.half % kPack == 0 && a.head_dim % kPack == 0 && a.qkv_stride % kPack == 0 &&
-         a.cos_sin_stride % 4 == 0 && is_aligned(a.qkv) && is_aligned(a.cos_sin) &&
-         is_aligned(a.key) && is_aligned(a.value);
+         a.cos_sin_stride % 4 == 0 && IsAligned(a.qkv) && IsAligned(a.cos_sin) &&
+         IsAligned(a.key) && IsAligned(a.value);
 }
 
 }  // namespace
