@@ -31,7 +31,8 @@ class LockstepSide:
         kv_cache = 2 * places * max_length(options) * kv_cache_bytes_per_token(config) * (2 if dtype == "float32" else 1)
         self.command = [
             options.bin_dir / "lockstep-server", "--model", model, "--dtype", dtype, "--threads-per-rank", options.cores,
-            "--max-num-seqs", places, "--kv-cache-memory", max(kv_cache, 64 << 20), "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
+            "--max-num-seqs", places, "--max-model-len", max_length(options), "--kv-cache-memory", max(kv_cache, 64 << 20),
+            "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
         ]  # fmt: skip
 
     def start(self):
