@@ -10,8 +10,11 @@
 namespace lockstep::worker {
 
 // How many KV blocks of `block_bytes` this rank takes of its device's memory, which `num_ranks`
-// ranks share. With
-// config.kv_cache_bytes: as many as that holds.
+// ranks share, once this rank has loaded `bytes_to_load` more into it: its weights, where they are
+// not there yet. What other ranks have still to load is left out of account, because some of it may
+// be there: before loading the answer is an upper bound.
+//
+// With config.kv_cache_bytes: as many as that holds.
 //
 // Otherwise, on the CPU, whose memory the ranks share: the smaller of
 //   - what max_num_seqs sequences of max_model_len tokens need, and
@@ -21,10 +24,11 @@ namespace lockstep::worker {
 // whomever, divided by the ranks that compute on it. More than all sequences need is of use too:
 // blocks that nobody uses are cached prefixes.
 //
-// RESOURCE_EXHAUSTED, with the tokens that would fit and what to change, when not even one sequence
-// of max_model_len tokens fits, or when kv_cache_bytes is more than there is.
+// RESOURCE_EXHAUSTED, with the --max-model-len that would fit and what else to change, when not
+// even one sequence of max_model_len tokens fits, or when kv_cache_bytes is more than there is.
 absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int num_ranks,
-                                           uint64_t block_bytes, const DeviceMemory& memory);
+                                           uint64_t block_bytes, const DeviceMemory& memory,
+                                           uint64_t bytes_to_load = 0);
 
 }  // namespace lockstep::worker
 

@@ -10,6 +10,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 WorkerConfig Config() {
   WorkerConfig config;
@@ -63,7 +64,7 @@ TEST(KvBudgetTest, RefusesWhenNotOneSequenceFitsAndSaysWhatWould) {
     EXPECT_EQ(blocks.status().code(), absl::StatusCode::kResourceExhausted);
     EXPECT_THAT(std::string(blocks.status().message()),
                 AllOf(HasSubstr("max_model_len = 100"), HasSubstr("7000 bytes"),
-                      HasSubstr("48 tokens"), HasSubstr("lower max_model_len")));
+                      HasSubstr("48 tokens"), HasSubstr("lower --max-model-len to 48, or ")));
   }
 }
 
@@ -73,7 +74,48 @@ TEST(KvBudgetTest, AGpuThatIsFullAlreadySaysByWhatAndWhatWouldHelp) {
   EXPECT_EQ(blocks.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(blocks.status().message()),
               AllOf(HasSubstr("gpu_memory_utilization = 0.5"), HasSubstr("99000 in use"),
-                    HasSubstr("0 tokens"), HasSubstr("tensor_parallel_size")));
+                    HasSubstr("0 tokens"), HasSubstr("--tensor-parallel-size")));
+  EXPECT_THAT(std::string(blocks.status().message()), Not(HasSubstr("--max-model-len")))
+      << "no length would fit";
+}
+
+TEST(KvBudgetTest, TheLengthThatIsNamedFits) {
+  WorkerConfig config = Config();
+  config.kv_cache_bytes = 3500;
+  EXPECT_FALSE(ChooseNumKvBlocks(config, 1, kBlockBytes, Free(1 << 30)).ok());
+  config.max_model_len = 48;
+  EXPECT_EQ(ChooseNumKvBlocks(config, 1, kBlockBytes, Free(1 << 30)).value(), 3U);
+  config.max_model_len = 49;
+  EXPECT_FALSE(ChooseNumKvBlocks(config, 1, kBlockBytes, Free(1 << 30)).ok());
+}
+
+TEST(KvBudgetTest, WeightsThatAreStillToBeLoadedAreTakenOff) {
+  // Half of 200,000 is for Lockstep, 30,000 are in use and 60,000 will be.
+  const DeviceMemory gpu = {.total_bytes = 200'000, .free_bytes = 170'000};
+  EXPECT_EQ(ChooseNumKvBlocks(GpuConfig(), 1, kBlockBytes, gpu, 60'000).value(), 10U);
+  EXPECT_EQ(ChooseNumKvBlocks(Config(), 2, kBlockBytes, Free(100'000), 60'000).value(), 10U);
+  WorkerConfig config = Config();
+  config.kv_cache_bytes = 50'000;
+  EXPECT_EQ(ChooseNumKvBlocks(config, 1, kBlockBytes, Free(100'000), 50'000).value(), 50U);
+}
+
+TEST(KvBudgetTest, WeightsThatLeaveTooLittleAreNamed) {
+  const auto message = [](const WorkerConfig& config, const DeviceMemory& memory,
+                          uint64_t weights) {
+    return std::string(
+        ChooseNumKvBlocks(config, 1, kBlockBytes, memory, weights).status().message());
+  };
+  EXPECT_THAT(
+      message(GpuConfig(), {.total_bytes = 200'000, .free_bytes = 170'000}, 67'000),
+      AllOf(HasSubstr("30000 in use and the weights' 67000"), HasSubstr("--max-model-len to 48")));
+  EXPECT_THAT(message(Config(), Free(100'000), 94'000),
+              AllOf(HasSubstr("3000 bytes beside the weights, which take 94000"),
+                    HasSubstr("--max-model-len to 48")));
+  WorkerConfig config = Config();
+  config.kv_cache_bytes = 50'000;
+  EXPECT_THAT(message(config, Free(100'000), 60'000),
+              AllOf(HasSubstr("only 40000 bytes"), HasSubstr("which take 60000"),
+                    HasSubstr("lower --kv-cache-memory")));
 }
 
 TEST(KvBudgetTest, RefusesMoreThanThereIsAndSaysWhatWouldFit) {
