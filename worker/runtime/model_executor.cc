@@ -84,13 +84,7 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
   cache_geometry_ = CacheGeometry(*llama, plan, options, config_.block_size);
   LoadedInfo info;
   info.kv_block_bytes = static_cast<uint64_t>(cache_geometry_.block_bytes());
-  const absl::StatusOr<DeviceMemory> memory = device_->Memory();
-  if (!memory.ok()) return memory.status();
-  // What does not fit now will not fit beside the weights: minutes are saved by saying so here.
-  status = CheckWeightsFit(*llama, plan, *dtype, memory->free_bytes);
-  if (!status.ok()) return status;
-  status = ChooseNumKvBlocks(config_, device_->num_ranks(), info.kv_block_bytes, *memory).status();
-  if (!status.ok()) return status;
+  if (status = CheckMemory(*llama, plan, *dtype); !status.ok()) return status;
   phases_.Begin("weights");
   model_ = std::make_unique<LlamaModel>(*llama, *checkpoint, plan, options, *context_, progress);
   info.weight_bytes = static_cast<uint64_t>(model_->weight_bytes());
@@ -106,6 +100,22 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
     info.communicator_handle = *std::move(handle);
   }
   return info;
+}
+
+absl::Status ModelExecutor::CheckMemory(const LlamaConfig& llama, const ShardPlan& plan,
+                                        at::ScalarType dtype) const {
+  const absl::StatusOr<DeviceMemory> memory = device_->Memory();
+  if (!memory.ok()) return memory.status();
+  const int num_ranks = device_->num_ranks();
+  const absl::Status status =
+      CheckWeightsFit(llama, plan, dtype,
+                      {.bytes = *memory,
+                       .num_ranks = num_ranks,
+                       .is_shared = device_->device().is_cpu() || num_ranks > 1});
+  if (!status.ok()) return status;
+  return ChooseNumKvBlocks(config_, num_ranks, static_cast<uint64_t>(cache_geometry_.block_bytes()),
+                           *memory, WeightBytes(llama, plan, dtype))
+      .status();
 }
 
 StepLimits ModelExecutor::Limits() const {

@@ -51,6 +51,10 @@ class ModelExecutor : public StepExecutor {
 
  private:
   absl::StatusOr<LoadedInfo> LoadModel(const LoadProgressCallback& progress);
+  // Before the weights are loaded: what does not fit now will not fit beside them, and minutes are
+  // saved by saying so.
+  absl::Status CheckMemory(const LlamaConfig& llama, const ShardPlan& plan,
+                           at::ScalarType dtype) const;
   // After the weights have been loaded.
   absl::StatusOr<uint64_t> CountKvBlocks();
   std::string DescribeDevice() const;

@@ -10,6 +10,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 // The shape of Llama-3-8B.
 LlamaConfig Config() {
@@ -26,8 +27,16 @@ LlamaConfig Config() {
 
 constexpr uint64_t kGigabyte = 1'000'000'000;
 
+// On a GPU of the rank's own.
 absl::Status Check(int world_size, c10::ScalarType dtype, uint64_t free_bytes) {
-  return CheckWeightsFit(Config(), MakeShardPlan(Config(), 0, world_size), dtype, free_bytes);
+  const WeightMemory memory = {.bytes = {.total_bytes = 80 * kGigabyte, .free_bytes = free_bytes}};
+  return CheckWeightsFit(Config(), MakeShardPlan(Config(), 0, world_size), dtype, memory);
+}
+
+// In memory that all ranks share.
+absl::Status CheckShared(int world_size, c10::ScalarType dtype, const DeviceMemory& bytes) {
+  return CheckWeightsFit(Config(), MakeShardPlan(Config(), 0, world_size), dtype,
+                         {.bytes = bytes, .num_ranks = world_size, .is_shared = true});
 }
 
 TEST(WeightBudgetTest, TheRanksDivideTheWeights) {
@@ -58,6 +67,28 @@ TEST(WeightBudgetTest, WithoutMoreRanksADtypeOfHalfTheBitsMayDo) {
               HasSubstr("--dtype bfloat16"));
   EXPECT_THAT(std::string(Check(8, c10::kBFloat16, kGigabyte).message()),
               HasSubstr("a smaller model is needed"));
+}
+
+TEST(WeightBudgetTest, WhereRanksShareTheMemoryMoreOfThemAreNoRemedy) {
+  const DeviceMemory small = {.total_bytes = 20 * kGigabyte, .free_bytes = 12 * kGigabyte};
+  const absl::Status status = CheckShared(1, c10::kBFloat16, small);
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("12000000000 bytes of memory free: more ranks would share"),
+                    Not(HasSubstr("--tensor-parallel-size"))));
+  const DeviceMemory middle = {.total_bytes = 40 * kGigabyte, .free_bytes = 20 * kGigabyte};
+  EXPECT_THAT(std::string(CheckShared(1, c10::kFloat, middle).message()),
+              HasSubstr("--dtype bfloat16"));
+}
+
+TEST(WeightBudgetTest, WhereRanksShareTheMemoryItHasToHoldTheSharesOfAll) {
+  const DeviceMemory memory = {.total_bytes = 15 * kGigabyte, .free_bytes = 12 * kGigabyte};
+  const absl::Status status = CheckShared(2, c10::kBFloat16, memory);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("of 15000000000 that 2 ranks divide"));
+  EXPECT_TRUE(
+      CheckShared(2, c10::kBFloat16, {.total_bytes = 17 * kGigabyte, .free_bytes = 9 * kGigabyte})
+          .ok())
+      << "the other rank may have loaded its share";
 }
 
 }  // namespace
