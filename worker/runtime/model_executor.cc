@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "worker/checkpoint/llama_config.h"
 #include "worker/checkpoint/tensor_parallel.h"
+#include "worker/comm/shm_space.h"
 #include "worker/kernels/isa_level.h"
 #include "worker/runtime/catch_exceptions.h"
 #include "worker/runtime/check_config.h"
@@ -223,6 +224,13 @@ absl::Status ModelExecutor::TestReferenceModel() {
 }
 
 absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle) {
+  std::string shortage;
+  if (device_->device().is_cuda() && config_.local_world_size > 1) {
+    shortage = NcclShmShortage(FreeShmBytes());
+  }
+  if (!shortage.empty() && config_.local_rank == 0) {
+    std::fprintf(stderr, "%s\n", shortage.c_str());
+  }
   absl::StatusOr<std::unique_ptr<Communicator>> communicator =
       CreateCommunicator({.rank = rank_,
                           .world_size = world_size_,
@@ -232,6 +240,10 @@ absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle
                           .handle = communicator_handle,
                           .timeout = absl::Milliseconds(config_.collective_timeout_ms),
                           .num_threads_per_rank = static_cast<int>(config_.num_threads)});
+  if (!communicator.ok() && !shortage.empty()) {
+    return absl::Status(communicator.status().code(),
+                        absl::StrCat(communicator.status().message(), "; ", shortage));
+  }
   if (!communicator.ok()) return communicator.status();
   communicator_ = *std::move(communicator);
   const absl::MutexLock lock(&abort_mutex_);
