@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -13,6 +14,7 @@
 #include "tests/parity/model/rank_threads.h"
 #include "tests/unit/worker/runtime/small_model.h"
 #include "worker/checkpoint/llama_config.h"
+#include "worker/device/cpu_device.h"
 #include "worker/runtime/logit_blocks.h"
 
 namespace lockstep::worker {
@@ -90,6 +92,38 @@ TEST(ModelExecutorTest, AKvCacheThatIsTooSmallIsRefusedBeforeAnyWeightIsRead) {
       MakeStepExecutor()->Load(config, 0, 1, [&](uint64_t, uint64_t) { ++num_calls; });
   EXPECT_EQ(loaded.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(loaded.status().message()), HasSubstr("kv_cache_bytes = 4096"));
+  EXPECT_EQ(num_calls, 0);
+}
+
+// A processor with as much memory as a test says.
+class SmallDevice : public CpuDevice {
+ public:
+  explicit SmallDevice(uint64_t free_bytes) : free_bytes_(free_bytes) {}
+  absl::StatusOr<DeviceMemory> Memory() const override {
+    return DeviceMemory{.total_bytes = 1 << 30, .free_bytes = free_bytes_};
+  }
+
+ private:
+  const uint64_t free_bytes_;
+};
+
+TEST(ModelExecutorTest, MemoryThatDoesNotHoldWeightsAndCacheIsSaidBeforeAnyWeightIsRead) {
+  const SmallModel model;
+  int num_calls = 0;
+  const auto load = [&](uint64_t free_bytes) {
+    ModelExecutor executor(
+        [&](const std::string&, LocalRank) { return std::make_unique<SmallDevice>(free_bytes); });
+    const absl::Status status = executor
+                                    .Load(SmallWorkerConfig(model.directory()), 0, 1,
+                                          [&](uint64_t, uint64_t) { ++num_calls; })
+                                    .status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    return std::string(status.message());
+  };
+  const uint64_t weights = std::filesystem::file_size(model.directory() / "model.safetensors");
+  EXPECT_THAT(load(weights / 2), HasSubstr("rank 0's share of the weights takes"));
+  // Half of what the weights leave is for the cache, of which 8 tokens take 2 KiB.
+  EXPECT_THAT(load(weights + (16 << 10)), HasSubstr("lower --max-model-len to 32, or"));
   EXPECT_EQ(num_calls, 0);
 }
 
