@@ -77,10 +77,11 @@ absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int num_r
   const uint64_t free_bytes =
       memory.free_bytes > bytes_to_load ? memory.free_bytes - bytes_to_load : 0;
   if (is_given && config.kv_cache_bytes > free_bytes) {
+    const uint64_t num_blocks = free_bytes / block_bytes;
     return absl::ResourceExhaustedError(absl::StrCat(
         "kv_cache_bytes is ", config.kv_cache_bytes, ", but this rank has only ", free_bytes,
-        " bytes of memory available", BesideWeights(bytes_to_load), ", which hold ",
-        free_bytes / block_bytes * config.block_size, " tokens: lower --kv-cache-memory to that"));
+        " bytes of memory available", BesideWeights(bytes_to_load), ": lower --kv-cache-memory to ",
+        num_blocks * block_bytes, ", which hold ", num_blocks * config.block_size, " tokens"));
   }
   const KvBudget budget = is_given ? GivenBudget(config)
                           : config.device == "cuda"

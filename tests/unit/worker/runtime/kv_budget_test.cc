@@ -115,7 +115,7 @@ TEST(KvBudgetTest, WeightsThatLeaveTooLittleAreNamed) {
   config.kv_cache_bytes = 50'000;
   EXPECT_THAT(message(config, Free(100'000), 60'000),
               AllOf(HasSubstr("only 40000 bytes"), HasSubstr("which take 60000"),
-                    HasSubstr("lower --kv-cache-memory")));
+                    HasSubstr("lower --kv-cache-memory to 40000")));
 }
 
 TEST(KvBudgetTest, RefusesMoreThanThereIsAndSaysWhatWouldFit) {
@@ -124,7 +124,8 @@ TEST(KvBudgetTest, RefusesMoreThanThereIsAndSaysWhatWouldFit) {
   const auto blocks = ChooseNumKvBlocks(config, 1, kBlockBytes, Free(40'000));
   EXPECT_EQ(blocks.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(blocks.status().message()),
-              AllOf(HasSubstr("50000"), HasSubstr("40000"), HasSubstr("640 tokens")));
+              AllOf(HasSubstr("50000"), HasSubstr("only 40000"),
+                    HasSubstr("--kv-cache-memory to 40000, which hold 640 tokens")));
 }
 
 }  // namespace
