@@ -17,6 +17,8 @@ namespace {
 constexpr int kBarWidth = 20;
 constexpr absl::Duration kTerminalInterval = absl::Milliseconds(100);
 constexpr absl::Duration kLogInterval = absl::Seconds(5);
+// Between looks for the log: what was seen early makes the first line's rate.
+constexpr absl::Duration kLookInterval = absl::Milliseconds(500);
 
 }  // namespace
 
@@ -48,16 +50,30 @@ std::string LoadProgress::Describe(const std::vector<v1::RankInfo>& ranks, absl:
   return text;
 }
 
+std::string LoadProgress::DescribeEvery(absl::Duration interval,
+                                        const std::vector<v1::RankInfo>& ranks, absl::Time now) {
+  std::string text = Describe(ranks, now);
+  if (text.empty()) return "";
+  if (next_ == absl::InfinitePast()) next_ = now + interval;
+  if (now < next_) return "";
+  next_ = now + interval;
+  return text;
+}
+
 LoadProgressDisplay::LoadProgressDisplay() : is_terminal_(isatty(STDERR_FILENO) == 1) {}
 
 absl::Duration LoadProgressDisplay::interval() const {
-  return is_terminal_ ? kTerminalInterval : kLogInterval;
+  return is_terminal_ ? kTerminalInterval : kLookInterval;
 }
 
 void LoadProgressDisplay::Show(const std::vector<v1::RankInfo>& ranks) {
+  if (!is_terminal_) {
+    const std::string line = progress_.DescribeEvery(kLogInterval, ranks, absl::Now());
+    if (!line.empty()) spdlog::info("loading {}", line);
+    return;
+  }
   const std::string text = progress_.Describe(ranks, absl::Now());
   if (text.empty()) return Finish();
-  if (!is_terminal_) return spdlog::info("loading {}", text);
   std::fprintf(stderr, "\r\033[Kloading %s", text.c_str());
   has_line_ = true;
 }

@@ -17,9 +17,15 @@ class LoadProgress {
   // said how much there is, and once all are done.
   std::string Describe(const std::vector<v1::RankInfo>& ranks, absl::Time now);
 
+  // The same once in every `interval` from the first call that had something to say, so that there
+  // is a rate to tell; empty in between.
+  std::string DescribeEvery(absl::Duration interval, const std::vector<v1::RankInfo>& ranks,
+                            absl::Time now);
+
  private:
   absl::Time begin_ = absl::InfinitePast();  // when the first bytes were seen
   double first_share_ = 0.0;                 // and what they were of all
+  absl::Time next_ = absl::InfinitePast();   // of DescribeEvery
 };
 
 // Shows it on the standard error stream: a line that is rewritten where that is a terminal, else a

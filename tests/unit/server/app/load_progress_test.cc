@@ -3,11 +3,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+#include <vector>
+
 namespace lockstep::server {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::Pair;
 
 constexpr uint64_t kGigabyte = 1'000'000'000;
 
@@ -35,6 +41,20 @@ TEST(LoadProgress, TellsShareRateAndTimeLeftByTheRankThatIsLeastFar) {
       progress.Describe({Rank(2 * kGigabyte, 8 * kGigabyte), Rank(6 * kGigabyte, 8 * kGigabyte)},
                         absl::UnixEpoch() + absl::Seconds(1));
   EXPECT_EQ(later, "[#####---------------]  25 %, 8.0 of 16.0 GB, 4.0 GB/s, 3 s left");
+}
+
+TEST(LoadProgress, TheLinesOfALogAreAnIntervalApartAndTheFirstHasARate) {
+  LoadProgress progress;
+  std::vector<std::pair<int, std::string>> lines;
+  for (int second = 0; second <= 12; ++second) {
+    const auto loaded = static_cast<uint64_t>(second) * kGigabyte;
+    const std::string line =
+        progress.DescribeEvery(absl::Seconds(5), {Rank(loaded, 20 * kGigabyte)},
+                               absl::UnixEpoch() + absl::Seconds(second));
+    if (!line.empty()) lines.emplace_back(second, line);
+  }
+  EXPECT_THAT(lines, ElementsAre(Pair(5, HasSubstr("25 %, 5.0 of 20.0 GB, 1.0 GB/s, 15 s left")),
+                                 Pair(10, HasSubstr("10 s left"))));
 }
 
 }  // namespace
