@@ -257,6 +257,27 @@ TEST(ModelExecutorTest, WeightsThatGiveNoFiniteLogitsFailAtTheStart) {
   EXPECT_THAT(std::string(ranks.status().message()), HasSubstr("not finite"));
 }
 
+// A device that works while a model is loaded, and then no more.
+class FailingDevice : public CpuDevice {
+ public:
+  absl::Status Synchronize() override {
+    return ++num_calls_ == 1 ? absl::OkStatus() : absl::InternalError("the device fell over");
+  }
+
+ private:
+  int num_calls_ = 0;
+};
+
+TEST(ModelExecutorTest, ADeviceThatFailsInTheSelfTestFailsTheStart) {
+  const SmallModel model;
+  const auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 1, [] {
+    return std::make_unique<ModelExecutor>(
+        [](const std::string&, LocalRank) { return std::make_unique<FailingDevice>(); });
+  });
+  EXPECT_EQ(ranks.status().code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(ranks.status().message()), HasSubstr("the device fell over"));
+}
+
 TEST(ModelExecutorTest, AHeadSizeThatIsNoMultipleOfEightGivesFiniteLogitsOnAllRanks) {
   const SmallModel model(R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 40,
     "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "head_dim": 10,
