@@ -135,7 +135,7 @@ void MultiplyRows(int num_rows, int64_t num_columns, const float* a, int64_t a_r
 
 template <typename T>
 void MultiplyPanel(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
-                   bool accumulate, float* accumulators) {
+                   const FetchAhead& /*ahead*/, bool accumulate, float* accumulators) {
   MultiplyRows<kTileRows>(num_rows, kPanelWidth, static_cast<const float*>(packed_rows), 1,
                           num_rows, depth, static_cast<const T*>(panel), kPanelWidth, accumulators,
                           kPanelWidth, accumulate);
@@ -167,6 +167,8 @@ template <typename T>
 constexpr GemmKernel kFloatGemm = {.max_rows = kTileRows,
                                    .packed_row_bytes_per_depth = sizeof(float),
                                    .pads_rows = false,
+                                   .panel_block_bytes = kVectorPanelBlockBytes,
+                                   .resident_rows_bytes = 0,
                                    .pack_rows = PackRowsAsFloat<T>,
                                    .multiply = MultiplyPanel<T>,
                                    .enter_thread = nullptr,

@@ -1,30 +1,37 @@
-// bfloat16 matrix products on AMX tiles: 32 rows by 32 columns from two tiles of rows, two of
-// weights and four of sums. Included inside an unnamed namespace. `Tiles` is the tile register
-// file: the processor's (gemm_amx_bf16.cc), or a model of it, with which the tests check this code
-// on processors without AMX.
+// bfloat16 matrix products on AMX tiles: 48 rows by 32 columns from three tiles of rows, two of
+// weights and six of sums. Six sums of eight registers leave one for rows and one for weights,
+// which are loaded more often for it, but from the first-level cache: what counts is that a step of
+// depth takes five tiles from the second-level cache for six products, and not four for four.
+// Included inside an unnamed namespace. `Tiles` is the tile register file: the processor's
+// (gemm_amx_bf16.cc), or a model of it, with which the tests check this code on processors without
+// AMX.
 //
 //   Tiles::Zero<t>()              tile t = 0
 //   Tiles::Load<t>(p, bytes)      tile t = 16 rows of 64 bytes, `bytes` apart
 //   Tiles::Store<t>(p, bytes)     the reverse
-//   Tiles::Dot<sums, rows, b>()   sums += rows [16, 16 pairs] · b [16 pairs, 16]
+//   Tiles::Dot<sums>()            sums += tile 6 [16, 16 pairs] · tile 7 [16 pairs, 16]
 
 constexpr int kAmxTileRows = 16;   // of any tile
 constexpr int kAmxTileDepth = 32;  // bfloat16 values of depth per tile of rows: 64 bytes
 constexpr int kAmxTileElements = kAmxTileRows * kAmxTileDepth;
-constexpr int kAmxRows = 2 * kAmxTileRows;  // per call
+constexpr int kAmxRowTiles = 3;
+constexpr int kAmxRows = kAmxRowTiles * kAmxTileRows;  // per call
 constexpr int64_t kPanelRowBytes =
     int64_t{kPanelWidth} * 4;  // a pair of depths of all columns, or a row of sums
+constexpr int64_t kCacheLineBytes = 64;
 static_assert(kPanelWidth == 32 && kDepthMultiple == kAmxTileDepth);
 
-// packed [padded_depth / 32, 2, 16, 32] bfloat16: for each 32 of depth the tiles of rows 0-15 and
-// 16-31. Absent rows are zero.
+// packed [padded_depth / 32, 3, 16, 32] bfloat16: for each 32 of depth the tiles of rows 0-15,
+// 16-31 and 32-47. Rows that a tile lacks are zero; tiles without rows are left as they are.
 void PackAmxRows(const void* x, int64_t row_stride, int num_rows, int64_t depth,
                  int64_t padded_depth, void* packed) {
-  BFloat16* out = static_cast<BFloat16*>(packed);
+  const int tile_rows = (num_rows + kAmxTileRows - 1) / kAmxTileRows * kAmxTileRows;
+  BFloat16* tiles = static_cast<BFloat16*>(packed);
   for (int64_t first = 0; first < padded_depth; first += kAmxTileDepth) {
     const int64_t left = depth - first;
     const int num = left >= kAmxTileDepth ? kAmxTileDepth : left > 0 ? static_cast<int>(left) : 0;
-    for (int row = 0; row < kAmxRows; ++row, out += kAmxTileDepth) {
+    BFloat16* out = tiles + first * kAmxRows;
+    for (int row = 0; row < tile_rows; ++row, out += kAmxTileDepth) {
       const int valid = row < num_rows ? num : 0;
       if (valid > 0) {
         __builtin_memcpy(out, static_cast<const BFloat16*>(x) + row * row_stride + first,
@@ -35,72 +42,98 @@ void PackAmxRows(const void* x, int64_t row_stride, int num_rows, int64_t depth,
   }
 }
 
-// Rows 0-15 alone, for a tile that has no more.
-template <typename Tiles>
-void MultiplyAmxHalf(const BFloat16* rows, int64_t depth, const BFloat16* panel, bool accumulate,
-                     float* sums) {
-  if (accumulate) {
-    Tiles::template Load<0>(sums, kPanelRowBytes);
-    Tiles::template Load<1>(sums + 16, kPanelRowBytes);
-  } else {
-    Tiles::template Zero<0>();
-    Tiles::template Zero<1>();
+// Spreads the fetches of `ahead` evenly over `num_steps`.
+class AheadFetcher {
+ public:
+  AheadFetcher(const FetchAhead& ahead, int64_t num_steps)
+      : next_(ahead.bytes),
+        end_(ahead.bytes + ahead.num_bytes),
+        step_bytes_((ahead.num_bytes / kCacheLineBytes + num_steps - 1) / num_steps *
+                    kCacheLineBytes) {}
+
+  void Step() {
+    const char* stop = end_ - next_ < step_bytes_ ? end_ : next_ + step_bytes_;
+    for (; next_ < stop; next_ += kCacheLineBytes) __builtin_prefetch(next_, 0, 2);
   }
-  for (int64_t k = 0; k < depth; k += kAmxTileDepth) {
-    Tiles::template Load<4>(rows, 64);
-    Tiles::template Load<6>(panel, kPanelRowBytes);
-    Tiles::template Load<7>(panel + 32, kPanelRowBytes);
-    Tiles::template Dot<0, 4, 6>();
-    Tiles::template Dot<1, 4, 7>();
-    rows += 2 * kAmxTileElements;
-    panel += kAmxTileDepth * kPanelWidth;
+
+ private:
+  const char* next_;
+  const char* end_;
+  int64_t step_bytes_;
+};
+
+template <typename Tiles, int kNum>
+void LoadAmxSums(const float* sums, bool accumulate) {
+  if constexpr (kNum > 0) {
+    constexpr int kRow = (kNum - 1) * kAmxTileRows;
+    LoadAmxSums<Tiles, kNum - 1>(sums, accumulate);
+    if (accumulate) {
+      Tiles::template Load<2 * kNum - 2>(sums + kRow * kPanelWidth, kPanelRowBytes);
+      Tiles::template Load<2 * kNum - 1>(sums + kRow * kPanelWidth + 16, kPanelRowBytes);
+    } else {
+      Tiles::template Zero<2 * kNum - 2>();
+      Tiles::template Zero<2 * kNum - 1>();
+    }
   }
-  Tiles::template Store<0>(sums, kPanelRowBytes);
-  Tiles::template Store<1>(sums + 16, kPanelRowBytes);
 }
 
-template <typename Tiles>
-void MultiplyAmxFull(const BFloat16* rows, int64_t depth, const BFloat16* panel, bool accumulate,
-                     float* sums) {
-  float* low = sums + kAmxTileRows * kPanelWidth;
-  if (accumulate) {
-    Tiles::template Load<0>(sums, kPanelRowBytes);
-    Tiles::template Load<1>(sums + 16, kPanelRowBytes);
-    Tiles::template Load<2>(low, kPanelRowBytes);
-    Tiles::template Load<3>(low + 16, kPanelRowBytes);
-  } else {
-    Tiles::template Zero<0>();
-    Tiles::template Zero<1>();
-    Tiles::template Zero<2>();
-    Tiles::template Zero<3>();
+template <typename Tiles, int kNum>
+void StoreAmxSums(float* sums) {
+  if constexpr (kNum > 0) {
+    constexpr int kRow = (kNum - 1) * kAmxTileRows;
+    StoreAmxSums<Tiles, kNum - 1>(sums);
+    Tiles::template Store<2 * kNum - 2>(sums + kRow * kPanelWidth, kPanelRowBytes);
+    Tiles::template Store<2 * kNum - 1>(sums + kRow * kPanelWidth + 16, kPanelRowBytes);
   }
+}
+
+// The first kNum tiles of rows: down the left column of sums and up the right one, so that the tile
+// of rows between is loaded once.
+template <typename Tiles, int kNum>
+void MultiplyAmxTiles(const BFloat16* rows, int64_t depth, const BFloat16* panel,
+                      const FetchAhead& ahead, bool accumulate, float* sums) {
+  AheadFetcher fetcher(ahead, depth / kAmxTileDepth);
+  LoadAmxSums<Tiles, kNum>(sums, accumulate);
   for (int64_t k = 0; k < depth; k += kAmxTileDepth) {
-    Tiles::template Load<6>(panel, kPanelRowBytes);
-    Tiles::template Load<4>(rows, 64);
-    Tiles::template Dot<0, 4, 6>();
+    fetcher.Step();
+    Tiles::template Load<7>(panel, kPanelRowBytes);
+    Tiles::template Load<6>(rows, 64);
+    Tiles::template Dot<0>();
+    if constexpr (kNum > 1) {
+      Tiles::template Load<6>(rows + kAmxTileElements, 64);
+      Tiles::template Dot<2>();
+    }
+    if constexpr (kNum > 2) {
+      Tiles::template Load<6>(rows + 2 * kAmxTileElements, 64);
+      Tiles::template Dot<4>();
+    }
     Tiles::template Load<7>(panel + 32, kPanelRowBytes);
-    Tiles::template Dot<1, 4, 7>();
-    Tiles::template Load<5>(rows + kAmxTileElements, 64);
-    Tiles::template Dot<2, 5, 6>();
-    Tiles::template Dot<3, 5, 7>();
-    rows += 2 * kAmxTileElements;
+    if constexpr (kNum > 2) {
+      Tiles::template Dot<5>();
+      Tiles::template Load<6>(rows + kAmxTileElements, 64);
+    }
+    if constexpr (kNum > 1) {
+      Tiles::template Dot<3>();
+      Tiles::template Load<6>(rows, 64);
+    }
+    Tiles::template Dot<1>();
+    rows += kAmxRowTiles * kAmxTileElements;
     panel += kAmxTileDepth * kPanelWidth;
   }
-  Tiles::template Store<0>(sums, kPanelRowBytes);
-  Tiles::template Store<1>(sums + 16, kPanelRowBytes);
-  Tiles::template Store<2>(low, kPanelRowBytes);
-  Tiles::template Store<3>(low + 16, kPanelRowBytes);
+  StoreAmxSums<Tiles, kNum>(sums);
 }
 
 template <typename Tiles>
 void MultiplyAmx(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
-                 bool accumulate, float* accumulators) {
+                 const FetchAhead& ahead, bool accumulate, float* accumulators) {
   const BFloat16* rows = static_cast<const BFloat16*>(packed_rows);
   const BFloat16* weights = static_cast<const BFloat16*>(panel);
   if (num_rows <= kAmxTileRows) {
-    MultiplyAmxHalf<Tiles>(rows, depth, weights, accumulate, accumulators);
+    MultiplyAmxTiles<Tiles, 1>(rows, depth, weights, ahead, accumulate, accumulators);
+  } else if (num_rows <= 2 * kAmxTileRows) {
+    MultiplyAmxTiles<Tiles, 2>(rows, depth, weights, ahead, accumulate, accumulators);
   } else {
-    MultiplyAmxFull<Tiles>(rows, depth, weights, accumulate, accumulators);
+    MultiplyAmxTiles<Tiles, 3>(rows, depth, weights, ahead, accumulate, accumulators);
   }
 }
 
@@ -110,6 +143,8 @@ constexpr GemmKernel MakeAmxGemm(void (*enter)(), void (*leave)()) {
   return {.max_rows = kAmxRows,
           .packed_row_bytes_per_depth = sizeof(BFloat16),
           .pads_rows = true,
+          .panel_block_bytes = 128 * 1024,
+          .resident_rows_bytes = 1024 * 1024,
           .pack_rows = PackAmxRows,
           .multiply = MultiplyAmx<Tiles>,
           .enter_thread = enter,

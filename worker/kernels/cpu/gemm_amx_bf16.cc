@@ -50,19 +50,12 @@ struct ProcessorTiles {
 #undef LOCKSTEP_STORE
   }
 
-  // The four combinations that the kernel uses.
-  template <int sums, int rows, int columns>
+  template <int sums>
   static void Dot() {
-    static_assert(rows == 4 + sums / 2 && columns == 6 + sums % 2);
-    if constexpr (sums == 0) {
-      _tile_dpbf16ps(0, 4, 6);
-    } else if constexpr (sums == 1) {
-      _tile_dpbf16ps(1, 4, 7);
-    } else if constexpr (sums == 2) {
-      _tile_dpbf16ps(2, 5, 6);
-    } else {
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    static_assert(sums < 6);
+#define LOCKSTEP_DOT(n) _tile_dpbf16ps(n, 6, 7)
+    LOCKSTEP_FOR_TILE(sums, LOCKSTEP_DOT)
+#undef LOCKSTEP_DOT
   }
 };
 

@@ -64,7 +64,7 @@ void MultiplyRows(int num_rows, const uint32_t* rows, int64_t depth, const uint3
 }
 
 void Multiply(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
-              bool accumulate, float* accumulators) {
+              const FetchAhead& /*ahead*/, bool accumulate, float* accumulators) {
   MultiplyRows<kTileRows>(num_rows, static_cast<const uint32_t*>(packed_rows), depth,
                           static_cast<const uint32_t*>(panel), accumulate, accumulators);
 }
@@ -89,6 +89,8 @@ void PackRows(const void* x, int64_t row_stride, int num_rows, int64_t depth, in
 constexpr GemmKernel kGemm = {.max_rows = kTileRows,
                               .packed_row_bytes_per_depth = sizeof(BFloat16),
                               .pads_rows = false,
+                              .panel_block_bytes = kVectorPanelBlockBytes,
+                              .resident_rows_bytes = 0,
                               .pack_rows = PackRows,
                               .multiply = Multiply,
                               .enter_thread = nullptr,

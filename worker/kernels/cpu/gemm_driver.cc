@@ -6,11 +6,11 @@
 namespace lockstep::worker::cpu {
 namespace {
 
-// Rows of x that are multiplied in one pass over the weight: their packed form streams from the
-// third-level cache, and a pass over the weight is paid for by this many rows.
+// Rows of x that are packed at once and multiplied in one pass over the weight in memory.
 constexpr int64_t kMaxPassRows = 512;
-// Bytes of a panel that stay in the first-level cache while the tiles of rows pass by.
-constexpr int64_t kPanelBlockBytes = 32 * 1024;
+// Panels that are taken from memory once: where the rows of a pass are multiplied in several runs,
+// the later ones find them in the third-level cache.
+constexpr int64_t kChunkPanels = 64;
 // Panels per group: each slice of packed rows that is read serves this many panels.
 constexpr int64_t kGroupPanels = 4;
 constexpr int64_t kAlignment = 64;
@@ -84,44 +84,101 @@ void PackSegments(ThreadPool& pool, const GemmProblem& problem, const Segments& 
   });
 }
 
-// The product of one segment with panels [first_panel, last_panel). `accumulators` holds
-// padded_rows() rows per panel.
-void MultiplyGroup(const GemmProblem& problem, const Segment& segment, int64_t first_panel,
-                   int64_t last_panel, float* accumulators) {
+// How the tiles of a segment pass by the panels.
+struct Blocking {
+  int64_t depth;         // of a block
+  int64_t group_panels;  // whose blocks of one depth follow each other
+  int64_t run_tiles;     // whose rows of one block stay in the cache
+};
+
+Blocking BlockingOf(const GemmProblem& problem, const Segment& segment) {
   const GemmKernel& kernel = *segment.kernel;
-  const int64_t panel_depth_bytes = kPanelWidth * ElementBytes(problem.weight_type);
-  const int64_t panel_bytes = problem.padded_depth * panel_depth_bytes;
-  const int64_t panel_floats = segment.padded_rows() * kPanelWidth;
   const int64_t num_tiles = segment.num_tiles();
-  const int64_t block =
-      num_tiles == 1 ? problem.padded_depth : kPanelBlockBytes / panel_depth_bytes;
-  for (int64_t depth = 0; depth < problem.padded_depth; depth += block) {
-    const int64_t num = std::min(block, problem.padded_depth - depth);
-    for (int64_t panel = first_panel; panel < last_panel; ++panel) {
-      const char* weights = static_cast<const char*>(problem.weight) + panel * panel_bytes +
-                            depth * panel_depth_bytes;
-      float* sums = accumulators + (panel - first_panel) * panel_floats;
-      for (int64_t tile = 0; tile < num_tiles; ++tile) {
-        kernel.multiply(
+  Blocking blocking{problem.padded_depth, 1, num_tiles};
+  if (num_tiles == 1) return blocking;
+  blocking.depth =
+      std::min(problem.padded_depth,
+               kernel.panel_block_bytes / (kPanelWidth * ElementBytes(problem.weight_type)));
+  if (blocking.depth < problem.padded_depth) blocking.group_panels = kGroupPanels;
+  if (kernel.resident_rows_bytes > 0) {
+    const int64_t tile_bytes = blocking.depth * segment.tile_depth_bytes(0);
+    const int64_t most = std::max<int64_t>(1, kernel.resident_rows_bytes / tile_bytes);
+    blocking.run_tiles = DivideUp(num_tiles, DivideUp(num_tiles, most));
+  }
+  return blocking;
+}
+
+// Some tiles of a segment and some panels, whose product is `sums`: rows of one panel after the
+// other's.
+struct Run {
+  int64_t first_tile, last_tile;
+  int64_t first_panel, last_panel;
+  float* sums;
+
+  int64_t panel_floats(const Segment& segment) const {
+    return (last_tile - first_tile) * segment.rows_per_tile * kPanelWidth;
+  }
+};
+
+void MultiplyRun(const GemmProblem& problem, const Segment& segment, const Run& run,
+                 int64_t depth_block) {
+  const int64_t panel_depth_bytes = kPanelWidth * ElementBytes(problem.weight_type);
+  const auto weights_at = [&](int64_t panel, int64_t depth) {
+    return static_cast<const char*>(problem.weight) +
+           (panel * problem.padded_depth + depth) * panel_depth_bytes;
+  };
+  const int64_t num_tiles = run.last_tile - run.first_tile;
+  for (int64_t depth = 0; depth < problem.padded_depth; depth += depth_block) {
+    const int64_t num = std::min(depth_block, problem.padded_depth - depth);
+    for (int64_t panel = run.first_panel; panel < run.last_panel; ++panel) {
+      // Each tile's product fetches its part of the same block of the panel after this one.
+      const bool last = (panel + 1) * kPanelWidth >= problem.num_columns;
+      const int64_t ahead_bytes = last ? 0 : num * panel_depth_bytes / num_tiles;
+      for (int64_t tile = run.first_tile; tile < run.last_tile; ++tile) {
+        const int64_t index = tile - run.first_tile;
+        segment.kernel->multiply(
             segment.tile(tile, problem.padded_depth) + depth * segment.tile_depth_bytes(tile),
-            segment.tile_rows(tile), num, weights, depth > 0,
-            sums + tile * segment.rows_per_tile * kPanelWidth);
+            segment.tile_rows(tile), num, weights_at(panel, depth),
+            {weights_at(last ? panel : panel + 1, depth) + index * ahead_bytes, ahead_bytes},
+            depth > 0,
+            run.sums + (panel - run.first_panel) * run.panel_floats(segment) +
+                index * segment.rows_per_tile * kPanelWidth);
       }
     }
   }
 }
 
-void StoreGroup(const KernelTable& kernels, const GemmProblem& problem, const Segment& segment,
-                int64_t first_panel, int64_t last_panel, const float* accumulators) {
-  for (int64_t panel = first_panel; panel < last_panel; ++panel) {
+void StoreRun(const KernelTable& kernels, const GemmProblem& problem, const Segment& segment,
+              const Run& run) {
+  const int64_t row = run.first_tile * segment.rows_per_tile;
+  const int64_t num_rows = std::min(run.last_tile * segment.rows_per_tile, segment.num_rows) - row;
+  for (int64_t panel = run.first_panel; panel < run.last_panel; ++panel) {
     const int64_t column = panel * kPanelWidth;
-    char* out = static_cast<char*>(problem.out) +
-                (segment.first_row * problem.out_stride + column) * ElementBytes(problem.out_type);
-    kernels.store_panel(accumulators + (panel - first_panel) * segment.padded_rows() * kPanelWidth,
-                        segment.num_rows, problem.bias == nullptr ? nullptr : problem.bias + column,
+    char* out =
+        static_cast<char*>(problem.out) +
+        ((segment.first_row + row) * problem.out_stride + column) * ElementBytes(problem.out_type);
+    kernels.store_panel(run.sums + (panel - run.first_panel) * run.panel_floats(segment), num_rows,
+                        problem.bias == nullptr ? nullptr : problem.bias + column,
                         std::min<int64_t>(kPanelWidth, problem.num_columns - column),
                         problem.out_type, out, problem.out_stride);
   }
+}
+
+// The product of one segment with panels [first_panel, last_panel).
+void MultiplySegment(const KernelTable& kernels, const GemmProblem& problem, const Segment& segment,
+                     int64_t first_panel, int64_t last_panel, float* sums) {
+  const Blocking blocking = BlockingOf(problem, segment);
+  if (segment.kernel->enter_thread != nullptr) segment.kernel->enter_thread();
+  for (int64_t tile = 0; tile < segment.num_tiles(); tile += blocking.run_tiles) {
+    const int64_t last_tile = std::min(tile + blocking.run_tiles, segment.num_tiles());
+    for (int64_t panel = first_panel; panel < last_panel; panel += blocking.group_panels) {
+      const Run run{tile, last_tile, panel, std::min(panel + blocking.group_panels, last_panel),
+                    sums};
+      MultiplyRun(problem, segment, run, blocking.depth);
+      StoreRun(kernels, problem, segment, run);
+    }
+  }
+  if (segment.kernel->leave_thread != nullptr) segment.kernel->leave_thread();
 }
 
 void RunPass(KernelContext& context, const GemmProblem& problem, Segments& segments) {
@@ -140,14 +197,11 @@ void RunPass(KernelContext& context, const GemmProblem& problem, Segments& segme
   const int64_t num_panels = (problem.num_columns + kPanelWidth - 1) / kPanelWidth;
   context.pool().ParallelFor(num_panels, [&](int thread, int64_t begin, int64_t end) {
     float* sums = accumulators + thread * accumulator_floats;
-    for (int64_t panel = begin; panel < end; panel += kGroupPanels) {
-      const int64_t last = std::min(panel + kGroupPanels, end);
+    for (int64_t panel = begin; panel < end; panel += kChunkPanels) {
       for (const Segment& segment : segments) {
         if (segment.num_rows == 0) continue;
-        if (segment.kernel->enter_thread != nullptr) segment.kernel->enter_thread();
-        MultiplyGroup(problem, segment, panel, last, sums);
-        if (segment.kernel->leave_thread != nullptr) segment.kernel->leave_thread();
-        StoreGroup(context.cpu_kernels(), problem, segment, panel, last, sums);
+        MultiplySegment(context.cpu_kernels(), problem, segment, panel,
+                        std::min(panel + kChunkPanels, end), sums);
       }
     }
   });

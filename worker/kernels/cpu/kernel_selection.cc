@@ -51,9 +51,9 @@ std::vector<float> MultiplyOnce(const GemmKernel& kernel, const std::vector<char
       int64_t{kernel.pads_rows ? kernel.max_rows : num_rows} * kernel.packed_row_bytes_per_depth;
   const int64_t panel_bytes = static_cast<int64_t>(panel.size()) / kCheckDepth;
   const char* rows = reinterpret_cast<const char*>(packed.data());
-  kernel.multiply(rows, num_rows, kDepthMultiple, panel.data(), false, sums.data());
+  kernel.multiply(rows, num_rows, kDepthMultiple, panel.data(), {}, false, sums.data());
   kernel.multiply(rows + kDepthMultiple * row_bytes, num_rows, kCheckDepth - kDepthMultiple,
-                  panel.data() + kDepthMultiple * panel_bytes, true, sums.data());
+                  panel.data() + kDepthMultiple * panel_bytes, {}, true, sums.data());
   if (kernel.leave_thread != nullptr) kernel.leave_thread();
   sums.resize(static_cast<size_t>(num_rows * kPanelWidth));
   return sums;

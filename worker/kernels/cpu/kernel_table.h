@@ -10,6 +10,17 @@
 // bytes.
 namespace lockstep::worker::cpu {
 
+// Bytes of a panel that stay in the first-level cache while tiles of rows pass by, for kernels on
+// vector registers.
+inline constexpr int64_t kVectorPanelBlockBytes = 32 * 1024;
+
+// Memory to fetch into the second-level cache while a block is multiplied: the weights that come
+// next, whose way from memory takes as long as the products of a few tiles of rows.
+struct FetchAhead {
+  const char* bytes = nullptr;
+  int64_t num_bytes = 0;
+};
+
 // A matrix product kernel for one weight type. Rows of x are first packed in tiles of `max_rows`,
 // then multiplied by one panel of the weight at a time. Every accumulator adds its products in the
 // order of the depth, so the blocking over rows, panels and depth does not change a bit of the
@@ -17,8 +28,11 @@ namespace lockstep::worker::cpu {
 struct GemmKernel {
   int max_rows;                    // rows per tile
   int packed_row_bytes_per_depth;  // in a packed tile
-  bool pads_rows;  // a tile has the size of max_rows, and all its accumulator rows are written,
-                   // even with fewer rows
+  bool pads_rows;  // a tile has the size of max_rows, and accumulator rows are written in whole
+                   // sixteens, even with fewer rows
+  int64_t panel_block_bytes;    // of a panel that are multiplied by one tile after the other
+  int64_t resident_rows_bytes;  // of packed rows that stay in the second-level cache while panels
+                                // pass by; 0: no limit
 
   // Packs num_rows <= max_rows rows of x [num_rows, depth] for `multiply`, filling up to
   // padded_depth with zeros.
@@ -27,9 +41,9 @@ struct GemmKernel {
 
   // accumulators [num_rows, kPanelWidth] = or += packed rows [num_rows, depth] · panel [depth,
   // kPanelWidth]. `packed_rows` and `panel` point at the first depth of this block, which is a
-  // multiple of kDepthMultiple, as is `depth` but for the last block.
+  // multiple of kDepthMultiple, as is `depth` but for the last block. `ahead` is a hint.
   void (*multiply)(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
-                   bool accumulate, float* accumulators);
+                   const FetchAhead& ahead, bool accumulate, float* accumulators);
 
   // Called on each thread around a run of `multiply`; null when nothing is to be done.
   void (*enter_thread)();

@@ -38,8 +38,9 @@ struct ModelTiles {
     std::memcpy(&value, &wide, 4);
     return value;
   }
-  template <int sums, int rows, int columns>
+  template <int sums>
   static void Dot() {
+    constexpr int rows = 6, columns = 7;
     for (int row = 0; row < 16; ++row) {
       for (int column = 0; column < 16; ++column) {
         float even = 0.0f, odd = 0.0f, sum;
@@ -63,10 +64,10 @@ TEST(AmxGemmTest, TilingMatchesTheBaselineForEveryNumberOfRows) {
 
 TEST(AmxGemmTest, PackedRowsArePaddedWithZeros) {
   const BFloat16 x[3] = {{1}, {2}, {3}};
-  BFloat16 packed[2 * kAmxTileElements];
+  BFloat16 packed[kAmxRowTiles * kAmxTileElements];
   std::memset(packed, 0xff, sizeof(packed));
   PackAmxRows(x, 3, 1, 3, kDepthMultiple, packed);
-  for (int i = 0; i < 2 * kAmxTileElements; ++i) EXPECT_EQ(packed[i].bits, i < 3 ? i + 1 : 0) << i;
+  for (int i = 0; i < kAmxTileElements; ++i) EXPECT_EQ(packed[i].bits, i < 3 ? i + 1 : 0) << i;
 }
 
 }  // namespace

@@ -47,8 +47,9 @@ TEST(KernelContextTest, ScratchIsAlignedAndGrows) {
 
 // A kernel that forgets the last row.
 void WrongMultiply(const void* rows, int num_rows, int64_t depth, const void* panel,
-                   bool accumulate, float* sums) {
-  cpu::GenericKernels().prefill_gemm[0].multiply(rows, num_rows, depth, panel, accumulate, sums);
+                   const cpu::FetchAhead& ahead, bool accumulate, float* sums) {
+  cpu::GenericKernels().prefill_gemm[0].multiply(rows, num_rows, depth, panel, ahead, accumulate,
+                                                 sums);
   sums[(num_rows - 1) * cpu::kPanelWidth + 3] += 1.0f;
 }
 

@@ -22,9 +22,9 @@ class LinearTest : public KernelTest {
 
 TEST_P(LinearTest, MatchesFloat64ForOddShapes) {
   auto context = Context();
-  const int64_t shapes[][3] = {{1, 1, 1},      {1, 33, 7},    {2, 64, 64},   {3, 95, 86},
-                               {5, 32, 172},   {13, 100, 65}, {17, 31, 256}, {40, 257, 33},
-                               {64, 96, 1100}, {530, 70, 96}};
+  const int64_t shapes[][3] = {{1, 1, 1},      {1, 33, 7},    {2, 64, 64},     {3, 95, 86},
+                               {5, 32, 172},   {13, 100, 65}, {17, 31, 256},   {40, 257, 33},
+                               {64, 96, 1100}, {530, 70, 96}, {250, 40, 2304}, {100, 2100, 64}};
   for (const auto& [num_tokens, out_features, in_features] : shapes) {
     const at::Tensor x = RandomTensor({num_tokens, in_features}, dtype(), 1);
     const at::Tensor matrix = RandomTensor({out_features, in_features}, dtype(), 2);
