@@ -3,18 +3,19 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "worker/comm/shm_space.h"
 
 namespace lockstep::worker {
 namespace {
@@ -68,9 +69,9 @@ void RemoveStaleSegments() {
 }
 
 std::string FreeSpaceText() {
-  struct statvfs info{};
-  if (statvfs(kShmDirectory, &info) != 0) return "";
-  return absl::StrCat(", which has ", info.f_bavail * info.f_frsize, " bytes free");
+  const std::optional<uint64_t> free_bytes = FreeShmBytes(kShmDirectory);
+  if (!free_bytes.has_value()) return "";
+  return absl::StrCat(", which has ", *free_bytes, " bytes free");
 }
 
 }  // namespace
