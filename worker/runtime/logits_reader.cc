@@ -30,14 +30,14 @@ void LogitsReader::Prepare(const BuiltBatch& built, int64_t vocab_size, StepResu
   }
 }
 
-absl::Status LogitsReader::Read(const BuiltBatch& built, const SlotTable& slots,
+absl::Status LogitsReader::Read(const std::vector<LogitSpan>& spans, const SlotTable& slots,
                                 const SlotMasks& masks, const at::Tensor& logits, int64_t first_row,
                                 StepResult& result) {
   const auto* data = logits.const_data_ptr<float>();
   const int64_t end_row = first_row + logits.size(0);
   std::vector<TokenRow> rows;
   int64_t span_begin = 0;
-  for (const LogitSpan& span : built.logit_spans) {
+  for (const LogitSpan& span : spans) {
     const int64_t begin = std::max(span_begin, first_row);
     const int64_t end = std::min(span_begin + span.num_rows, end_row);
     const int64_t skipped = begin - span_begin;  // rows of the span that came before

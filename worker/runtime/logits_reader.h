@@ -30,15 +30,16 @@ class LogitsReader {
   // Token and report of `choice`; slot and position stay.
   static void FillIn(SampledChoice choice, SampledToken& token);
 
-  // Uses the step's logit rows from `first_row` on.
+  // Uses the step's logit rows from `first_row` on; `spans` are all of the step's.
   //
   //   logits  [num_rows, vocab_size] float32, on the host; rows to report may lie in `result`
   //           already, where they belong
   //
   // Slots that `masks` names choose among the tokens that it allows. The sampler's errors, with the
   // slot.
-  absl::Status Read(const BuiltBatch& built, const SlotTable& slots, const SlotMasks& masks,
-                    const at::Tensor& logits, int64_t first_row, StepResult& result);
+  absl::Status Read(const std::vector<LogitSpan>& spans, const SlotTable& slots,
+                    const SlotMasks& masks, const at::Tensor& logits, int64_t first_row,
+                    StepResult& result);
 
  private:
   // One row that becomes a token of the result.

@@ -17,13 +17,27 @@ bool HasGuidedRows(const StepPlan& plan) {
                      [](const ScheduledSlot& row) { return row.guided; });
 }
 
-bool ReportsLogits(LogitsRequest logits, const std::optional<uint32_t>& num_prompt_logprobs) {
-  return logits != LogitsRequest::kNone || num_prompt_logprobs.has_value();
+// What a slot reports.
+struct Report {
+  LogitsRequest logits;
+  bool has_prompt_tokens;
+};
+
+// Of a scheduled slot, which the plan may admit.
+Report ReportOf(const StepPlan& plan, const SlotTable& slots, uint32_t number) {
+  const auto admitted =
+      std::find_if(plan.admitted.begin(), plan.admitted.end(),
+                   [&](const AdmittedSlot& candidate) { return candidate.slot == number; });
+  if (admitted != plan.admitted.end()) {
+    return {admitted->logits, admitted->num_prompt_logprobs.has_value()};
+  }
+  const Slot& slot = slots.slot(number);
+  return {slot.logits, slot.num_prompt_logprobs.has_value()};
 }
 
-int64_t CountSampled(const BuiltBatch& built) {
+int64_t CountSpans(const BuiltBatch& built, LogitSpan::Use use) {
   return std::count_if(built.logit_spans.begin(), built.logit_spans.end(),
-                       [](const LogitSpan& span) { return span.use == LogitSpan::Use::kSample; });
+                       [use](const LogitSpan& span) { return span.use == use; });
 }
 
 }  // namespace
@@ -41,7 +55,7 @@ StepRunner::StepRunner(const Parts& parts, uint64_t num_kv_blocks)
   if (rank() != 0) return;
   const int64_t vocab_size = parts.model.vocab_size();
   logits_reader_ = std::make_unique<LogitsReader>(parts.context.pool(), vocab_size);
-  if (parts.device.device().is_cpu()) return;
+  if (!parts.device.computes_beside_host()) return;
   const int64_t num_rows = parts.model.max_logit_rows();
   host_logits_ = parts.device.AllocateHost(num_rows * vocab_size * int64_t{sizeof(float)})
                      .view(at::kFloat)
@@ -68,17 +82,16 @@ absl::Status StepRunner::RecordGraphs() {
 bool StepRunner::NeedsFinishedSteps(const StepPlan& plan) const {
   // A mask follows from the token before it, which the frontend has to see first.
   if (HasGuidedRows(plan)) return true;
-  // What is read on the host is read when all is known there.
-  const bool admits_reports =
-      std::any_of(plan.admitted.begin(), plan.admitted.end(), [](const AdmittedSlot& slot) {
-        return ReportsLogits(slot.logits, slot.num_prompt_logprobs);
-      });
-  return admits_reports ||
-         std::any_of(plan.scheduled.begin(), plan.scheduled.end(), [this](const ScheduledSlot& s) {
-           if (s.slot >= parts_.config.max_num_seqs) return false;  // SlotTable refuses it
-           const Slot& slot = slots_.slot(s.slot);
-           return ReportsLogits(slot.logits, slot.num_prompt_logprobs);
-         });
+  int64_t num_reports = 0;
+  for (const ScheduledSlot& scheduled : plan.scheduled) {
+    if (scheduled.slot >= parts_.config.max_num_seqs) continue;  // SlotTable refuses it
+    const Report report = ReportOf(plan, slots_, scheduled.slot);
+    if (report.has_prompt_tokens || report.logits == LogitsRequest::kAll) return true;
+    if (report.logits == LogitsRequest::kLast) ++num_reports;
+  }
+  // What is read on the host beside samples is read when all is known there.
+  const bool only_reports = num_reports == static_cast<int64_t>(plan.scheduled.size());
+  return num_reports > 0 && (!only_reports || num_reports > max_rows_reported_later());
 }
 
 absl::Status StepRunner::Begin(const StepPlan& plan) {
@@ -109,11 +122,16 @@ absl::Status StepRunner::CarryOut(const StepPlan& plan, const std::vector<Run>& 
   absl::Status status = Forward(runs, built, hidden);
   if (!status.ok()) return status;
   if (rank() == 0) LogitsReader::Prepare(built, parts_.model.vocab_size(), step.result);
-  if (!CanChooseOnDevice(built)) return ReadOnHost(plan, built, hidden, step.result);
-  if (!built.logit_spans.empty()) {
-    status = ChooseOnDevice(plan, built, hidden, step);
-    if (!status.ok()) return status;
+  const bool reports_later = CanReportLater(built);
+  if (!reports_later && !CanChooseOnDevice(built)) {
+    return ReadOnHost(plan, built, hidden, step.result);
   }
+  if (reports_later) {
+    status = ReportLater(built, hidden, step);
+  } else if (!built.logit_spans.empty()) {
+    status = ChooseOnDevice(plan, built, hidden, step);
+  }
+  if (!status.ok()) return status;
   absl::StatusOr<std::shared_ptr<StreamMark>> mark = parts_.device.Mark(parts_.on_step_done);
   if (!mark.ok()) return mark.status();
   step.mark = *std::move(mark);
@@ -136,7 +154,7 @@ absl::Status StepRunner::Forward(const std::vector<Run>& runs, BuiltBatch& built
 
 bool StepRunner::CanChooseOnDevice(const BuiltBatch& built) const {
   return parts_.device_tokens != nullptr &&
-         CountSampled(built) == static_cast<int64_t>(built.logit_spans.size());
+         CountSpans(built, LogitSpan::Use::kSample) == static_cast<int64_t>(built.logit_spans.size());
 }
 
 absl::Status StepRunner::ChooseOnDevice(const StepPlan& plan, const BuiltBatch& built,
@@ -156,6 +174,31 @@ absl::Status StepRunner::ChooseOnDevice(const StepPlan& plan, const BuiltBatch& 
   for (const LogitSpan& span : built.logit_spans) {
     step.places.push_back(slots_.AppendPending(span.slot));
   }
+  return absl::OkStatus();
+}
+
+int64_t StepRunner::max_rows_reported_later() const {
+  return parts_.device_tokens == nullptr ? 0 : parts_.model.max_logit_rows() / 2;
+}
+
+bool StepRunner::CanReportLater(const BuiltBatch& built) const {
+  return !built.logit_spans.empty() &&
+         CountSpans(built, LogitSpan::Use::kReport) ==
+             static_cast<int64_t>(built.logit_spans.size()) &&
+         built.num_logit_rows <= max_rows_reported_later();
+}
+
+absl::Status StepRunner::ReportLater(const BuiltBatch& built, const at::Tensor& hidden,
+                                     StepUnderWay& step) {
+  at::Tensor logits;
+  const int64_t num_decode_rows = std::min(built.batch.num_decode_logit_rows, built.num_logit_rows);
+  absl::Status status = parts_.model.Logits(hidden.narrow(0, 0, built.num_logit_rows),
+                                            num_decode_rows, parts_.communicator, logits);
+  if (!status.ok() || rank() != 0) return status;
+  step.reported = built.logit_spans;
+  const int64_t first = step.result.step % 2 == 0 ? 0 : max_rows_reported_later();
+  step.host_logits = host_logits_.narrow(0, first, built.num_logit_rows);
+  step.host_logits.copy_(logits, /*non_blocking=*/true);
   return absl::OkStatus();
 }
 
@@ -193,7 +236,7 @@ absl::Status StepRunner::ComputeLogits(const StepPlan& plan, const BuiltBatch& b
       if (!waited.ok()) return waited.status();
       masks = *std::move(waited);
     }
-    status = logits_reader_->Read(built, slots_, masks, *host, first, result);
+    status = logits_reader_->Read(built.logit_spans, slots_, masks, *host, first, result);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
@@ -217,7 +260,7 @@ absl::StatusOr<at::Tensor> StepRunner::HostLogits(const at::Tensor& logits) {
 }
 
 absl::Status StepRunner::ShareTokens(const BuiltBatch& built, const StepResult& result) {
-  const int64_t num_sampled = CountSampled(built);
+  const int64_t num_sampled = CountSpans(built, LogitSpan::Use::kSample);
   if (num_sampled == 0) return WaitForDevice(parts_.communicator, parts_.device);
   const auto token_ids = tokens_.Share(result.sampled, num_sampled, parts_.communicator);
   if (!token_ids.ok()) return token_ids.status();
@@ -232,20 +275,25 @@ absl::Status StepRunner::ShareTokens(const BuiltBatch& built, const StepResult& 
 absl::StatusOr<StepResult> StepRunner::Finish() {
   StepUnderWay step = std::move(under_way_.front());
   under_way_.pop_front();
-  if (step.mark != nullptr) {
-    absl::Status status = WaitForMark(*step.mark, parts_.communicator, parts_.device,
-                                      absl::Milliseconds(parts_.config.collective_timeout_ms));
-    if (!status.ok()) return status;
-  }
-  if (step.ticket.has_value()) {
-    if (absl::Status status = ReadChoices(step); !status.ok()) return status;
-  }
+  if (absl::Status status = WaitFor(step); !status.ok()) return status;
   step.result.state_hash = slots_.StateHashAfter(step.plan_hash);
   // A step that was begun while the one before still ran has had the device to itself from its end.
   const Clock::time_point end = Clock::now();
   const Clock::time_point begin = std::max(step.begin, std::exchange(last_finish_, end));
   step.result.duration_ns = static_cast<uint64_t>(std::chrono::nanoseconds(end - begin).count());
   return std::move(step.result);
+}
+
+absl::Status StepRunner::WaitFor(StepUnderWay& step) {
+  if (step.mark == nullptr) return absl::OkStatus();
+  absl::Status status = WaitForMark(*step.mark, parts_.communicator, parts_.device,
+                                    absl::Milliseconds(parts_.config.collective_timeout_ms));
+  if (status.ok() && step.ticket.has_value()) status = ReadChoices(step);
+  if (status.ok() && !step.reported.empty()) {
+    status =
+        logits_reader_->Read(step.reported, slots_, SlotMasks(), step.host_logits, 0, step.result);
+  }
+  return status;
 }
 
 absl::Status StepRunner::ReadChoices(StepUnderWay& step) {

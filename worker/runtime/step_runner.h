@@ -35,8 +35,10 @@ namespace lockstep::worker {
 
 // Carries out step plans on one rank. Where the device computes beside the host, a step that only
 // samples is handed to it whole, tokens included, and the next step may be begun meanwhile: it
-// reads the tokens where they are. Every other step is done when Begin returns: on the CPU all are,
-// on a GPU those that report logits.
+// reads the tokens where they are. So is a step that only reports last positions' logits, of as
+// many rows as there is memory for in two steps. Every other step is done when Begin returns: on
+// the CPU all are, on a GPU those with all positions' logits or prompt logprobs, or that report and
+// sample.
 //
 // From one thread at a time, under the device's stream. Methods throw c10::Error when a kernel
 // fails. After an error only fit to be destroyed.
@@ -82,6 +84,9 @@ class StepRunner {
     // Of the tokens that the device chooses, if any.
     std::optional<int> ticket;
     std::vector<SlotTable::TokenPlace> places;
+    // Of the logits that the step reports, if it is not done: their rows, and where those will be.
+    std::vector<LogitSpan> reported;
+    at::Tensor host_logits;  // on rank 0
   };
 
   int rank() const { return parts_.communicator.rank(); }
@@ -91,6 +96,10 @@ class StepRunner {
   bool CanChooseOnDevice(const BuiltBatch& built) const;
   absl::Status ChooseOnDevice(const StepPlan& plan, const BuiltBatch& built,
                               const at::Tensor& hidden, StepUnderWay& step);
+  // How many rows a step may report that is not done when Begin returns.
+  int64_t max_rows_reported_later() const;
+  bool CanReportLater(const BuiltBatch& built) const;
+  absl::Status ReportLater(const BuiltBatch& built, const at::Tensor& hidden, StepUnderWay& step);
   absl::Status ReadOnHost(const StepPlan& plan, const BuiltBatch& built, const at::Tensor& hidden,
                           StepResult& result);
   // Computes the wanted logits in blocks of rows and, on rank 0, uses them.
@@ -105,6 +114,7 @@ class StepRunner {
   absl::StatusOr<at::Tensor> HostLogits(const at::Tensor& logits);
   // Tells every rank what rank 0 sampled, and appends it to the slots.
   absl::Status ShareTokens(const BuiltBatch& built, const StepResult& result);
+  absl::Status WaitFor(StepUnderWay& step);
   // Takes over what the device has chosen.
   absl::Status ReadChoices(StepUnderWay& step);
 
@@ -113,8 +123,9 @@ class StepRunner {
   TokenExchange tokens_;
   StepProfiler profiler_;
   std::unique_ptr<LogitsReader> logits_reader_;  // on rank 0 alone
-  at::Tensor
-      host_logits_;      // [max_logit_rows, vocab_size] float32, where logits are not on the host
+  // [max_logit_rows, vocab_size] float32 on rank 0, where the device computes beside the host; of
+  // those reported later, every other step's are in the second half.
+  at::Tensor host_logits_;
   DecodeGraphs graphs_;  // none where the device or the model cannot be recorded
   std::deque<StepUnderWay> under_way_;
   Clock::time_point last_finish_;

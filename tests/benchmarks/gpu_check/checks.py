@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 
 from harness.checkpoint import head_dim
 from harness.children import BenchmarkError
@@ -140,6 +141,31 @@ def speed(subject, batches, peer):
             yield from _decode(subject, deadline, server, 2 * parameters_read(config))
             yield from _serving(subject, deadline, server, config["max_position_embeddings"])
             yield from _forward(subject, deadline, server, batches, config, peer.seconds)
+
+    return check
+
+
+# What a server with 256 streams and a large model takes in an hour, at 16 ms each.
+HOUR_OF_STEPS = 225_000
+ROUND = {"max_concurrency": 32, "num_prompts": 1024, "random_input_len": 32, "random_output_len": 160, "random_range_ratio": 0.5}
+
+
+def endurance(subject, seconds):
+    """As many steps as an hour has, of the small model: memory stays where it is after the first of many rounds of requests."""
+
+    def check(deadline):
+        stop = min(deadline, time.monotonic() + seconds) - 15
+        with subject.serve(deadline, subject.small, "--dtype", "bfloat16" if subject.device == "cuda" else "float32") as server:
+            subject.programs.load(deadline, server, **ROUND)
+            first = subject.programs.num_steps(server)
+            before = subject.memory_mib() if subject.device == "cuda" else None
+            while time.monotonic() < stop and subject.programs.num_steps(server) - first < HOUR_OF_STEPS:
+                subject.programs.load(deadline, server, **ROUND)
+            gained = subject.memory_mib() - before if before is not None else None
+            num_steps = subject.programs.num_steps(server) - first
+        yield figure("steps in rounds of requests, one after another", num_steps, subject.aim(HOUR_OF_STEPS))
+        if gained is not None:
+            yield figure("GPU memory gained in these steps, MiB", gained, 2, at_most=True)
 
     return check
 

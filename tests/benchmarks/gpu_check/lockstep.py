@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 from harness.lockstep_server import LockstepServer
 
@@ -74,6 +75,12 @@ class Programs:
             flags = [part for name, value in options.items() for part in (f"--{name.replace('_', '-')}", value)]
             self.client(deadline, server, "bench", "serve", *flags, "--output", output)
             return json.loads(output.read_text(encoding="utf-8"))["runs"][0]
+
+    def num_steps(self, server):
+        """That the server's model has taken so far."""
+        with urllib.request.urlopen(f"http://{server.metrics}/metrics", timeout=10) as response:
+            lines = response.read().decode().splitlines()
+        return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith("lockstep_step_duration_seconds_count"))
 
     def output(self, deadline, name):
         """What a program prints."""

@@ -22,7 +22,7 @@ from gpu_check.outcome import FAILED, Checks, Unmeasured
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 DEMO_MODEL = REPOSITORY / "deploy/demo_model/model"
-CHECKS = ["kernels", "kernel_speed", "answers", "transformers", "speed", "profile"]
+CHECKS = ["kernels", "kernel_speed", "answers", "transformers", "speed", "profile", "endurance"]
 TEST_BINARIES = ["worker_device_test", "cuda_kernels_test", "device_sampling_test", "worker_comm_test"]
 
 
@@ -101,6 +101,7 @@ def parse(arguments):
     parser.add_argument("--shape", default="llama-3-8b", help="of the large model; demo: the bundled model")
     parser.add_argument("--batches", default="1,2,4,8,16,32,64")
     parser.add_argument("--minutes", type=float, default=10, help="for everything; what does not fit is reported as unmeasured")
+    parser.add_argument("--endurance-seconds", type=float, default=180, help="for an hour's number of steps of the small model")
     parser.add_argument("--tests", default="*", help="which tests of the kernels run, as a GoogleTest filter")
     parser.add_argument("--only", type=lambda text: text.split(","), default=CHECKS, metavar="CHECK,...", help=f"of {', '.join(CHECKS)}")
     parser.add_argument("--logs", type=pathlib.Path, help="where the programs' output goes; default: a new directory")
@@ -127,6 +128,7 @@ def run_checks(options, todo, subject, large, peer):
         "transformers": (peer.run(batches), 240),
         "speed": (with_model(checks.speed(subject, batches, peer)), 240),
         "profile": (with_model(checks.profiles(subject)), 120),
+        "endurance": (checks.endurance(subject, options.endurance_seconds), options.endurance_seconds + 30),
     }
     for name in options.only:
         todo.run(name, *every[name])

@@ -110,11 +110,12 @@ void CompareAttention(int64_t num_sequences, int64_t context, int64_t num_querie
   const double ours = Microseconds([&](int) {
     cuda::PagedAttention(problem.q, problem.cache, problem.batch, 0.088, problem.out);
   });
-  // LibTorch's reads the same numbers without pages, each KV head once for its four query heads.
+  // LibTorch's reads as many numbers without pages, each KV head once for its four query heads.
   const at::Tensor q = at::randn({num_sequences, kHeads, num_queries, kHeadDim}, Bfloat16());
-  const at::Tensor kv = at::randn({num_sequences, kKvHeads, context, kHeadDim}, Bfloat16());
+  const at::Tensor k = at::randn({num_sequences, kKvHeads, context, kHeadDim}, Bfloat16());
+  const at::Tensor v = at::randn({num_sequences, kKvHeads, context, kHeadDim}, Bfloat16());
   const double torch = Microseconds([&](int) {
-    at::scaled_dot_product_attention(q, kv, kv, {}, 0.0, num_queries > 1, {}, /*enable_gqa=*/true);
+    at::scaled_dot_product_attention(q, k, v, {}, 0.0, num_queries > 1, {}, /*enable_gqa=*/true);
   });
   const double bytes = 4.0 * static_cast<double>(num_sequences * context * kKvHeads * kHeadDim);
   const double flop =

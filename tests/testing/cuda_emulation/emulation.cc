@@ -55,6 +55,7 @@ struct Block {
   uint64_t num_signs_of_life = 0;  // barriers passed, looks at what another GPU may change
   const std::function<void()>* body = nullptr;
   ThreadOrder order = ThreadOrder::kAscending;
+  bool has_warpgroups = false;
 };
 
 Block& TheBlock() {
@@ -142,6 +143,9 @@ void RunBlock(Block& block) {
 }  // namespace
 
 void SetThreadOrder(ThreadOrder order) { TheBlock().order = order; }
+
+void SetHasWarpgroups(bool has_warpgroups) { TheBlock().has_warpgroups = has_warpgroups; }
+bool HasWarpgroups() { return TheBlock().has_warpgroups; }
 
 void Run(dim3 grid, dim3 threads, const std::function<void()>& body) {
   Block& block = TheBlock();

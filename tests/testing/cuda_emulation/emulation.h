@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -43,6 +44,10 @@ inline constexpr int kWarpSize = 32;
 // that lacks a barrier computes something else in one of the two.
 enum class ThreadOrder { kAscending, kDescending };
 void SetThreadOrder(ThreadOrder order);
+
+// Whether this host thread's GPU has products of warpgroups (warpgroup.cuh); it has none at first.
+void SetHasWarpgroups(bool has_warpgroups);
+bool HasWarpgroups();
 
 // Runs `body` as every thread of every block.
 void Run(dim3 grid, dim3 block, const std::function<void()>& body);
@@ -84,11 +89,17 @@ T Shuffle(T value, int source_lane) {
 #define blockIdx (lockstep::testing::emulation::CurrentBlock())
 #define gridDim (lockstep::testing::emulation::CurrentGrid())
 #define __syncthreads() lockstep::testing::emulation::SynchronizeBlock()
+#define __syncwarp() lockstep::testing::emulation::SynchronizeWarp()
 
 template <typename T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
   using namespace lockstep::testing::emulation;
   return Shuffle(value, static_cast<int>(CurrentThread() % kWarpSize) ^ mask);
+}
+
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return lockstep::testing::emulation::Shuffle(value, lane);
 }
 
 // Lanes without one so far below them keep their own value.
@@ -147,7 +158,7 @@ void Launch(void (*kernel)(Parameters...), dim3 grid, dim3 block, void*,
   lockstep::testing::emulation::Run(grid, block, [&] { kernel(arguments...); });
 }
 
-template <typename... Parameters, typename... Arguments>
+template <int kShared = 0, typename... Parameters, typename... Arguments>
 void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, void* stream,
                        const Arguments&... arguments) {
   Launch(kernel, grid, block, stream, arguments...);
@@ -155,6 +166,22 @@ void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, voi
 
 // Kernels run one after another.
 inline void AwaitEarlierKernels() {}
+
+// Those that not every GPU has are the ones that multiply as warpgroups.
+template <typename... Parameters>
+bool HasBody(void (*)(Parameters...)) {
+  return lockstep::testing::emulation::HasWarpgroups();
+}
+
+template <typename T>
+inline constexpr int kDynamicBytes = static_cast<int>(sizeof(T));
+template <typename T>
+T& DynamicShared() {
+  __shared__ T content;
+  return content;
+}
+
+inline float Exp2(float x) { return std::exp2(x); }
 template <typename T>
 T LoadOnce(const T* address) {
   return *address;
@@ -192,28 +219,81 @@ float Half16(uint32_t bits, int index) {
 }
 
 template <typename T>
-void MultiplyAccumulate(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  namespace emulation = lockstep::testing::emulation;
-  const auto lane = static_cast<int>(emulation::CurrentThread() % 32);
-  MatrixOperands own = {{a[0], a[1], a[2], a[3]}, {b0, b1}};
-  emulation::ExchangeInWarp(&own, sizeof(own), lane);
-  const auto operands = [&](int of_lane) {
-    return static_cast<const MatrixOperands*>(
-        emulation::ExchangeInWarp(nullptr, sizeof(own), of_lane));
-  };
+uint32_t PackPair(float low, float high) {
+  const T pair[2] = {static_cast<T>(low), static_cast<T>(high)};
+  uint32_t bits;
+  std::memcpy(&bits, pair, sizeof(bits));
+  return bits;
+}
+
+inline const MatrixOperands* OperandsOf(int lane) {
+  return static_cast<const MatrixOperands*>(
+      lockstep::testing::emulation::ExchangeInWarp(nullptr, sizeof(MatrixOperands), lane));
+}
+
+// c += a · right(k, column), for 16 k. To be called between an exchange of operands and its end.
+template <typename T, typename Right>
+void MultiplyFragments(float (&c)[4], const Right& right) {
+  const auto lane = static_cast<int>(lockstep::testing::emulation::CurrentThread() % 32);
   for (int e = 0; e < 4; ++e) {
     const int row = lane / 4 + e / 2 * 8;
     const int column = lane % 4 * 2 + e % 2;
     float sum = 0.0F;
     for (int k = 0; k < 16; ++k) {
-      const int t = k % 8 / 2;
-      const uint32_t left = operands(row % 8 * 4 + t)->a[k / 8 * 2 + row / 8];
-      const uint32_t right = operands(column * 4 + t)->b[k / 8];
-      sum += Half16<T>(left, k % 2) * Half16<T>(right, k % 2);
+      const uint32_t left = OperandsOf(row % 8 * 4 + k % 8 / 2)->a[k / 8 * 2 + row / 8];
+      sum += Half16<T>(left, k % 2) * right(k, column);
     }
     c[e] += sum;
   }
-  emulation::FinishExchange();
+}
+
+inline void ExchangeOperands(const MatrixOperands& own) {
+  namespace emulation = lockstep::testing::emulation;
+  emulation::ExchangeInWarp(&own, sizeof(own), static_cast<int>(emulation::CurrentThread() % 32));
+}
+
+template <typename T>
+void MultiplyAccumulate(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  ExchangeOperands({{a[0], a[1], a[2], a[3]}, {b0, b1}});
+  MultiplyFragments<T>(c, [](int k, int column) {
+    return Half16<T>(OperandsOf(column * 4 + k % 8 / 2)->b[k / 8], k % 2);
+  });
+  lockstep::testing::emulation::FinishExchange();
+}
+
+// See warpgroup.cuh. Products are done when they begin.
+#define LOCKSTEP_HAS_WARPGROUPS 1
+inline void ShowToMatrixUnits() {}
+template <typename Sums>
+void BeginProducts(const Sums&) {}
+template <typename Sums>
+void FinishProducts(const Sums&) {}
+
+template <typename Tile>
+void MultiplyRows(float (*c)[4], Tile& a, Tile& b, int step) {
+  const auto thread = static_cast<int>(lockstep::testing::emulation::CurrentThread());
+  const auto element = [step](Tile& tile, int row, int k) {
+    return static_cast<float>(tile.Piece(row, step * 2 + k / 8)[k % 8]);
+  };
+  for (int n = 0; n < 8; ++n) {
+    for (int e = 0; e < 4; ++e) {
+      const int row = thread / 32 % 4 * 16 + thread % 32 / 4 + e / 2 * 8;
+      const int column = n * 8 + thread % 4 * 2 + e % 2;
+      for (int k = 0; k < 16; ++k) c[n][e] += element(a, row, k) * element(b, column, k);
+    }
+  }
+}
+
+template <typename Tile>
+void MultiplyColumns(float (*c)[4], const uint32_t (&a)[4], Tile& tile, int part, int step) {
+  using T = std::remove_reference_t<decltype(*tile.Piece(0, 0))>;
+  ExchangeOperands({{a[0], a[1], a[2], a[3]}, {}});
+  for (int n = 0; n < 8; ++n) {
+    MultiplyFragments<T>(c[n], [&](int k, int column) {
+      return static_cast<float>(tile.Piece(step * 16 + k, part * 8 + n)[column]);
+    });
+  }
+  lockstep::testing::emulation::FinishExchange();
 }
 
 inline void LoadMatrices(uint32_t (&registers)[4], const void* row, bool is_transposed = false) {

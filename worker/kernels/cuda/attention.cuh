@@ -1,4 +1,4 @@
-// What the two attention kernels share.
+// What the attention kernels share.
 #ifndef LOCKSTEP_WORKER_KERNELS_CUDA_ATTENTION_CUH_
 #define LOCKSTEP_WORKER_KERNELS_CUDA_ATTENTION_CUH_
 
@@ -25,10 +25,14 @@ class PagedRows {
         block_shift_(a.block_shift),
         head_dim_(a.head_dim) {}
 
-  __device__ const T* Row(int position) const {
+  __device__ const T* Row(int position) const { return base_ + Offset(position); }
+
+  // Of a position's features from those of position 0 of block 0: the same for keys and values.
+  __device__ int64_t Offset(int position) const {
     const int block = position >> block_shift_;
-    return base_ + table_[block] * block_stride_ + (position - (block << block_shift_)) * head_dim_;
+    return table_[block] * block_stride_ + (position - (block << block_shift_)) * head_dim_;
   }
+  __device__ const T* base() const { return base_; }
 
  private:
   const T* base_;
@@ -52,6 +56,10 @@ void LaunchDecodeAttention(const AttentionArguments& arguments, Stream stream);
 bool HasTileAttention(const AttentionArguments& arguments);
 // The sequences behind the decodes, 64 rows at a time on the matrix units.
 void LaunchTileAttention(const AttentionArguments& arguments, Stream stream);
+
+// The same on GPUs that have products of warpgroups.
+bool HasWarpgroupAttention(const AttentionArguments& arguments);
+void LaunchWarpgroupAttention(const AttentionArguments& arguments, Stream stream);
 
 }  // namespace lockstep::worker::cuda
 

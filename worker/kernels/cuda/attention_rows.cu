@@ -302,7 +302,9 @@ void LaunchPagedAttention(const AttentionArguments& a, Stream stream) {
     LaunchRowAttention(a, 0, a.num_decode_sequences, NumRowSplits(a.max_context_length), stream);
   }
   if (a.num_rows == a.num_decode_sequences) return;
-  if (HasTileAttention(a)) {
+  if (HasWarpgroupAttention(a)) {
+    LaunchWarpgroupAttention(a, stream);
+  } else if (HasTileAttention(a)) {
     LaunchTileAttention(a, stream);
   } else {
     LaunchRowAttention(a, a.num_decode_sequences, a.num_rows - a.num_decode_sequences, 1, stream);

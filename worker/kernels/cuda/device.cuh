@@ -38,19 +38,53 @@ inline bool CanOverlap(const void* kernel) {
 // The same for a kernel that calls AwaitEarlierKernels: its blocks may begin while the kernel
 // before it in the stream ends, which hides what starting takes (programmatic dependent launch,
 // CUDA C++ Programming Guide).
-template <typename... Parameters, typename... Arguments>
+//
+// kShared is the size of its dynamic shared memory, see DynamicShared.
+template <int kShared = 0, typename... Parameters, typename... Arguments>
 void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, Stream stream,
                        const Arguments&... arguments) {
+  if (kShared > 0) {
+    cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
+                         cudaFuncAttributeMaxDynamicSharedMemorySize, kShared);
+  }
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
+  config.dynamicSmemBytes = kShared;
   config.stream = static_cast<cudaStream_t>(stream);
   config.attrs = &attribute;
   config.numAttrs = CanOverlap(reinterpret_cast<const void*>(kernel)) ? 1 : 0;
   cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...);
+}
+
+// Whether the kernel, which uses shared memory, has code for this GPU.
+template <typename... Parameters>
+bool HasBody(void (*kernel)(Parameters...)) {
+  cudaFuncAttributes attributes = {};
+  return cudaFuncGetAttributes(&attributes, reinterpret_cast<const void*>(kernel)) == cudaSuccess &&
+         attributes.sharedSizeBytes > 0;
+}
+
+// Shared memory beyond what a kernel may declare, 1024-byte aligned; kDynamicBytes<T> of it.
+inline constexpr int kDynamicAlignment = 1024;
+template <typename T>
+inline constexpr int kDynamicBytes = static_cast<int>(sizeof(T)) + kDynamicAlignment;
+template <typename T>
+__device__ inline T& DynamicShared() {
+  extern __shared__ char bytes[];
+  const auto address = reinterpret_cast<uintptr_t>(bytes);
+  return *reinterpret_cast<T*>((address + kDynamicAlignment - 1) / kDynamicAlignment *
+                               kDynamicAlignment);
+}
+
+// 2 to the power of x, to two units in the last place; 0 where that is not a normal number.
+__device__ inline float Exp2(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
 }
 
 // What is read once and need not stay in the first-level cache; 16 bytes.

@@ -15,15 +15,18 @@
 
 namespace lockstep::worker::cuda {
 
+#ifdef __CUDACC__
+
 template <typename T>
 __device__ inline uint32_t PackPair(float low, float high) {
-  const T pair[2] = {static_cast<T>(low), static_cast<T>(high)};
   uint32_t bits;
-  memcpy(&bits, pair, sizeof(bits));
+  if constexpr (std::is_same_v<T, c10::Half>) {
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  } else {
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  }
   return bits;
 }
-
-#ifdef __CUDACC__
 
 // c += a · b
 template <typename T>

@@ -93,6 +93,12 @@ class CudaAttentionTest : public CudaOpTest {
     PagedAttention(context(), problem.q, problem.cache, problem.batch, kScale, expected);
     const double rounding = RoundingError(dtype());
     ExpectClose(OnGpu(problem, num_decodes), expected, 1e-5 + 3 * rounding, 2 * rounding, what);
+#ifdef LOCKSTEP_EMULATES_CUDA
+    testing::emulation::SetHasWarpgroups(true);
+    ExpectClose(OnGpu(problem, num_decodes), expected, 1e-5 + 3 * rounding, 2 * rounding,
+                what + ", warpgroups");
+    testing::emulation::SetHasWarpgroups(false);
+#endif
   }
 
   static constexpr double kScale = 0.11;
@@ -110,6 +116,15 @@ TEST_P(CudaAttentionTest, PrefillsMatchTheCpuWithAndWithoutCachedTokens) {
     ExpectParity(shape, {{5, 5}, {40, 40}, {130, 3}, {1, 1}, {67, 66}}, 0,
                  "head_dim " + std::to_string(shape.head_dim));
   }
+}
+
+TEST_P(CudaAttentionTest, PrefillsOfMoreSequencesThanAWarpHasLanes) {
+  std::vector<Sequence> sequences(3, {9, 1});
+  for (int64_t s = 0; s < 70; ++s) {
+    const int64_t num_rows = s == 40 ? 35 : s % 5 + 1;
+    sequences.push_back({num_rows + s % 3 * 7, num_rows});
+  }
+  ExpectParity({4, 1, 64, 8}, sequences, 3, "70 sequences");
 }
 
 TEST_P(CudaAttentionTest, DecodesAndPrefillsShareAStep) {

@@ -113,6 +113,15 @@ void ExpectSame(const StepResult& actual, const StepResult& expected) {
   }
 }
 
+void ExpectSameLogits(const StepResult& actual, const StepResult& expected) {
+  ASSERT_EQ(actual.logits.size(), expected.logits.size());
+  for (size_t i = 0; i < expected.logits.size(); ++i) {
+    EXPECT_EQ(actual.logits[i].slot, expected.logits[i].slot);
+    EXPECT_EQ(actual.logits[i].position, expected.logits[i].position);
+    EXPECT_EQ(actual.logits[i].logits, expected.logits[i].logits);
+  }
+}
+
 TEST_F(StepsAheadTest, ChooseTheTokensThatStepsOneByOneDoOnTheHost) {
   for (const int world_size : {1, 2}) {
     SCOPED_TRACE(absl::StrCat(world_size, " ranks"));
@@ -138,6 +147,7 @@ TEST_F(StepsAheadTest, AStepThatReportsLogitsOrIsGuidedNeedsTheOnesBeforeIt) {
   const auto ranks = StartAhead(1);
   StepPlan plan;
   plan.admitted.push_back(Admit(0));
+  plan.scheduled.push_back({.slot = 0, .num_tokens = 1, .new_blocks = {0}});
   EXPECT_FALSE(ranks->executor(0).NeedsFinishedSteps(plan));
   plan.admitted[0].num_prompt_logprobs = 0;
   EXPECT_TRUE(ranks->executor(0).NeedsFinishedSteps(plan));
@@ -145,18 +155,67 @@ TEST_F(StepsAheadTest, AStepThatReportsLogitsOrIsGuidedNeedsTheOnesBeforeIt) {
   plan.admitted[0].logits = LogitsRequest::kAll;
   EXPECT_TRUE(ranks->executor(0).NeedsFinishedSteps(plan));
   plan.admitted[0] = Admit(0);
-  plan.scheduled.push_back({.slot = 0, .num_tokens = 1, .new_blocks = {0}, .guided = true});
+  plan.scheduled[0].guided = true;
   EXPECT_TRUE(ranks->executor(0).NeedsFinishedSteps(plan));
+}
+
+// A forward pass of the tokens 5 to 8 in a slot of its own.
+AdmittedSlot Forward(uint32_t slot, LogitsRequest logits) {
+  AdmittedSlot forward;
+  forward.slot = slot;
+  forward.token_ids = {5, 6, 7, 8};
+  forward.logits = logits;
+  return forward;
+}
+
+TEST_F(StepsAheadTest, LastLogitsNeedOnlyThatNobodySamplesBesideThem) {
+  const auto ranks = StartAhead(1);
+  StepPlan plan;
+  plan.admitted.push_back(Forward(0, LogitsRequest::kLast));
+  plan.scheduled.push_back({.slot = 0, .num_tokens = 4, .new_blocks = {0}});
+  EXPECT_FALSE(ranks->executor(0).NeedsFinishedSteps(plan));
+  plan.admitted.push_back(Admit(1));
+  plan.scheduled.push_back({.slot = 1, .num_tokens = 2, .new_blocks = {1}});
+  EXPECT_TRUE(ranks->executor(0).NeedsFinishedSteps(plan));
+}
+
+TEST_F(StepsAheadTest, StepsOfLastLogitsAreUnderWayTogether) {
+  // Each with one whole prompt and, in parts, another.
+  std::vector<StepPlan> plans(6);
+  for (uint32_t step = 0; step < plans.size(); ++step) {
+    StepPlan& plan = plans[step];
+    const uint32_t slot = step % 2;
+    if (step >= 2) plan.released_slots.push_back(slot);
+    plan.admitted.push_back(Forward(slot, LogitsRequest::kLast));
+    plan.admitted.back().token_ids[1] += step;
+    if (step == 0) plan.admitted.push_back(Forward(2, LogitsRequest::kLast));
+    if (step < 4) {
+      plan.scheduled.push_back({.slot = 2, .position = step, .num_tokens = 1, .new_blocks = {}});
+      if (step == 0) plan.scheduled.back().new_blocks = {5};
+    }
+    plan.scheduled.push_back({.slot = slot, .num_tokens = 4, .new_blocks = {slot}});
+  }
+  for (const int world_size : {1, 2}) {
+    SCOPED_TRACE(absl::StrCat(world_size, " ranks"));
+    auto one_by_one = RankThreads::Start(config_, world_size);
+    ASSERT_TRUE(one_by_one.ok()) << one_by_one.status();
+    const auto results = StartAhead(world_size)->ExecuteAhead(plans);
+    ASSERT_TRUE(results.ok()) << results.status();
+    for (size_t i = 0; i < plans.size(); ++i) {
+      SCOPED_TRACE(absl::StrCat("step ", i + 1));
+      const auto expected = (*one_by_one)->Execute(plans[i]);
+      ASSERT_TRUE(expected.ok()) << expected.status();
+      ASSERT_EQ((*results)[i].logits.size(), i == 3 ? 2U : 1U);
+      ExpectSameLogits((*results)[i], *expected);
+      EXPECT_EQ((*results)[i].state_hash, expected->state_hash);
+    }
+  }
 }
 
 TEST_F(StepsAheadTest, StepsThatReportLogitsGoAmongOthers) {
   std::vector<StepPlan> plans = Plans();
-  // A forward pass in a slot of its own, in two chunks.
-  AdmittedSlot forward;
-  forward.slot = kNumSlots;
-  forward.token_ids = {5, 6, 7, 8};
-  forward.logits = LogitsRequest::kAll;
-  plans[3].admitted.push_back(forward);
+  // In two chunks.
+  plans[3].admitted.push_back(Forward(kNumSlots, LogitsRequest::kAll));
   plans[3].scheduled.push_back({.slot = kNumSlots, .num_tokens = 3, .new_blocks = {20}});
   plans[4].scheduled.push_back(
       {.slot = kNumSlots, .position = 3, .num_tokens = 1, .new_blocks = {}});
@@ -170,10 +229,7 @@ TEST_F(StepsAheadTest, StepsThatReportLogitsGoAmongOthers) {
     const auto expected = (*one_by_one)->Execute(plans[i]);
     ASSERT_TRUE(expected.ok()) << expected.status();
     ExpectSame((*results)[i], *expected);
-    ASSERT_EQ((*results)[i].logits.size(), expected->logits.size());
-    for (size_t j = 0; j < expected->logits.size(); ++j) {
-      EXPECT_EQ((*results)[i].logits[j].logits, expected->logits[j].logits);
-    }
+    ExpectSameLogits((*results)[i], *expected);
   }
 }
 
