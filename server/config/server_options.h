@@ -15,7 +15,7 @@ namespace lockstep::server {
 inline constexpr char kDefaultWorkerListen[] = "127.0.0.1:50052";
 
 // Tokens of a step on GPUs: where the matrix products of the larger models reach their best rate,
-// and a step still takes less than 50 ms (docs/gpu/report.md).
+// and a step still takes less than 50 ms (docs/gpu/README.md).
 inline constexpr int kMaxNumBatchedTokensOnGpus = 2048;
 
 struct ServerOptions {

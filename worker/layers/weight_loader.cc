@@ -2,6 +2,8 @@
 
 #include <ATen/ops/zeros.h>
 #include <c10/core/ScalarType.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <cstring>
@@ -112,7 +114,11 @@ void WeightLoader::PackRows(const Part& part, const Range& rows, int64_t first_r
                             LinearWeight& weight) {
   // A GPU may fail, and the pool's tasks must not throw.
   std::vector<std::exception_ptr> errors(static_cast<size_t>(pool_.num_threads()));
+  // Where the weight was filled with zeros: copies that go elsewhere may come before them.
+  const c10::Stream stream =
+      c10::impl::VirtualGuardImpl(target_.device.type()).getStream(target_.device);
   pool_.ParallelFor(rows.size(), [&](int thread, int64_t begin, int64_t end) {
+    const c10::StreamGuard guard(stream);
     const Range own = {rows.begin + begin, rows.begin + end};
     try {
       if (part.pads_columns) {

@@ -126,7 +126,7 @@ StepLimits ModelExecutor::Limits() const {
 }
 
 absl::StatusOr<uint64_t> ModelExecutor::CountKvBlocks() {
-  // Weights are copied on other streams than steps run on.
+  // Weights are copied on another stream than steps run on.
   if (absl::Status status = device_->Synchronize(); !status.ok()) return status;
   inputs_ = std::make_unique<StepInputs>(
       *device_,

@@ -103,8 +103,6 @@ absl::StatusOr<std::vector<float>> ReferenceModelLogits(ComputeDevice& device, a
       .dtype = dtype, .device = device.device(), .max_num_tokens = kPromptTokens};
   LlamaModel model(config, checkpoint, plan, options, context, nullptr);
   KvCache cache(CacheGeometry(config, plan, options, kBlockSize), /*num_blocks=*/2);
-  // Weights are copied on other streams than the model runs on.
-  if (absl::Status status = device.Synchronize(); !status.ok()) return status;
   LocalCommunicator alone;
   std::vector<float> all;
   for (const auto& [first, count] : {std::pair(0, kPromptTokens), std::pair(kPromptTokens, 1)}) {

@@ -153,8 +153,8 @@ absl::Status StepRunner::Forward(const std::vector<Run>& runs, BuiltBatch& built
 }
 
 bool StepRunner::CanChooseOnDevice(const BuiltBatch& built) const {
-  return parts_.device_tokens != nullptr &&
-         CountSpans(built, LogitSpan::Use::kSample) == static_cast<int64_t>(built.logit_spans.size());
+  return parts_.device_tokens != nullptr && CountSpans(built, LogitSpan::Use::kSample) ==
+                                                static_cast<int64_t>(built.logit_spans.size());
 }
 
 absl::Status StepRunner::ChooseOnDevice(const StepPlan& plan, const BuiltBatch& built,

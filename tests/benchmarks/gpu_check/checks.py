@@ -29,7 +29,8 @@ class Subject:
         self.forward_seconds = {}  # by batch size
         self.profiles = {}  # documents by name
         self.kernel_rates = ""  # text
-        self.bandwidth, self.peak = next((card for word, card in CARDS.items() if word in self.gpu), (None, None))
+        self.card = next((word for word in CARDS if word in self.gpu), device)
+        self.bandwidth, self.peak = CARDS.get(self.card, (None, None))
 
     @staticmethod
     def _query(fact_name):
@@ -147,7 +148,7 @@ def speed(subject, batches, peer):
 
 # What a server with 256 streams and a large model takes in an hour, at 16 ms each.
 HOUR_OF_STEPS = 225_000
-ROUND = {"max_concurrency": 32, "num_prompts": 1024, "random_input_len": 32, "random_output_len": 160, "random_range_ratio": 0.5}
+ROUND = {"max_concurrency": 32, "random_input_len": 32, "random_output_len": 160, "random_range_ratio": 0.5}
 
 
 def endurance(subject, seconds):
@@ -155,12 +156,14 @@ def endurance(subject, seconds):
 
     def check(deadline):
         stop = min(deadline, time.monotonic() + seconds) - 15
-        with subject.serve(deadline, subject.small, "--dtype", "bfloat16" if subject.device == "cuda" else "float32") as server:
-            subject.programs.load(deadline, server, **ROUND)
+        is_gpu = subject.device == "cuda"
+        options = {"num_prompts": 1024 if is_gpu else 32, **ROUND}
+        with subject.serve(deadline, subject.small, "--dtype", "bfloat16" if is_gpu else "float32") as server:
+            subject.programs.load(deadline, server, **options)
             first = subject.programs.num_steps(server)
-            before = subject.memory_mib() if subject.device == "cuda" else None
+            before = subject.memory_mib() if is_gpu else None
             while time.monotonic() < stop and subject.programs.num_steps(server) - first < HOUR_OF_STEPS:
-                subject.programs.load(deadline, server, **ROUND)
+                subject.programs.load(deadline, server, **options)
             gained = subject.memory_mib() - before if before is not None else None
             num_steps = subject.programs.num_steps(server) - first
         yield figure("steps in rounds of requests, one after another", num_steps, subject.aim(HOUR_OF_STEPS))

@@ -100,7 +100,7 @@ class WholeTest(unittest.TestCase):
     def test_runs_on_the_cpu_with_the_bundled_model(self):
         with tempfile.TemporaryDirectory() as directory:
             command = [sys.executable, "-m", "gpu_check.main", "--device", "cpu", "--bin", os.environ["LOCKSTEP_BINARIES"], "--shape", "demo",
-                       "--batches", "1,2", "--tests", "OpenDeviceTest.*", "--output", directory]  # fmt: skip
+                       "--batches", "1,2", "--tests", "OpenDeviceTest.*", "--endurance-seconds", "25", "--output", directory]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
             document = json.loads((pathlib.Path(directory) / "report.json").read_text(encoding="utf-8"))
             status = {outcome["name"]: outcome["status"] for outcome in document["outcomes"]}
@@ -109,6 +109,8 @@ class WholeTest(unittest.TestCase):
             for name in ["recorded graphs", "no graphs (--enforce-eager)", "two ranks"]:
                 self.assertEqual(status[f"answers in float32, {name}: as on the CPU"], PASSED)
             self.assertEqual(set(document["forward_seconds"]), {"1", "2"})
+            steps = next(outcome for outcome in document["outcomes"] if outcome["name"].startswith("steps in rounds"))
+            self.assertGreater(float(steps["value"].replace(",", "")), 100)
 
     def test_checks_can_be_chosen(self):
         self.assertEqual(main.parse(["--bin", "x", "--only", "speed,answers"]).only, ["speed", "answers"])

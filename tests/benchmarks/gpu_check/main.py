@@ -97,7 +97,7 @@ def parse(arguments):
     parser = argparse.ArgumentParser(prog="scripts/gpu-check", description=__doc__)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--bin", type=pathlib.Path, required=True, help="where lockstep-server and the others are")
-    parser.add_argument("--output", type=pathlib.Path, default=REPOSITORY / "docs/gpu")
+    parser.add_argument("--output", type=pathlib.Path, help="where the report goes; default: docs/gpu and the card's name, such as h100")
     parser.add_argument("--shape", default="llama-3-8b", help="of the large model; demo: the bundled model")
     parser.add_argument("--batches", default="1,2,4,8,16,32,64")
     parser.add_argument("--minutes", type=float, default=10, help="for everything; what does not fit is reported as unmeasured")
@@ -151,8 +151,9 @@ def run(options):
         run_checks(options, todo, subject, large, peer)
     finally:
         large.close()
-    report.write(options.output, subject, machine.facts(REPOSITORY), todo.outcomes, peer.seconds)
-    say(f"the report is {options.output / 'report.md'}")
+    output = options.output or REPOSITORY / "docs/gpu" / subject.card.lower()
+    report.write(output, subject, machine.facts(REPOSITORY), todo.outcomes, peer.seconds)
+    say(f"the report is {output / 'report.md'}")
     return 1 if any(outcome.status == FAILED for outcome in todo.outcomes) else 0
 
 

@@ -34,8 +34,8 @@ __device__ void LoadQueries(Queries<kHeadDim>& queries, const AttentionArguments
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   for (int half = 0; half < 2; ++half) {
     const RowPlace row = FindRow(a, block, warp * kWarpRows + lane / 4 + 8 * half);
-    const T* q = static_cast<const T*>(a.q) + row.token * a.q_stride + row.head * kHeadDim +
-                 lane % 4 * 2;
+    const T* q =
+        static_cast<const T*>(a.q) + row.token * a.q_stride + row.head * kHeadDim + lane % 4 * 2;
     for (int step = 0; step < kHeadDim / 16; ++step) {
       for (int column = 0; column < 2; ++column) {
         uint32_t bits = 0;

@@ -103,9 +103,9 @@ __device__ void BeginRows(WarpRows<kHeadDim>& state, const AttentionArguments& a
   const int group_size = a.num_heads / a.num_kv_heads;
   for (int half = 0; half < 2; ++half) {
     const int token = (block.first_row + warp * kWarpRows + lane / 4 + 8 * half) / group_size;
-    state.position[half] =
-        token < block.num_tokens ? a.context_lengths[block.sequence] - block.num_tokens + token
-                                 : -1;
+    state.position[half] = token < block.num_tokens
+                               ? a.context_lengths[block.sequence] - block.num_tokens + token
+                               : -1;
     state.maximum[half] = kLowest;
     state.sum[half] = 0.0F;
   }

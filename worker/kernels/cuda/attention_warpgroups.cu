@@ -170,9 +170,9 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
 
 template <typename T, int kHeadDim>
 void LaunchKernel(const AttentionArguments& a, Stream stream) {
-  LaunchOverlapping<kDynamicBytes<BlockMemory<T, kHeadDim>>>(
-      &WarpgroupAttentionKernel<T, kHeadDim>, RowBlockGrid(a, kBlockRows), dim3(kThreads), stream,
-      a);
+  LaunchOverlapping<kDynamicBytes<BlockMemory<T, kHeadDim>>>(&WarpgroupAttentionKernel<T, kHeadDim>,
+                                                             RowBlockGrid(a, kBlockRows),
+                                                             dim3(kThreads), stream, a);
 }
 
 }  // namespace

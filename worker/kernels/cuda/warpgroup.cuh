@@ -1,6 +1,6 @@
 // Products of a warpgroup, four warps, on the matrix units (wgmma.mma_async, sm_90a): each warp has
-// 16 of 64 rows of sums. The left side is in registers or in shared memory, the right side in shared
-// memory. Fragments are those of matrix_units.cuh, for each warp by itself.
+// 16 of 64 rows of sums. The left side is in registers or in shared memory, the right side in
+// shared memory. Fragments are those of matrix_units.cuh, for each warp by itself.
 #ifndef LOCKSTEP_WORKER_KERNELS_CUDA_WARPGROUP_CUH_
 #define LOCKSTEP_WORKER_KERNELS_CUDA_WARPGROUP_CUH_
 
@@ -20,7 +20,9 @@ struct alignas(1024) SwizzledTile {
   T parts[kColumns / kPartColumns][kRows][kPartColumns];
 
   // Columns 8 · piece to 8 · piece + 7 of a row.
-  __device__ T* Piece(int row, int piece) { return &parts[piece / 8][row][((piece ^ row) % 8) * 8]; }
+  __device__ T* Piece(int row, int piece) {
+    return &parts[piece / 8][row][((piece ^ row) % 8) * 8];
+  }
 };
 
 #ifdef __CUDACC__

@@ -171,7 +171,6 @@ TEST_P(CudaRowOpsTest, TokensStayOnTheDeviceForTheNextStep) {
   }
 }
 
-#ifndef LOCKSTEP_EMULATES_CUDA  // LibTorch's matrix product
 // What one row's product is compared with: the CPU's.
 struct RowProblem {
   at::Tensor matrix, x, bias;
@@ -221,6 +220,8 @@ TEST_P(CudaRowOpsTest, OneRowsProductIsAddedOrGated) {
   LinearAdd(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected, 1);
   ExpectClose(sum.cpu(), expected, 1e-3, 1e-5, "added");
 }
+
+#ifndef LOCKSTEP_EMULATES_CUDA  // LibTorch's matrix product
 
 TEST_P(CudaRowOpsTest, ProductsAreAddedAndGatedAsOnTheCpu) {
   for (const int64_t num_rows : {1, 5}) {
