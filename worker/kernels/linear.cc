@@ -40,8 +40,7 @@ void LinearWeight::PackRows(int64_t first_row, int64_t num_rows, const void* src
 namespace {
 
 void CheckLinear(const char* op, const at::Tensor& x, const LinearWeight& weight,
-                 const std::optional<at::Tensor>& bias, const at::Tensor& out,
-                 int64_t num_decode_rows) {
+                 const std::optional<at::Tensor>& bias, const at::Tensor& out) {
   TORCH_CHECK(weight.defined() && x.defined() && x.dim() == 2, op,
               ": undefined weight, or x is not a matrix");
   const int64_t num_tokens = x.size(0);
@@ -49,8 +48,6 @@ void CheckLinear(const char* op, const at::Tensor& x, const LinearWeight& weight
   CheckRows(out, num_tokens, weight.out_features(), op, "out");
   CheckDtype(x, weight.dtype(), op, "x");
   CheckDtypeOrFloat(out, weight.dtype(), op, "out");
-  TORCH_CHECK(num_decode_rows >= 0 && num_decode_rows <= num_tokens, op, ": num_decode_rows is ",
-              num_decode_rows, " of ", num_tokens, " tokens");
   if (bias.has_value()) {
     CheckDtypeOrFloat(*bias, weight.dtype(), op, "bias");
     CheckVector(*bias, weight.out_features(), bias->scalar_type(), op, "bias");
@@ -62,32 +59,32 @@ void CheckLinear(const char* op, const at::Tensor& x, const LinearWeight& weight
 }  // namespace
 
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-            const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows) {
-  CheckLinear("Linear", x, weight, bias, out, num_decode_rows);
+            const std::optional<at::Tensor>& bias, at::Tensor& out) {
+  CheckLinear("Linear", x, weight, bias, out);
   if (out.is_cuda()) return cuda::Linear(x, weight, bias, out);
-  cpu::Linear(context, x, weight, bias, out, num_decode_rows);
+  cpu::Linear(context, x, weight, bias, out);
 }
 
 void LinearAdd(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-               const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows) {
-  CheckLinear("LinearAdd", x, weight, bias, out, num_decode_rows);
+               const std::optional<at::Tensor>& bias, at::Tensor& out) {
+  CheckLinear("LinearAdd", x, weight, bias, out);
   TORCH_CHECK(out.scalar_type() == at::kFloat && out.is_contiguous(),
               "LinearAdd: out must be dense and float32");
   if (out.is_cuda()) return cuda::LinearAdd(x, weight, bias, out);
   at::Tensor part = at::empty_like(out);
-  cpu::Linear(context, x, weight, bias, part, num_decode_rows);
+  cpu::Linear(context, x, weight, bias, part);
   out.add_(part);
 }
 
 void LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-                        const std::optional<at::Tensor>& bias, at::Tensor& gate_up, at::Tensor& out,
-                        int64_t num_decode_rows) {
-  CheckLinear("LinearSiluMultiply", x, weight, bias, gate_up, num_decode_rows);
+                        const std::optional<at::Tensor>& bias, at::Tensor& gate_up,
+                        at::Tensor& out) {
+  CheckLinear("LinearSiluMultiply", x, weight, bias, gate_up);
   CheckRows(out, x.size(0), weight.out_features() / 2, "LinearSiluMultiply", "out");
   CheckDtype(out, weight.dtype(), "LinearSiluMultiply", "out");
   CheckDevices("LinearSiluMultiply", gate_up.device(), {&out});
   if (out.is_cuda() && cuda::LinearSiluMultiply(x, weight, bias, out)) return;
-  Linear(context, x, weight, bias, gate_up, num_decode_rows);
+  Linear(context, x, weight, bias, gate_up);
   SiluMultiply(context, gate_up, out);
 }
 

@@ -53,23 +53,22 @@ class LinearWeight {
 // out = x · weightᵀ + bias, accumulated in float32.
 //
 //   x     [num_tokens, in_features], of the weight's dtype; the rows may be strided, the last
-//   dimension is dense bias  [out_features], of the weight's dtype or float32, or absent out
-//   [num_tokens, out_features], of the weight's dtype or float32, strided like x; does not overlap
-//   x num_decode_rows  the leading rows that are decode rows (0 <= num_decode_rows <= num_tokens)
+//         dimension is dense
+//   bias  [out_features], of the weight's dtype or float32, or absent
+//   out   [num_tokens, out_features], of the weight's dtype or float32, strided like x; does not
+//         overlap x
 //
-// Batch invariance: a row's result depends on that row, on the weight and on whether it is a decode
-// row, and on nothing else: not on num_tokens, the other rows or the number of threads. Decode rows
-// and others differ in bits only in bfloat16 with AMX, where decode rows use the vector units.
-// Partial products are added in the order of the input features. On the GPU the library chooses the
-// kernel by num_tokens, so that bits may depend on it. Throws c10::Error when shapes,
-// dtypes or devices do not fit.
+// Batch invariance: a row's result depends on that row and on the weight, and on nothing else: not
+// on num_tokens, the other rows or the number of threads. Partial products are added in the order
+// of the input features. On the GPU the library chooses the kernel by num_tokens, so that bits may
+// depend on it. Throws c10::Error when shapes, dtypes or devices do not fit.
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-            const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows);
+            const std::optional<at::Tensor>& bias, at::Tensor& out);
 
 // out += x · weightᵀ + bias, rounded once: as Linear, with a dense float32 `out`. For a GPU, which
 // saves reading and writing a part by itself.
 void LinearAdd(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-               const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows);
+               const std::optional<at::Tensor>& bias, at::Tensor& out);
 
 // The gated half of Llama's MLP: out = SiluMultiply(Linear(x, weight, bias)), bit for bit.
 //
@@ -77,8 +76,8 @@ void LinearAdd(KernelContext& context, const at::Tensor& x, const LinearWeight& 
 //            is written at all
 //   out      [num_tokens, out_features / 2], of the weight's dtype
 void LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-                        const std::optional<at::Tensor>& bias, at::Tensor& gate_up, at::Tensor& out,
-                        int64_t num_decode_rows);
+                        const std::optional<at::Tensor>& bias, at::Tensor& gate_up,
+                        at::Tensor& out);
 
 }  // namespace lockstep::worker
 

@@ -20,16 +20,16 @@ AttentionLayer::AttentionLayer(WeightLoader& loader, const std::string& prefix, 
 void AttentionLayer::Attend(KernelContext& context, const StepBatch& batch, const at::Tensor& x,
                             const at::Tensor& cos_sin, KvCacheView& cache, at::Tensor& qkv,
                             at::Tensor& out) const {
-  Linear(context, x, qkv_, qkv_bias_, qkv, batch.num_decode_rows);
+  Linear(context, x, qkv_, qkv_bias_, qkv);
   RopeAndCacheWrite(context, qkv, cos_sin, batch.cache_slots, cache);
   PagedAttention(context, qkv.narrow(1, 0, geometry_.q_size()), cache, batch.attention,
                  geometry_.scale, out);
 }
 
-void AttentionLayer::ProjectOutput(KernelContext& context, const at::Tensor& attended,
-                                   int64_t num_decode_rows, bool adds, at::Tensor& out) const {
-  if (adds) return LinearAdd(context, attended, o_, o_bias_, out, num_decode_rows);
-  Linear(context, attended, o_, o_bias_, out, num_decode_rows);
+void AttentionLayer::ProjectOutput(KernelContext& context, const at::Tensor& attended, bool adds,
+                                   at::Tensor& out) const {
+  if (adds) return LinearAdd(context, attended, o_, o_bias_, out);
+  Linear(context, attended, o_, o_bias_, out);
 }
 
 }  // namespace lockstep::worker

@@ -48,8 +48,8 @@ class AttentionLayer {
   //
   //   attended  [num_rows, q_size], the model's dtype
   //   out       [num_rows, hidden] float32; with `adds` the result is added to it
-  void ProjectOutput(KernelContext& context, const at::Tensor& attended, int64_t num_decode_rows,
-                     bool adds, at::Tensor& out) const;
+  void ProjectOutput(KernelContext& context, const at::Tensor& attended, bool adds,
+                     at::Tensor& out) const;
 
   int64_t num_bytes() const { return qkv_.num_bytes() + o_.num_bytes(); }
 

@@ -13,14 +13,13 @@ MlpLayer::MlpLayer(WeightLoader& loader, const std::string& prefix, bool has_bia
     down_bias_ = bias;
 }
 
-void MlpLayer::Forward(KernelContext& context, const at::Tensor& x, int64_t num_decode_rows,
-                       at::Tensor& gate_up, at::Tensor& activated, bool adds,
-                       at::Tensor& out) const {
-  LinearSiluMultiply(context, x, gate_up_, gate_up_bias_, gate_up, activated, num_decode_rows);
+void MlpLayer::Forward(KernelContext& context, const at::Tensor& x, at::Tensor& gate_up,
+                       at::Tensor& activated, bool adds, at::Tensor& out) const {
+  LinearSiluMultiply(context, x, gate_up_, gate_up_bias_, gate_up, activated);
   if (adds) {
-    LinearAdd(context, activated, down_, down_bias_, out, num_decode_rows);
+    LinearAdd(context, activated, down_, down_bias_, out);
   } else {
-    Linear(context, activated, down_, down_bias_, out, num_decode_rows);
+    Linear(context, activated, down_, down_bias_, out);
   }
 }
 

@@ -27,8 +27,8 @@ class MlpLayer {
   //   gate_up    [num_tokens, 2 · ffn_size], the model's dtype, overwritten
   //   activated  [num_tokens, ffn_size], the model's dtype, overwritten
   //   out        [num_tokens, hidden] float32; with `adds` the result is added to it
-  void Forward(KernelContext& context, const at::Tensor& x, int64_t num_decode_rows,
-               at::Tensor& gate_up, at::Tensor& activated, bool adds, at::Tensor& out) const;
+  void Forward(KernelContext& context, const at::Tensor& x, at::Tensor& gate_up,
+               at::Tensor& activated, bool adds, at::Tensor& out) const;
 
   int64_t num_bytes() const { return gate_up_.num_bytes() + down_.num_bytes(); }
 

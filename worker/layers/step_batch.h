@@ -15,17 +15,14 @@ namespace lockstep::worker {
 // in decode come first. Tensors are on the model's device.
 struct StepBatch {
   int64_t num_tokens = 0;
-  // The leading rows that are single generated tokens. See Linear.
-  int64_t num_decode_rows = 0;
   at::Tensor token_ids;    // [num_tokens] int32
   at::Tensor positions;    // [num_tokens] int32
   at::Tensor cache_slots;  // [num_tokens] int64: block · block_size + offset; negative: none
   AttentionBatch attention;
   std::vector<RopeSpan> rope_spans;
-  // The rows whose logits are wanted, ascending; decode rows first.
+  // The rows whose logits are wanted, ascending.
   at::Tensor logit_rows;  // [num_logit_rows] int64
   int64_t num_logit_rows = 0;
-  int64_t num_decode_logit_rows = 0;
 };
 
 }  // namespace lockstep::worker

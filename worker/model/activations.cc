@@ -21,10 +21,9 @@ Activations::Activations(const ActivationSizes& sizes) {
   logits_ = at::empty({sizes.max_logit_rows, sizes.gathered_vocab}, floats);
 }
 
-ActivationRows Activations::Rows(int64_t num_rows, int64_t num_decode_rows) const {
+ActivationRows Activations::Rows(int64_t num_rows) const {
   const auto rows = [num_rows](const at::Tensor& buffer) { return buffer.narrow(0, 0, num_rows); };
-  return {.num_decode_rows = num_decode_rows,
-          .residual = rows(all_.residual),
+  return {.residual = rows(all_.residual),
           .partial = rows(all_.partial),
           .normed = rows(all_.normed),
           .cos_sin = rows(all_.cos_sin),

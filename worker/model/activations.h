@@ -23,7 +23,6 @@ struct ActivationSizes {
 
 // The leading rows of the buffers that the layers work in.
 struct ActivationRows {
-  int64_t num_decode_rows = 0;
   at::Tensor residual;   // [num_rows, hidden] float32
   at::Tensor partial;    // [num_rows, hidden] float32: one rank's part, then the sum
   at::Tensor normed;     // [num_rows, hidden]
@@ -40,7 +39,7 @@ class Activations {
  public:
   explicit Activations(const ActivationSizes& sizes);
 
-  ActivationRows Rows(int64_t num_rows, int64_t num_decode_rows) const;
+  ActivationRows Rows(int64_t num_rows) const;
   // [num_rows, shard_vocab] float32, this rank's part.
   at::Tensor LogitShard(int64_t num_rows) const { return logit_shard_.narrow(0, 0, num_rows); }
   // [num_rows, gathered_vocab] float32; on rank 0 alone.

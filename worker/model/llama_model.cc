@@ -104,7 +104,7 @@ const at::Tensor& LlamaModel::NormAfter(size_t index) const {
 
 absl::Status LlamaModel::Forward(const StepBatch& batch, Communicator& communicator, KvCache& cache,
                                  at::Tensor& hidden) {
-  ActivationRows rows = activations_->Rows(batch.num_tokens, batch.num_decode_rows);
+  ActivationRows rows = activations_->Rows(batch.num_tokens);
   EmbeddingLookup(context_, batch.token_ids, embedding_, plan_.vocab.begin, plan_.vocab.end,
                   rows.residual);
   if (absl::Status status = communicator.AllReduceSum(rows.residual); !status.ok()) return status;
@@ -129,7 +129,7 @@ absl::Status LlamaModel::Forward(const StepBatch& batch, Communicator& communica
   }
   const at::Tensor attended = rows.attended.index_select(0, batch.logit_rows);
   const at::Tensor residual = rows.residual.index_select(0, batch.logit_rows);
-  ActivationRows wanted = activations_->Rows(batch.num_logit_rows, batch.num_decode_logit_rows);
+  ActivationRows wanted = activations_->Rows(batch.num_logit_rows);
   wanted.residual.copy_(residual);
   return FinishLayer(last, attended, wanted, communicator);
 }
@@ -138,13 +138,12 @@ absl::Status LlamaModel::FinishLayer(size_t index, const at::Tensor& attended, A
                                      Communicator& communicator) {
   const DecoderLayer& layer = layers_[index];
   at::Tensor& out = AddsToResidual() ? rows.residual : rows.partial;
-  layer.attention.ProjectOutput(context_, attended, rows.num_decode_rows, AddsToResidual(), out);
+  layer.attention.ProjectOutput(context_, attended, AddsToResidual(), out);
   if (absl::Status status = AddAndNormalize(layer.post_attn_norm, rows, communicator);
       !status.ok()) {
     return status;
   }
-  layer.mlp.Forward(context_, rows.normed, rows.num_decode_rows, rows.gate_up, rows.activated,
-                    AddsToResidual(), out);
+  layer.mlp.Forward(context_, rows.normed, rows.gate_up, rows.activated, AddsToResidual(), out);
   return AddAndNormalize(NormAfter(index), rows, communicator);
 }
 
@@ -163,13 +162,13 @@ bool LlamaModel::AddsToResidual() const {
   return plan_.world_size == 1 && options_.device.is_cuda();
 }
 
-absl::Status LlamaModel::Logits(const at::Tensor& hidden, int64_t num_decode_rows,
-                                Communicator& communicator, at::Tensor& logits) {
+absl::Status LlamaModel::Logits(const at::Tensor& hidden, Communicator& communicator,
+                                at::Tensor& logits) {
   const int64_t num_rows = hidden.size(0);
   if (plan_.rank == 0 && !logits.defined()) logits = activations_->Logits(num_rows);
   at::Tensor shard = ComputesInPlace() ? logits.narrow(1, plan_.vocab.begin, plan_.vocab.size())
                                        : activations_->LogitShard(num_rows);
-  Linear(context_, hidden, head_, std::nullopt, shard, num_decode_rows);
+  Linear(context_, hidden, head_, std::nullopt, shard);
   if (plan_.world_size == 1) return absl::OkStatus();
   return communicator.GatherColumns(shard, vocab_offsets_, logits);
 }

@@ -71,13 +71,11 @@ class LlamaModel {
 
   // Logits of some of Forward's rows.
   //
-  //   hidden           [num_rows <= max_logit_rows, hidden_size], rows of Forward's result
-  //   num_decode_rows  how many of them, leading, are decode rows
-  //   logits           [num_rows, vocab_size] float32 on rank 0, on the model's device: where it is
-  //                    undefined, it becomes a view that is valid until the next call. Left alone
-  //                    on the other ranks.
-  absl::Status Logits(const at::Tensor& hidden, int64_t num_decode_rows, Communicator& communicator,
-                      at::Tensor& logits);
+  //   hidden  [num_rows <= max_logit_rows, hidden_size], rows of Forward's result
+  //   logits  [num_rows, vocab_size] float32 on rank 0, on the model's device: where it is
+  //   undefined,
+  //           it becomes a view that is valid until the next call. Left alone on the other ranks.
+  absl::Status Logits(const at::Tensor& hidden, Communicator& communicator, at::Tensor& logits);
 
   // The same as the last step's `hidden`, summed up in a number: equal on all ranks.
   static uint64_t Checksum(const at::Tensor& hidden);

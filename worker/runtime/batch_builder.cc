@@ -26,10 +26,8 @@ class BatchWriter {
         inputs.HostBatch({.num_tokens = num_run_tokens + num_padding_rows_,
                           .num_sequences = static_cast<int64_t>(runs_.size()) + num_padding_rows_,
                           .num_logit_rows = num_logit_rows + num_padding_rows_});
-    batch_.num_decode_logit_rows = num_decode_logit_rows_ + num_padding_rows_;
     WriteRuns();
     WritePadding(num_run_tokens);
-    batch_.attention.num_decode_sequences = batch_.num_decode_rows;
     std::copy(logit_rows_.begin(), logit_rows_.end(), batch_.logit_rows.data_ptr<int64_t>());
     return {.batch = batch_,
             .logit_spans = logit_spans_,
@@ -59,7 +57,7 @@ class BatchWriter {
     for (size_t index = 0; index < runs_.size(); ++index) {
       WriteRows(runs_[index], row);
       WriteSequence(index);
-      if (runs_[index].is_decode) ++batch_.num_decode_rows;
+      if (runs_[index].is_decode) ++batch_.attention.num_decode_sequences;
       row += runs_[index].num_tokens;
       starts[index + 1] = static_cast<int32_t>(row);
     }
@@ -80,7 +78,7 @@ class BatchWriter {
       logit_rows_.push_back(row);
     }
     batch_.rope_spans.push_back({.num_rows = num_padding_rows_, .sequence_length = 1});
-    batch_.num_decode_rows += num_padding_rows_;
+    attention.num_decode_sequences += num_padding_rows_;
   }
 
   void WriteRows(const Run& run, int64_t row) {
@@ -134,7 +132,6 @@ class BatchWriter {
     if (slot.logits == LogitsRequest::kAll) {
       AddSpan(run, row, 0, end, Use::kReport, num_reported_++);
     } else if (run.reaches_end) {
-      if (run.is_decode) ++num_decode_logit_rows_;
       const bool is_sampled = slot.logits == LogitsRequest::kNone;
       AddSpan(run, row, end - 1, 1, is_sampled ? Use::kSample : Use::kReport,
               is_sampled ? num_sampled_++ : num_reported_++);
@@ -161,7 +158,6 @@ class BatchWriter {
   const int64_t num_padding_rows_;
   StepBatch batch_;
   std::vector<int64_t> logit_rows_;
-  int64_t num_decode_logit_rows_ = 0;
   std::vector<LogitSpan> logit_spans_;
   size_t num_sampled_ = 0;
   size_t num_reported_ = 0;

@@ -49,9 +49,7 @@ StepBatch MakeBatch(const std::vector<int64_t>& rows, StepInputs& inputs) {
   StepBatch batch = inputs.HostBatch({.num_tokens = num_tokens,
                                       .num_sequences = static_cast<int64_t>(rows.size()),
                                       .num_logit_rows = num_logit_rows});
-  batch.num_decode_rows = std::count(rows.begin(), rows.end(), 1);
-  batch.num_decode_logit_rows = std::min(batch.num_decode_rows, num_logit_rows);
-  batch.attention.num_decode_sequences = batch.num_decode_rows;
+  batch.attention.num_decode_sequences = std::count(rows.begin(), rows.end(), 1);
   batch.token_ids.zero_();
   batch.cache_slots.fill_(-1);  // nothing is written to the cache
   batch.attention.block_tables.zero_();
@@ -102,8 +100,7 @@ absl::Status RunLargestStep(LlamaModel& model, const KvCacheGeometry& geometry,
   if (!status.ok()) return status;
   const int64_t num_rows = std::min(model.max_logit_rows(), batch.num_logit_rows);
   at::Tensor logits;
-  status = model.Logits(hidden.narrow(0, 0, num_rows), std::min(num_rows, batch.num_decode_rows),
-                        peers, logits);
+  status = model.Logits(hidden.narrow(0, 0, num_rows), peers, logits);
   return status.ok() ? device.Synchronize() : status;
 }
 

@@ -77,7 +77,6 @@ StepBatch MakeBatch(int32_t first, int32_t count, at::Device device) {
   const bool is_decode = count == 1;
   StepBatch batch;
   batch.num_tokens = count;
-  batch.num_decode_rows = is_decode ? 1 : 0;
   batch.token_ids = Int32s(ids, device);
   batch.positions = Int32s(positions, device);
   batch.cache_slots = batch.positions.to(at::kLong);
@@ -88,7 +87,6 @@ StepBatch MakeBatch(int32_t first, int32_t count, at::Device device) {
   batch.rope_spans = {{.num_rows = count, .sequence_length = first + count}};
   batch.logit_rows = Int32s({count - 1}, device).to(at::kLong);
   batch.num_logit_rows = 1;
-  batch.num_decode_logit_rows = is_decode ? 1 : 0;
   return batch;
 }
 
@@ -110,7 +108,7 @@ absl::StatusOr<std::vector<float>> ReferenceModelLogits(ComputeDevice& device, a
     at::Tensor hidden;
     at::Tensor logits;
     absl::Status status = model.Forward(batch, alone, cache, hidden);
-    if (status.ok()) status = model.Logits(hidden, batch.num_decode_logit_rows, alone, logits);
+    if (status.ok()) status = model.Logits(hidden, alone, logits);
     if (status.ok()) status = device.Synchronize();
     if (!status.ok()) return status;
     const at::Tensor host = logits.cpu();

@@ -138,7 +138,7 @@ absl::Status TestForward(LlamaModel& model, Communicator& communicator, KvCache&
   if (!status.ok()) return status;
   if (status = CheckAgreement(hidden, communicator); !status.ok()) return status;
   at::Tensor logits;
-  status = model.Logits(hidden, /*num_decode_rows=*/0, communicator, logits);
+  status = model.Logits(hidden, communicator, logits);
   if (status.ok()) status = communicator.Wait();
   if (!status.ok() || communicator.rank() != 0) return status;
   const at::Tensor host = logits.cpu();

@@ -161,9 +161,8 @@ absl::Status StepRunner::ChooseOnDevice(const StepPlan& plan, const BuiltBatch& 
                                         const at::Tensor& hidden, StepUnderWay& step) {
   at::Tensor logits;
   // Without the rows of padding.
-  const int64_t num_decode_rows = std::min(built.batch.num_decode_logit_rows, built.num_logit_rows);
-  absl::Status status = parts_.model.Logits(hidden.narrow(0, 0, built.num_logit_rows),
-                                            num_decode_rows, parts_.communicator, logits);
+  absl::Status status =
+      parts_.model.Logits(hidden.narrow(0, 0, built.num_logit_rows), parts_.communicator, logits);
   if (!status.ok()) return status;
   const absl::StatusOr<SlotMasks> masks = WaitForMasks(plan);
   if (!masks.ok()) return masks.status();
@@ -191,9 +190,8 @@ bool StepRunner::CanReportLater(const BuiltBatch& built) const {
 absl::Status StepRunner::ReportLater(const BuiltBatch& built, const at::Tensor& hidden,
                                      StepUnderWay& step) {
   at::Tensor logits;
-  const int64_t num_decode_rows = std::min(built.batch.num_decode_logit_rows, built.num_logit_rows);
-  absl::Status status = parts_.model.Logits(hidden.narrow(0, 0, built.num_logit_rows),
-                                            num_decode_rows, parts_.communicator, logits);
+  absl::Status status =
+      parts_.model.Logits(hidden.narrow(0, 0, built.num_logit_rows), parts_.communicator, logits);
   if (!status.ok() || rank() != 0) return status;
   step.reported = built.logit_spans;
   const int64_t first = step.result.step % 2 == 0 ? 0 : max_rows_reported_later();
@@ -222,11 +220,9 @@ absl::Status StepRunner::ComputeLogits(const StepPlan& plan, const BuiltBatch& b
   SlotMasks masks;
   for (const LogitBlock& block : DivideLogits(built.logit_spans, parts_.model.max_logit_rows())) {
     const int64_t first = block.first_row;
-    const int64_t num_decode_rows =
-        std::clamp<int64_t>(built.batch.num_decode_logit_rows - first, 0, block.num_rows);
     at::Tensor logits = RowsToSend(block, result);
-    absl::Status status = parts_.model.Logits(hidden.narrow(0, first, block.num_rows),
-                                              num_decode_rows, parts_.communicator, logits);
+    absl::Status status =
+        parts_.model.Logits(hidden.narrow(0, first, block.num_rows), parts_.communicator, logits);
     if (!status.ok()) return status;
     if (rank() != 0) continue;
     const absl::StatusOr<at::Tensor> host = HostLogits(logits);

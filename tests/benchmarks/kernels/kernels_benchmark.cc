@@ -62,8 +62,7 @@ void CompareLinear(KernelContext& context, const char* name, int64_t out_feature
     const at::Tensor x = Values({rows, in_features}, dtype);
     at::Tensor out = at::empty({rows, out_features}, at::TensorOptions(dtype));
     const double ours = FastestCall([&](int i) {
-      Linear(context, x, weights[static_cast<size_t>(i % num_copies)], std::nullopt, out,
-             rows <= 16 ? rows : 0);
+      Linear(context, x, weights[static_cast<size_t>(i % num_copies)], std::nullopt, out);
     });
     const double torch =
         FastestCall([&](int i) { at::linear(x, matrices[static_cast<size_t>(i % num_copies)]); });

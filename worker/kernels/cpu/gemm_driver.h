@@ -13,8 +13,7 @@ struct GemmProblem {
   const void* x;  // [num_rows, depth], of the weight's type
   int64_t x_stride;
   int64_t num_rows;
-  int64_t num_decode_rows;  // leading rows for the decode kernel
-  const void* weight;       // packed panels (packed_layout.h)
+  const void* weight;  // packed panels (packed_layout.h)
   ElementType weight_type;
   int64_t num_columns;  // output features
   int64_t depth;        // input features

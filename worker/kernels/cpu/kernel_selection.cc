@@ -13,10 +13,8 @@ namespace {
 constexpr const char* kTypeNames[] = {"float32", "float16", "bfloat16"};
 constexpr int64_t kCheckDepth = 3 * kDepthMultiple;
 
-KernelTable WithBFloat16Gemm(KernelTable table, const GemmKernel& prefill,
-                             const GemmKernel& decode) {
-  table.prefill_gemm[static_cast<int>(ElementType::kBFloat16)] = prefill;
-  table.decode_gemm[static_cast<int>(ElementType::kBFloat16)] = decode;
+KernelTable WithBFloat16Gemm(KernelTable table, const GemmKernel& gemm) {
+  table.gemm[static_cast<int>(ElementType::kBFloat16)] = gemm;
   return table;
 }
 
@@ -62,10 +60,8 @@ std::vector<float> MultiplyOnce(const GemmKernel& kernel, const std::vector<char
 // The first failure among the matrix kernels of `table`, or an empty string.
 std::string CheckTable(const KernelTable& table) {
   for (int type = 0; type < kNumElementTypes; ++type) {
-    for (const GemmKernel* kernel : {&table.prefill_gemm[type], &table.decode_gemm[type]}) {
-      std::string failure = CheckGemm(*kernel, static_cast<ElementType>(type));
-      if (!failure.empty()) return absl::StrCat(kTypeNames[type], ": ", failure);
-    }
+    const std::string failure = CheckGemm(table.gemm[type], static_cast<ElementType>(type));
+    if (!failure.empty()) return absl::StrCat(kTypeNames[type], ": ", failure);
   }
   return "";
 }
@@ -73,7 +69,7 @@ std::string CheckTable(const KernelTable& table) {
 }  // namespace
 
 std::string CheckGemm(const GemmKernel& kernel, ElementType weight_type) {
-  const GemmKernel& reference = GenericKernels().prefill_gemm[static_cast<int>(weight_type)];
+  const GemmKernel& reference = GenericKernels().gemm[static_cast<int>(weight_type)];
   const std::vector<char> x = CheckValues(weight_type, kernel.max_rows * kCheckDepth);
   const std::vector<char> panel = CheckValues(weight_type, kPanelWidth * kCheckDepth);
   const size_t row_bytes = x.size() / static_cast<size_t>(kernel.max_rows);
@@ -96,10 +92,8 @@ std::string CheckGemm(const GemmKernel& kernel, ElementType weight_type) {
 }
 
 const KernelTable& KernelsOf(IsaLevel level) {
-  static const KernelTable kAvx512Bf16 =
-      WithBFloat16Gemm(Avx512Kernels(), Avx512Bf16Gemm(), Avx512Bf16Gemm());
-  static const KernelTable kAmxBf16 =
-      WithBFloat16Gemm(Avx512Kernels(), AmxBf16Gemm(), Avx512Bf16Gemm());
+  static const KernelTable kAvx512Bf16 = WithBFloat16Gemm(Avx512Kernels(), Avx512Bf16Gemm());
+  static const KernelTable kAmxBf16 = WithBFloat16Gemm(Avx512Kernels(), AmxBf16Gemm());
   switch (level) {
     case IsaLevel::kGeneric:
       return GenericKernels();

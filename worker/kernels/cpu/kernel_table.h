@@ -83,9 +83,7 @@ inline constexpr int64_t kAttentionScratchFloats =
     int64_t{2} * kMaxAttentionRows;                 // maxima and sums
 
 struct KernelTable {
-  // By weight type. `decode` equals `prefill` except with AMX.
-  GemmKernel prefill_gemm[kNumElementTypes];
-  GemmKernel decode_gemm[kNumElementTypes];
+  GemmKernel gemm[kNumElementTypes];  // by weight type
 
   // out [num_rows, num_columns] = accumulators [num_rows, kPanelWidth] + bias [num_columns] (null:
   // none).

@@ -27,13 +27,12 @@ std::vector<float> BiasAsFloats(const at::Tensor& bias) {
 }  // namespace
 
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-            const std::optional<at::Tensor>& bias, at::Tensor& out, int64_t num_decode_rows) {
+            const std::optional<at::Tensor>& bias, at::Tensor& out) {
   std::vector<float> bias_floats;
   if (bias.has_value()) bias_floats = BiasAsFloats(*bias);
   RunGemm(context, {.x = x.const_data_ptr(),
                     .x_stride = x.stride(0),
                     .num_rows = x.size(0),
-                    .num_decode_rows = num_decode_rows,
                     .weight = weight.packed().const_data_ptr(),
                     .weight_type = ElementTypeOf(weight.dtype()),
                     .num_columns = weight.out_features(),

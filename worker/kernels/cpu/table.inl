@@ -2,8 +2,7 @@
 // after the other .inl files.
 
 constexpr KernelTable kTable = {
-    .prefill_gemm = {kFloatGemm<float>, kFloatGemm<Float16>, kFloatGemm<BFloat16>},
-    .decode_gemm = {kFloatGemm<float>, kFloatGemm<Float16>, kFloatGemm<BFloat16>},
+    .gemm = {kFloatGemm<float>, kFloatGemm<Float16>, kFloatGemm<BFloat16>},
     .store_panel = StorePanel,
     .rms_norm_row = RmsNormRow,
     .silu_multiply_row = SiluMultiplyRow,

@@ -188,7 +188,7 @@ TEST_P(CudaRowOpsTest, OneRowsProductMatchesTheCpu) {
     const RowProblem problem(out_features, in_features, dtype());
     for (const at::ScalarType out_type : {dtype(), at::kFloat}) {
       at::Tensor expected = at::empty({1, out_features}, at::TensorOptions(out_type));
-      Linear(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected, 1);
+      Linear(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected);
       at::Tensor out = OnDevice(at::full_like(expected, std::nan("")));
       const bool has_kernel =
           cuda::LinearRow(OnDevice(problem.x), OnDevice(problem.matrix), OnDevice(problem.bias),
@@ -204,7 +204,7 @@ TEST_P(CudaRowOpsTest, OneRowsProductIsAddedOrGated) {
   if (dtype() == at::kFloat) return;
   const RowProblem problem(140, 264, dtype());
   at::Tensor product = at::empty({1, 140}, problem.x.options());
-  Linear(context(), problem.x, PackWeight(problem.matrix), std::nullopt, product, 1);
+  Linear(context(), problem.x, PackWeight(problem.matrix), std::nullopt, product);
   at::Tensor gated = at::empty({1, 70}, problem.x.options());
   SiluMultiply(context(), product, gated);
   at::Tensor out = OnDevice(at::full_like(gated, std::nan("")));
@@ -217,7 +217,7 @@ TEST_P(CudaRowOpsTest, OneRowsProductIsAddedOrGated) {
   ASSERT_TRUE(cuda::LinearRow(OnDevice(problem.x), OnDevice(problem.matrix), OnDevice(problem.bias),
                               cuda::LinearRowResult::kAdd, sum));
   at::Tensor expected = old.clone();
-  LinearAdd(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected, 1);
+  LinearAdd(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected);
   ExpectClose(sum.cpu(), expected, 1e-3, 1e-5, "added");
 }
 
@@ -233,17 +233,16 @@ TEST_P(CudaRowOpsTest, ProductsAreAddedAndGatedAsOnTheCpu) {
     const LinearWeight packed = PackWeight(matrix);
     at::Tensor expected = RandomTensor({num_rows, 72}, at::kFloat, 12);
     at::Tensor sum = OnDevice(expected.clone());
-    LinearAdd(context(), x, packed, bias, expected, 0);
-    LinearAdd(context(), OnDevice(x), weight, OnDevice(bias), sum, 0);
+    LinearAdd(context(), x, packed, bias, expected);
+    LinearAdd(context(), OnDevice(x), weight, OnDevice(bias), sum);
     ExpectClose(sum.cpu(), expected, 1e-3, 1e-5, "added");
 
     at::Tensor gate_up = at::empty({num_rows, 72}, x.options());
     at::Tensor gated = at::empty({num_rows, 36}, x.options());
-    LinearSiluMultiply(context(), x, packed, bias, gate_up, gated, 0);
+    LinearSiluMultiply(context(), x, packed, bias, gate_up, gated);
     at::Tensor gate_up_there = OnDevice(gate_up);
     at::Tensor gated_there = OnDevice(at::zeros_like(gated));
-    LinearSiluMultiply(context(), OnDevice(x), weight, OnDevice(bias), gate_up_there, gated_there,
-                       0);
+    LinearSiluMultiply(context(), OnDevice(x), weight, OnDevice(bias), gate_up_there, gated_there);
     ExpectClose(gated_there.cpu(), gated, 1e-3, 8 * RoundingError(dtype()), "gated");
   }
 }
@@ -256,9 +255,9 @@ TEST_P(CudaRowOpsTest, LinearMatchesTheCpuAlsoWithBiasAndFloat32Results) {
     LinearWeight weight = LinearWeight::Create(70, 96, dtype(), device());
     weight.PackRows(0, 70, matrix.const_data_ptr(), dtype(), 96);
     at::Tensor expected = at::empty({5, 70}, at::TensorOptions(out_type));
-    Linear(context(), x, PackWeight(matrix), bias, expected, 0);
+    Linear(context(), x, PackWeight(matrix), bias, expected);
     at::Tensor out = OnDevice(at::zeros_like(expected));
-    Linear(context(), OnDevice(x), weight, OnDevice(bias), out, 0);
+    Linear(context(), OnDevice(x), weight, OnDevice(bias), out);
     ExpectClose(out.cpu(), expected, 1e-4, 4 * RoundingError(out_type), "linear");
   }
 }

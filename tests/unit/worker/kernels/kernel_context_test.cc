@@ -48,13 +48,12 @@ TEST(KernelContextTest, ScratchIsAlignedAndGrows) {
 // A kernel that forgets the last row.
 void WrongMultiply(const void* rows, int num_rows, int64_t depth, const void* panel,
                    const cpu::FetchAhead& ahead, bool accumulate, float* sums) {
-  cpu::GenericKernels().prefill_gemm[0].multiply(rows, num_rows, depth, panel, ahead, accumulate,
-                                                 sums);
+  cpu::GenericKernels().gemm[0].multiply(rows, num_rows, depth, panel, ahead, accumulate, sums);
   sums[(num_rows - 1) * cpu::kPanelWidth + 3] += 1.0f;
 }
 
 TEST(CheckGemmTest, ReportsTheFirstWrongElement) {
-  cpu::GemmKernel kernel = cpu::GenericKernels().prefill_gemm[0];
+  cpu::GemmKernel kernel = cpu::GenericKernels().gemm[0];
   EXPECT_EQ(cpu::CheckGemm(kernel, cpu::ElementType::kFloat32), "");
   kernel.multiply = WrongMultiply;
   EXPECT_NE(cpu::CheckGemm(kernel, cpu::ElementType::kFloat32).find("row 0 of 1, column 3"),

@@ -12,10 +12,9 @@ namespace {
 class LinearTest : public KernelTest {
  protected:
   at::Tensor Run(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
-                 const std::optional<at::Tensor>& bias, at::ScalarType out_dtype,
-                 int64_t num_decode_rows) {
+                 const std::optional<at::Tensor>& bias, at::ScalarType out_dtype) {
     at::Tensor out = at::empty({x.size(0), weight.out_features()}, at::TensorOptions(out_dtype));
-    Linear(context, x, weight, bias, out, num_decode_rows);
+    Linear(context, x, weight, bias, out);
     return out;
   }
 };
@@ -34,27 +33,24 @@ TEST_P(LinearTest, MatchesFloat64ForOddShapes) {
     const double error = 2e-6 * static_cast<double>(in_features) + 1e-6;
     const std::string what = std::to_string(num_tokens) + " x " + std::to_string(out_features) +
                              " x " + std::to_string(in_features);
-    ExpectClose(Run(*context, x, weight, bias, at::kFloat, num_tokens / 2), expected, error, 0,
-                what);
-    ExpectClose(Run(*context, x, weight, bias, dtype(), 0), expected, error, RoundingError(dtype()),
+    ExpectClose(Run(*context, x, weight, bias, at::kFloat), expected, error, 0, what);
+    ExpectClose(Run(*context, x, weight, bias, dtype()), expected, error, RoundingError(dtype()),
                 what);
   }
 }
 
 TEST_P(LinearTest, RowsKeepTheirBitsWhateverIsBesideThem) {
   auto context = Context();
-  const int64_t num_tokens = 600, num_decode = 20;
+  const int64_t num_tokens = 600;
   const at::Tensor x = RandomTensor({num_tokens, 1056}, dtype(), 4);
   const LinearWeight weight = PackWeight(RandomTensor({70, 1056}, dtype(), 5));
-  const at::Tensor together = Run(*context, x, weight, std::nullopt, at::kFloat, num_decode);
+  const at::Tensor together = Run(*context, x, weight, std::nullopt, at::kFloat);
   for (const int64_t row : {0, 1, 11, 13, 19, 20, 21, 35, 531, 599}) {
-    const at::Tensor alone =
-        Run(*context, x.narrow(0, row, 1), weight, std::nullopt, at::kFloat, row < num_decode);
+    const at::Tensor alone = Run(*context, x.narrow(0, row, 1), weight, std::nullopt, at::kFloat);
     ExpectSameBits(alone, together.narrow(0, row, 1), "row " + std::to_string(row));
   }
   for (const int64_t count : {2, 5, 12, 14, 16, 31, 33}) {
-    const at::Tensor some =
-        Run(*context, x.narrow(0, 20, count), weight, std::nullopt, at::kFloat, 0);
+    const at::Tensor some = Run(*context, x.narrow(0, 20, count), weight, std::nullopt, at::kFloat);
     ExpectSameBits(some, together.narrow(0, 20, count), std::to_string(count) + " rows");
   }
 }
@@ -63,8 +59,8 @@ TEST_P(LinearTest, ThreadsDoNotChangeBits) {
   auto one = Context(1), three = Context(3);
   const at::Tensor x = RandomTensor({45, 128}, dtype(), 6);
   const LinearWeight weight = PackWeight(RandomTensor({330, 128}, dtype(), 7));
-  ExpectSameBits(Run(*three, x, weight, std::nullopt, at::kFloat, 3),
-                 Run(*one, x, weight, std::nullopt, at::kFloat, 3), "3 threads");
+  ExpectSameBits(Run(*three, x, weight, std::nullopt, at::kFloat),
+                 Run(*one, x, weight, std::nullopt, at::kFloat), "3 threads");
 }
 
 TEST_P(LinearTest, TakesStridedRowsAndLeavesTheGapsAlone) {
@@ -73,10 +69,10 @@ TEST_P(LinearTest, TakesStridedRowsAndLeavesTheGapsAlone) {
   const LinearWeight weight = PackWeight(RandomTensor({40, 48}, dtype(), 9));
   at::Tensor target = at::empty({6, 64}, at::TensorOptions(dtype())).fill_(7);
   at::Tensor out = target.narrow(1, 8, 40);
-  Linear(*context, wide.narrow(1, 20, 48), weight, std::nullopt, out, 0);
-  ExpectSameBits(
-      out, Run(*context, wide.narrow(1, 20, 48).contiguous(), weight, std::nullopt, dtype(), 0),
-      "strided");
+  Linear(*context, wide.narrow(1, 20, 48), weight, std::nullopt, out);
+  ExpectSameBits(out,
+                 Run(*context, wide.narrow(1, 20, 48).contiguous(), weight, std::nullopt, dtype()),
+                 "strided");
   EXPECT_TRUE(target.narrow(1, 0, 8).eq(7).all().item<bool>());
   EXPECT_TRUE(target.narrow(1, 48, 16).eq(7).all().item<bool>());
 }
@@ -86,7 +82,7 @@ TEST_P(LinearTest, PropagatesNotANumber) {
   at::Tensor x = RandomTensor({3, 64}, dtype(), 10);
   x[1][5] = std::numeric_limits<float>::quiet_NaN();
   const at::Tensor out =
-      Run(*context, x, PackWeight(RandomTensor({8, 64}, dtype(), 11)), std::nullopt, dtype(), 0);
+      Run(*context, x, PackWeight(RandomTensor({8, 64}, dtype(), 11)), std::nullopt, dtype());
   EXPECT_TRUE(out[1].isnan().all().item<bool>());
   EXPECT_FALSE(out[0].isnan().any().item<bool>());
   EXPECT_FALSE(out[2].isnan().any().item<bool>());
@@ -103,7 +99,7 @@ TEST(LinearFloat32Test, FusedMultiplyAddLevelsAgreeToTheBit) {
     if (level == IsaLevel::kGeneric) continue;
     at::Tensor out = at::empty({20, 50}, at::TensorOptions(at::kFloat));
     auto context = MakeContext(level);
-    Linear(*context, x, weight, std::nullopt, out, 0);
+    Linear(*context, x, weight, std::nullopt, out);
     if (first.has_value()) ExpectSameBits(out, *first, std::string(IsaLevelName(level)));
     first = out;
   }
@@ -113,15 +109,12 @@ TEST(LinearArgumentsTest, WrongShapesAndTypesThrow) {
   auto context = MakeContext();
   const LinearWeight weight = PackWeight(RandomTensor({8, 16}, at::kFloat, 1));
   at::Tensor out = at::empty({2, 8}, at::TensorOptions(at::kFloat));
-  const auto run = [&](const at::Tensor& x, int64_t num_decode_rows) {
-    Linear(*context, x, weight, std::nullopt, out, num_decode_rows);
-  };
-  EXPECT_NO_THROW(run(RandomTensor({2, 16}, at::kFloat, 1), 2));
-  EXPECT_THROW(run(RandomTensor({2, 15}, at::kFloat, 1), 0), c10::Error);
-  EXPECT_THROW(run(RandomTensor({3, 16}, at::kFloat, 1), 0), c10::Error);
-  EXPECT_THROW(run(RandomTensor({2, 16}, at::kBFloat16, 1), 0), c10::Error);
-  EXPECT_THROW(run(RandomTensor({2, 16}, at::kFloat, 1), 3), c10::Error);
-  EXPECT_THROW(run(RandomTensor({16, 2}, at::kFloat, 1).t(), 0), c10::Error);
+  const auto run = [&](const at::Tensor& x) { Linear(*context, x, weight, std::nullopt, out); };
+  EXPECT_NO_THROW(run(RandomTensor({2, 16}, at::kFloat, 1)));
+  EXPECT_THROW(run(RandomTensor({2, 15}, at::kFloat, 1)), c10::Error);
+  EXPECT_THROW(run(RandomTensor({3, 16}, at::kFloat, 1)), c10::Error);
+  EXPECT_THROW(run(RandomTensor({2, 16}, at::kBFloat16, 1)), c10::Error);
+  EXPECT_THROW(run(RandomTensor({16, 2}, at::kFloat, 1).t()), c10::Error);
 }
 
 TEST(LinearArgumentsTest, NoRowsAreNoWork) {
@@ -129,7 +122,7 @@ TEST(LinearArgumentsTest, NoRowsAreNoWork) {
   const LinearWeight weight = PackWeight(RandomTensor({8, 16}, at::kFloat, 1));
   at::Tensor out = at::empty({0, 8}, at::TensorOptions(at::kFloat));
   EXPECT_NO_THROW(Linear(*context, at::empty({0, 16}, at::TensorOptions(at::kFloat)), weight,
-                         std::nullopt, out, 0));
+                         std::nullopt, out));
 }
 
 }  // namespace

@@ -79,7 +79,7 @@ TEST_F(BatchBuilderTest, PrefillsAreLaidOutSequenceBySequence) {
   const BuiltBatch built = BuildBatch(slots_, prefills_, kBlockSize, 0, inputs_);
   const StepBatch& batch = built.batch;
   EXPECT_EQ(batch.num_tokens, 12);
-  EXPECT_EQ(batch.num_decode_rows, 0);
+  EXPECT_EQ(batch.attention.num_decode_sequences, 0);
   EXPECT_THAT(Values<int32_t>(batch.positions), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 1, 2));
   EXPECT_THAT(Values<int64_t>(batch.cache_slots),
               ElementsAre(40, 41, 42, 43, 44, 45, 46, 47, 48, 56, 57, 58));
@@ -96,7 +96,6 @@ TEST_F(BatchBuilderTest, PaddingWritesNothingAndChangesNoRowOfTheRuns) {
   const BuiltBatch built = BuildBatch(slots_, decodes_, kBlockSize, 2, inputs_);
   const StepBatch& batch = built.batch;
   EXPECT_EQ(batch.num_tokens, 4);
-  EXPECT_EQ(batch.num_decode_rows, 4);
   EXPECT_EQ(batch.attention.num_decode_sequences, 4);
   EXPECT_THAT(Values<int32_t>(batch.token_ids), ElementsAre(tokens[0], tokens[1], 0, 0));
   EXPECT_THAT(Values<int64_t>(batch.cache_slots),
@@ -105,7 +104,6 @@ TEST_F(BatchBuilderTest, PaddingWritesNothingAndChangesNoRowOfTheRuns) {
   EXPECT_THAT(Values<int32_t>(batch.attention.context_lengths), ElementsAre(10, 4, 1, 1));
   EXPECT_THAT(FirstColumn(batch.attention.block_tables), ElementsAre(5, 7, 0, 0));
   EXPECT_EQ(batch.num_logit_rows, 4);
-  EXPECT_EQ(batch.num_decode_logit_rows, 4);
   EXPECT_THAT(Values<int64_t>(batch.logit_rows), ElementsAre(0, 1, 2, 3));
   EXPECT_EQ(built.num_logit_rows, 2);
   EXPECT_EQ(built.logit_spans.size(), 2U);
