@@ -121,14 +121,13 @@ void ForwardBatch::TakeLogits(std::size_t index, worker::v1::SlotLogits logits) 
 }
 
 void ForwardBatch::Complete(std::size_t index, const Completion& completion) {
-  --num_running_;
   if (!completion.status.ok()) {
     Abandon(WithRetryIfUseful(context_, completion.status, longest_prompt_));
   } else {
     for (const StepTime& step : completion.steps) step_times_[step.step] = step.duration;
   }
   last_ = completion;
-  if (num_running_ == 0) End(status_);
+  if (--num_running_ == 0) End(status_);
 }
 
 void ForwardBatch::Abandon(const absl::Status& status) {

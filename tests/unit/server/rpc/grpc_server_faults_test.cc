@@ -24,6 +24,15 @@ void RunStepsUntilIdle(Frontend& frontend) {
   ADD_FAILURE() << "requests are still alive";
 }
 
+// Each prompt of one token.
+grpc::Status Forward(Frontend& frontend, int num_prompts) {
+  v1::ForwardRequest request;
+  for (int i = 0; i < num_prompts; ++i) request.add_prompts()->add_ids(1);
+  grpc::ClientContext context;
+  v1::ForwardResponse response;
+  return frontend.inference().Forward(&context, request, &response);
+}
+
 // A stream that has given its first token.
 class OpenStream {
  public:
@@ -128,6 +137,24 @@ TEST(GrpcServerFaults, CancellingAForwardFreesItsSlots) {
   caller.join();
   EXPECT_EQ(status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_TRUE(frontend.WaitUntilIdle());
+}
+
+TEST(GrpcServerFaults, AForwardFailsWhenItsOnlyOrItsLastPromptDoes) {
+  Frontend frontend({.answer = "", .mode = kManual, .max_num_seqs = 1, .max_queued_requests = 1});
+  OpenStream running(frontend, ParseRequest("text: 'x'"));
+  grpc::Status status;
+  std::thread waiting([&] { status = Forward(frontend, 1); });
+  EXPECT_TRUE(frontend.WaitForRequests(2));
+  for (const int num_prompts : {1, 2}) {
+    const grpc::Status refused = Forward(frontend, num_prompts);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED) << num_prompts;
+    EXPECT_TRUE(HasRetryInfo(refused)) << num_prompts;
+  }
+  frontend.pool().Fail(absl::UnavailableError("rank 1 was killed by signal 9"));
+  waiting.join();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Forward(frontend, 1).error_code(), grpc::StatusCode::UNAVAILABLE);
+  running.Rest();
 }
 
 TEST(GrpcServerFaults, TheClientsDeadlineFreesItsSlot) {
