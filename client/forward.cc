@@ -8,11 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
 #include "client/command.h"
 #include "client/connection.h"
+#include "client/option_checks.h"
 
 namespace lockstep::client {
 namespace {
@@ -22,16 +21,6 @@ struct ForwardOptions {
   bool all_positions = false;
   int top = 5;
 };
-
-bool AddPrompt(const std::string& text, v1::ForwardRequest& request) {
-  v1::TokenIds& prompt = *request.add_prompts();
-  for (const absl::string_view piece : absl::StrSplit(text, ',', absl::SkipWhitespace())) {
-    uint32_t id = 0;
-    if (!absl::SimpleAtoi(piece, &id)) return false;
-    prompt.add_ids(id);
-  }
-  return true;
-}
 
 // The best tokens of one row of logits [vocab_size].
 void PrintRow(size_t prompt, int64_t row, const std::vector<float>& logits, int top) {
@@ -69,11 +58,7 @@ void PrintOutputs(const v1::ForwardResponse& response, int top) {
 int Run(const CommandContext& context, const ForwardOptions& options) {
   v1::ForwardRequest request;
   request.set_all_positions(options.all_positions);
-  for (const std::string& prompt : options.prompts) {
-    if (AddPrompt(prompt, request)) continue;
-    std::cerr << "error: '" << prompt << "' is not a list of token ids such as 1,306,4658\n";
-    return kExitUsage;
-  }
+  for (const std::string& prompt : options.prompts) AddTokenIds(prompt, *request.add_prompts());
   Connection connection(context);
   if (const grpc::Status ready = connection.WaitUntilReady(); !ready.ok())
     return connection.Fail(ready);
@@ -97,7 +82,8 @@ void AddForward(CLI::App& app, CommandContext& context, Command& chosen) {
   CLI::App& command =
       *app.add_subcommand("forward", "Run prompts through the model once and show the logits");
   command.add_option("prompts", options->prompts, "Each prompt as token ids: 1,306,4658 1,15043")
-      ->required();
+      ->required()
+      ->check(TokenIdList());
   command.add_flag("--all-positions", options->all_positions,
                    "Logits at every position, not at the last alone");
   command.add_option("--top", options->top, "How many of the best tokens to show")

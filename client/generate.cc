@@ -3,12 +3,13 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
-#include <vector>
 
 #include "client/answer_stream.h"
 #include "client/command.h"
 #include "client/connection.h"
+#include "client/option_checks.h"
 #include "client/request_options.h"
 
 namespace lockstep::client {
@@ -17,7 +18,7 @@ namespace {
 struct GenerateOptions {
   RequestOptions request;
   std::string prompt;
-  std::vector<uint32_t> token_ids;
+  std::optional<std::string> token_ids;
   std::string system;
   bool chat = false;
   bool no_stream = false;
@@ -30,9 +31,8 @@ std::string ReadStandardInput() {
 
 v1::GenerateRequest MakeRequest(const GenerateOptions& options) {
   v1::GenerateRequest request = options.request.MakeRequest();
-  if (!options.token_ids.empty()) {
-    request.mutable_token_ids()->mutable_ids()->Add(options.token_ids.begin(),
-                                                    options.token_ids.end());
+  if (options.token_ids.has_value()) {
+    AddTokenIds(*options.token_ids, *request.mutable_token_ids());
     return request;
   }
   const std::string prompt = options.prompt == "-" ? ReadStandardInput() : options.prompt;
@@ -105,7 +105,7 @@ void AddGenerate(CLI::App& app, CommandContext& context, Command& chosen) {
   CLI::Option* ids = command
                          .add_option("--token-ids", options->token_ids,
                                      "The prompt as token ids, separated by commas")
-                         ->delimiter(',')
+                         ->check(TokenIdList())
                          ->excludes(prompt);
   CLI::Option* chat =
       command.add_flag("--chat", options->chat, "Put the prompt into the model's chat template")

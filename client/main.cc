@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "client/command.h"
+#include "client/option_checks.h"
 
 namespace lockstep::client {
 namespace {
@@ -16,6 +17,9 @@ constexpr char kDescription[] = R"(lockstep: talk to a Lockstep inference server
   lockstep status                                what the server is doing
   lockstep bench serve --request-rate 4          how fast it is)";
 
+// Seconds, for --wait and --timeout: three decades, which every clock can add to its time.
+constexpr double kLongestTime = 1e9;
+
 int Main(int argc, char** argv) {
   CLI::App app(kDescription, "lockstep");
   app.set_version_flag("--version", std::string("lockstep ") + LOCKSTEP_VERSION);
@@ -25,13 +29,14 @@ int Main(int argc, char** argv) {
   CommandContext context;
   app.add_option("--target", context.target, "The server's address, host:port or unix:path")
       ->envname("LOCKSTEP_TARGET")
+      ->check(NotEmpty())
       ->capture_default_str();
   app.add_flag("--json", context.json, "Machine-readable output: JSON, one document per line");
   app.add_option("--wait", context.wait, "Seconds to wait for a server that is not there yet")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, kLongestTime))
       ->capture_default_str();
   app.add_option("--timeout", context.timeout, "Seconds that a call may take; 0: no limit")
-      ->check(CLI::NonNegativeNumber)
+      ->check(CLI::Range(0.0, kLongestTime))
       ->capture_default_str();
 
   Command chosen;
@@ -41,6 +46,7 @@ int Main(int argc, char** argv) {
   AddForward(app, context, chosen);
   AddBench(app, context, chosen);
   AddStatus(app, context, chosen);
+  CheckNumbers(app);
 
   try {
     app.parse(argc, argv);

@@ -19,6 +19,8 @@ namespace lockstep::client {
 namespace {
 
 constexpr size_t kDefaultNumPrompts = 100;
+// Of rates, and of their burstiness.
+constexpr double kLowest = 1e-3, kHighest = 1e6;
 
 struct ServeOptions {
   std::optional<double> request_rate;
@@ -186,12 +188,12 @@ void AddArrivals(CLI::App& command, ServeOptions& options) {
           .add_option("--request-rate", options.request_rate,
                       "Requests per second, sent whether or not answers have come (an open loop); "
                       "default: all at once")
-          ->check(CLI::PositiveNumber)
+          ->check(CLI::Range(kLowest, kHighest))
           ->group(group);
   command
       .add_option("--burstiness", options.burstiness,
                   "With --request-rate: 1 is a Poisson process, less comes in bursts")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(kLowest, kHighest))
       ->capture_default_str()
       ->needs(rate)
       ->group(group);
