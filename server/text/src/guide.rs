@@ -92,7 +92,7 @@ impl GuideCompiler {
     pub fn compile(&self, kind: Kind, text: &str) -> Result<Guide> {
         let grammar = match kind {
             Kind::JsonSchema => json_schema(text)?,
-            Kind::Regex => TopLevelGrammar::from_regex(text),
+            Kind::Regex => regex(text)?,
             Kind::Lark => TopLevelGrammar::from_lark(text.to_string()),
             Kind::Choice => choice(text)?,
         };
@@ -169,6 +169,15 @@ fn json_schema(text: &str) -> Result<TopLevelGrammar> {
         _ => return Err(TextError::invalid("is neither a JSON object nor true nor false")),
     }
     Ok(TopLevelGrammar::from_json_schema(schema))
+}
+
+/// llguidance would read on without a backslash at the end, as if the expression were a valid one.
+fn regex(text: &str) -> Result<TopLevelGrammar> {
+    let num_backslashes = text.len() - text.trim_end_matches('\\').len();
+    if num_backslashes % 2 == 1 {
+        return Err(TextError::invalid("ends in a backslash that escapes nothing"));
+    }
+    Ok(TopLevelGrammar::from_regex(text))
 }
 
 fn choice(text: &str) -> Result<TopLevelGrammar> {

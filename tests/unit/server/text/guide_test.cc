@@ -207,6 +207,8 @@ TEST(GuideCompilerTest, RefusalsSayWhy) {
       {Kind::kJsonSchema, R"({"type": "string", "unknownKeyword": 1, "not": {}})", "not"},
       {Kind::kJsonSchema, R"({"$ref": "#"})", "is unsatisfiable"},
       {Kind::kRegex, "a(", "("},
+      {Kind::kRegex, "a\\", "backslash"},
+      {Kind::kRegex, "\\\\\\", "backslash"},
       {Kind::kLark, "start: missing", "missing"},
       {Kind::kLark, "start: start", "is unsatisfiable"},
       {Kind::kLark, "", ""},
