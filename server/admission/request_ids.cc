@@ -13,7 +13,9 @@ namespace {
 
 constexpr absl::Duration kFullRetryDelay = absl::Seconds(1);
 
-absl::Status CheckSyntax(const std::string& id) {
+}  // namespace
+
+absl::Status CheckRequestId(const std::string& id) {
   if (id.empty()) {
     return InvalidField("request_id", "is empty; leave it out to have the server make one");
   }
@@ -31,8 +33,6 @@ absl::Status CheckSyntax(const std::string& id) {
   }
   return absl::OkStatus();
 }
-
-}  // namespace
 
 RequestIdLease::RequestIdLease(RequestIdLease&& other) noexcept
     : owner_(std::exchange(other.owner_, nullptr)), id_(std::move(other.id_)) {}
@@ -56,7 +56,7 @@ void RequestIdLease::Release() {
 absl::StatusOr<RequestIdLease> RequestIds::Take(const std::optional<std::string>& wanted,
                                                 NumberSource& numbers) {
   if (wanted.has_value()) {
-    if (auto status = CheckSyntax(*wanted); !status.ok()) return status;
+    if (auto status = CheckRequestId(*wanted); !status.ok()) return status;
   }
   std::string id;
   Outcome outcome;

@@ -14,6 +14,10 @@ namespace lockstep::server {
 
 class RequestIds;
 
+// INVALID_ARGUMENT unless a client may give a request this id: up to 128 printable ASCII
+// characters.
+absl::Status CheckRequestId(const std::string& id);
+
 // Holds a request id for as long as it lives. Movable; the RequestIds must outlive it.
 class RequestIdLease {
  public:

@@ -5,6 +5,7 @@
 #include "absl/time/clock.h"
 #include "server/admission/field_error.h"
 #include "server/admission/guide_spec.h"
+#include "server/admission/request_ids.h"
 #include "server/rpc/message_codec.h"
 
 namespace lockstep::server {
@@ -75,6 +76,8 @@ void Generation::Admit(const grpc::ByteBuffer& bytes) {
   auto request = std::make_shared<v1::GenerateRequest>();
   absl::Status status = EarlyEnd();
   if (status.ok()) status = ParseMessage(bytes, *request);
+  // The log has it also where the request is refused.
+  if (CheckRequestId(request->request_id()).ok()) record_.request_id = request->request_id();
   if (status.ok()) {
     status = request->has_guide() ? GetGuide(std::move(request)) : Submit(*request, nullptr);
   }

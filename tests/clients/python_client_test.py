@@ -232,6 +232,14 @@ class PythonClientTest(unittest.TestCase):
         self.assertGreater(record["prompt_tokens"], 0)
         self.assertNotIn("secret", self.server.log())
 
+    def test_the_log_names_a_request_that_is_refused(self):
+        refused = {"by-a-field": {"sampling": {"top_p": 1.5}}, "by-its-guide": {"guide": {"regex": "[0-9"}}, "by-its-model": {"model": "x"}}
+        for request_id, fields in refused.items():
+            with self.assertRaises(grpc.RpcError):
+                self.inference.Generate(self.request(request_id=request_id, **fields), timeout=TIMEOUT)
+            (line,) = self.server.wait_for_log(f'"request_id":"{request_id}"')
+            self.assertNotEqual(json.loads(line[line.index("{"):])["status"], "OK")
+
 
 if __name__ == "__main__":
     ARGUMENTS["binary"], ARGUMENTS["model"], ARGUMENTS["protos"], ARGUMENTS["google_protos"] = sys.argv[1:5]
