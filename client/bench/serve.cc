@@ -112,6 +112,12 @@ bool WriteFile(const std::string& path, const std::string& content) {
   return static_cast<bool>(file);
 }
 
+// To be asked before the run: its figures would be lost afterwards.
+absl::Status CheckWritable(const std::string& path) {
+  if (path.empty() || std::ofstream(path, std::ios::app)) return absl::OkStatus();
+  return absl::PermissionDeniedError(absl::StrCat("cannot write ", path));
+}
+
 // False: interrupted.
 bool RunOnce(CommandContext& context, Connection& connection, const ServeOptions& options,
              std::vector<PlannedRequest> plan, LoadOptions load_options, BenchRun& run) {
@@ -145,6 +151,9 @@ int Report(const CommandContext& context, const ServeOptions& options,
 int Run(CommandContext& context, const ServeOptions& options) {
   const auto objective = ParseObjective(options.goodput);
   if (!objective.ok()) return Usage(absl::StrCat("--goodput: ", objective.status().message()));
+  for (const std::string& path : {options.output, options.chart}) {
+    if (const auto status = CheckWritable(path); !status.ok()) return Usage(status.message());
+  }
   const auto plan = MakePlan(options);
   if (!plan.ok()) return Usage(plan.status().message());
   Connection connection(context);

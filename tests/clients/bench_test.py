@@ -135,6 +135,12 @@ class BenchServeTest(unittest.TestCase):
             self.assertEqual(result.returncode, 2, arguments)
             self.assertIn(message, result.stderr)
 
+    def test_a_file_that_cannot_be_written_is_said_before_the_run(self):
+        for option in ["--output", "--chart"]:
+            result = bench("--num-prompts", "1", option, in_dir("no-such-folder/file"))
+            self.assertEqual((result.returncode, result.stdout), (2, ""))
+            self.assertIn("no-such-folder/file", result.stderr)
+
     def test_ctrl_c_reports_what_was_measured(self):
         process = subprocess.Popen(command("--json", "bench", "serve", "--max-concurrency", "2", "--num-prompts", "1000000",
                                            "--random-input-len", "8", "--random-output-len", "4"),
