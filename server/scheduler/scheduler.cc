@@ -86,9 +86,9 @@ absl::Status Scheduler::CheckQueue(const EngineRequest& request) const {
   const int64_t num_tokens = num_waiting_tokens_ + static_cast<int64_t>(request.prompt.size());
   if (options_.max_queued_tokens > 0 && !waiting_.empty() &&
       num_tokens > options_.max_queued_tokens) {
-    return absl::ResourceExhaustedError(absl::StrCat("the queue is full: with this request, ",
-                                                     num_tokens, " tokens would wait (limit ",
-                                                     options_.max_queued_tokens, "): retry later"));
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the queue is full: with this request, ", num_tokens,
+        " tokens would wait (--max-queued-tokens ", options_.max_queued_tokens, "): retry later"));
   }
   return absl::OkStatus();
 }

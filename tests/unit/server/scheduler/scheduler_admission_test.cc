@@ -53,7 +53,8 @@ TEST(SchedulerAdmission, WaitingTokensAreLimitedTogether) {
   EXPECT_TRUE(harness.last_add.ok());
   harness.Add(harness.MakeRequest(9, 4));
   EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(harness.last_add.message(), HasSubstr("21 tokens would wait (limit 20)"));
+  EXPECT_THAT(harness.last_add.message(),
+              HasSubstr("21 tokens would wait (--max-queued-tokens 20)"));
   harness.Add(harness.MakeRequest(8, 4));
   EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
 }
