@@ -198,12 +198,13 @@ ExitStatus ServerApp::WindUpAfterFailure() {
 }
 
 void ServerApp::WindUp(absl::Duration flush, absl::Duration worker_patience) {
+  // First, so that what is cut off hears why from us, and not from gRPC.
+  engine_.Stop();
   if (grpc_server_ != nullptr) {
     grpc_server_->Shutdown(absl::Now() + flush);
     metrics_server_.reset();
     grpc_server_.reset();
   }
-  engine_.Stop();
   pool_.Shutdown(worker_patience);
 }
 

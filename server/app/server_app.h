@@ -73,8 +73,8 @@ class ServerApp {
   // A signal came: lets what runs finish within the grace period.
   ExitStatus Drain();
   ExitStatus WindUpAfterFailure();
-  // Closes the ports once streams have had `flush` to get their last messages out, then ends engine
-  // and workers.
+  // Ends what still runs, closes the ports once streams have had `flush` to get their last messages
+  // out, and ends the workers.
   void WindUp(absl::Duration flush, absl::Duration worker_patience);
 
   const ServerOptions options_;

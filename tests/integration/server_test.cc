@@ -252,7 +252,9 @@ TEST(ServerTest, TheGracePeriodBoundsADrain) {
   LongStream stream(server->address(), kEndless);
   ASSERT_TRUE(stream.ReadUntilFirstToken());
   server->Signal(SIGTERM);
-  EXPECT_FALSE(stream.ReadToEnd().ok());
+  const grpc::Status status = stream.ReadToEnd();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(status.error_message(), HasSubstr("shutting down"));
   EXPECT_FALSE(stream.has_finished());
   EXPECT_EQ(server->WaitForExit(kPatience), 0);
 }
