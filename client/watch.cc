@@ -76,13 +76,20 @@ std::string DescribeRank(const v1::RankInfo& rank) {
   return line;
 }
 
-// Ctrl-C as something to wait for.
+// Ctrl-C as something to wait for, and what ends a call that it comes into.
 class Stop {
  public:
   void Set() {
     const std::lock_guard lock(mutex_);
     set_ = true;
+    if (call_ != nullptr) call_->TryCancel();
     changed_.notify_all();
+  }
+  // The call that is under way, or null.
+  void SetCall(grpc::ClientContext* call) {
+    const std::lock_guard lock(mutex_);
+    call_ = call;
+    if (set_ && call != nullptr) call->TryCancel();
   }
   // True if it was set within the time.
   bool WaitFor(std::chrono::duration<double> time) {
@@ -94,6 +101,7 @@ class Stop {
   std::mutex mutex_;
   std::condition_variable changed_;
   bool set_ = false;
+  grpc::ClientContext* call_ = nullptr;
 };
 
 // Replaces what was shown before, without a flash of an empty screen.
@@ -150,7 +158,10 @@ int Watch(CommandContext& context, Connection& connection, double interval) {
     grpc::ClientContext call;
     call.set_deadline(std::chrono::system_clock::now() + kCallLimit);
     WatchFrame frame;
+    stop.SetCall(&call);
     const grpc::Status status = connection.admin().GetServerInfo(&call, {}, &frame.info);
+    stop.SetCall(nullptr);
+    if (stop.WaitFor(std::chrono::seconds(0))) break;
     const Clock::time_point now = Clock::now();
     if (!status.ok()) {
       before.reset();

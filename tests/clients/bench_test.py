@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -177,6 +179,18 @@ class StatusWatchTest(unittest.TestCase):
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=TIMEOUT)
         self.assertEqual(process.returncode, 0)
+
+    def test_ctrl_c_does_not_wait_for_a_server_that_does_not_answer(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            watch = subprocess.Popen([ARGUMENTS["client"], "--target", f"127.0.0.1:{silent.getsockname()[1]}", "status", "--watch"],
+                                     stdout=subprocess.PIPE, text=True)
+            connection, _ = silent.accept()
+            begin = time.monotonic()
+            watch.send_signal(signal.SIGINT)
+            output, _ = watch.communicate(timeout=TIMEOUT)
+            connection.close()
+        self.assertEqual((watch.returncode, output), (0, ""))
+        self.assertLess(time.monotonic() - begin, 4, "the call's own limit is 5 s")
 
     def test_an_interval_without_watch_is_refused(self):
         result = subprocess.run(command("status", "--interval", "2"), capture_output=True, text=True, timeout=TIMEOUT)
