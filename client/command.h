@@ -16,7 +16,8 @@ namespace lockstep::client {
 
 // Process exit codes.
 inline constexpr int kExitOk = 0;
-inline constexpr int kExitServerError = 1;    // the server refused or failed, or is not there
+// The server refused or failed, or is not there; or the output cannot be written.
+inline constexpr int kExitServerError = 1;
 inline constexpr int kExitUsage = 2;          // the command line is wrong
 inline constexpr int kExitInterrupted = 130;  // Ctrl-C
 

@@ -60,7 +60,10 @@ int Main(int argc, char** argv) {
            "--help lists them\n";
     return kExitUsage;
   }
-  return chosen();
+  const int code = chosen();
+  if (std::cout.flush()) return code;
+  std::cerr << "error: standard output cannot be written\n";
+  return code == kExitOk ? kExitServerError : code;
 }
 
 }  // namespace

@@ -187,6 +187,13 @@ class CliTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("lockstep-server --model", done.stderr)
 
+    def test_an_answer_that_cannot_be_written_is_an_error(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "generate", "x", "-n", "2"],
+                                  stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("standard output", done.stderr)
+
     def test_chat_remembers_the_conversation(self):
         lines = "What is 12 + 34?\nWhat is the opposite of hot?\n"
         num_before = len(request_records())
