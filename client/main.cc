@@ -5,6 +5,7 @@
 
 #include "client/command.h"
 #include "client/option_checks.h"
+#include "google/protobuf/stubs/logging.h"
 
 namespace lockstep::client {
 namespace {
@@ -69,4 +70,8 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace lockstep::client
 
-int main(int argc, char** argv) { return lockstep::client::Main(argc, argv); }
+int main(int argc, char** argv) {
+  // The server says what is wrong with a text that is not UTF-8, and Protobuf would say it as well.
+  google::protobuf::SetLogHandler(nullptr);
+  return lockstep::client::Main(argc, argv);
+}

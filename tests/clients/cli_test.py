@@ -175,6 +175,13 @@ class CliTest(unittest.TestCase):
         self.assertIn("top_p", done.stderr)
         self.assertIn("1.5", done.stderr)
 
+    def test_a_prompt_that_is_not_utf8_is_said_once(self):
+        done = subprocess.run([ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "generate", "-"], input=b"\xff",
+                              capture_output=True, timeout=TIMEOUT)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"text: is not valid UTF-8 at byte 0", done.stderr)
+        self.assertNotIn(b"libprotobuf", done.stderr)
+
     def test_a_wrong_command_line_exits_with_2_and_names_what_is_wrong(self):
         for arguments, word in [(["generate", "x", "--temprature", "1"], "temprature"), (["sing"], "sing"), ([], "generate"),
                                 (["generate"], "prompt"), (["forward", "1,x"], "1,x")]:
