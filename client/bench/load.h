@@ -41,7 +41,7 @@ struct LoadOptions {
   double timeout = 0;  // seconds for each request; 0: none
   // Of the prefix cache: requests of one run may share blocks, those of others with another salt do
   // not, so that a run's figures do not depend on what the server has seen before.
-  std::string cache_salt;
+  std::string cache_salt = {};
 };
 
 struct LoadProgress {
