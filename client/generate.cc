@@ -76,7 +76,8 @@ int GenerateWhole(CommandContext& context, Connection& connection,
 int GenerateStreamed(CommandContext& context, Connection& connection,
                      const v1::GenerateRequest& request, bool stats) {
   const Answer answer = StreamAnswer(context, connection, request);
-  if (!context.json) std::cout << std::endl;
+  const bool has_line = answer.status.ok() || !answer.text.empty();
+  if (has_line && !context.json) std::cout << std::endl;
   if (!answer.status.ok())
     return answer.interrupted ? kExitInterrupted : connection.Fail(answer.status);
   if (stats && !context.json) std::cerr << DescribeAnswer(answer) << std::endl;

@@ -143,9 +143,12 @@ int Report(const CommandContext& context, const ServeOptions& options,
   bool written = options.output.empty() || WriteFile(options.output, ReportAsJson(runs) + "\n");
   if (!options.chart.empty()) written &= WriteFile(options.chart, DrawLatencies(runs));
   if (interrupted) return kExitInterrupted;
-  bool any_completed = false;
-  for (const BenchRun& run : runs) any_completed |= run.summary.completed > 0;
-  return written && any_completed ? kExitOk : kExitServerError;
+  bool is_whole = written;
+  // A server may refuse requests; those that it took, it has to answer.
+  for (const BenchRun& run : runs) {
+    is_whole &= run.summary.completed > 0 && run.summary.failed == 0;
+  }
+  return is_whole ? kExitOk : kExitServerError;
 }
 
 int Run(CommandContext& context, const ServeOptions& options) {

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -174,9 +175,11 @@ std::vector<PlannedRequest> PlanRequests(size_t num_requests, const LengthOption
 }
 
 absl::StatusOr<std::vector<PlannedRequest>> ReadTrace(std::istream& in, const std::string& name) {
+  constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
   TraceReader reader(name);
   std::string line;
-  while (std::getline(in, line)) {
+  for (bool is_first = true; std::getline(in, line); is_first = false) {
+    if (is_first && absl::StartsWith(line, kByteOrderMark)) line.erase(0, kByteOrderMark.size());
     absl::Status status = reader.Add(line);
     if (!status.ok()) return status;
   }

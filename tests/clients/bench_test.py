@@ -105,6 +105,15 @@ class BenchServeTest(unittest.TestCase):
         self.assertEqual((run["requests"]["completed"], run["input_tokens"], run["output_tokens"]), (3, 144, 12))
         self.assertGreater(run["cached_tokens"], 0)
 
+    def test_a_request_that_fails_shows_in_the_exit_code(self):
+        with open(in_dir("beyond.jsonl"), "w") as file:
+            for token_id in (100, 4_000_000):
+                file.write(json.dumps({"timestamp": 0, "token_ids": [token_id], "output_length": 2}) + "\n")
+        result = bench("--json", "--trace", in_dir("beyond.jsonl"))
+        self.assertEqual(result.returncode, 1)
+        run = json.loads(result.stdout)["runs"][0]
+        self.assertEqual((run["requests"]["completed"], run["requests"]["failed"]), (1, 1))
+
     def test_num_prompts_shortens_a_trace(self):
         with open(in_dir("three.csv"), "w") as file:
             file.write("TIMESTAMP,ContextTokens,GeneratedTokens\n0,20,4\n0,30,5\n0,10,6\n")

@@ -73,6 +73,14 @@ TEST(ReadTrace, TakesTheAzureTracesColumns) {
   EXPECT_EQ((*plan)[1].output_tokens, 109);
 }
 
+TEST(ReadTrace, PassesOverAByteOrderMark) {
+  const auto plan = Read("\xEF\xBB\xBFTIMESTAMP,ContextTokens,GeneratedTokens\n0,374,44\n");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  EXPECT_EQ(plan->size(), 1);
+  EXPECT_TRUE(
+      Read("\xEF\xBB\xBF{\"timestamp\": 0, \"input_length\": 3, \"output_length\": 4}\n").ok());
+}
+
 TEST(ReadTrace, TakesPromptsThemselves) {
   const auto plan = Read(
       "{\"timestamp\": 1, \"token_ids\": [9, 8], \"output_length\": 4}\n"
