@@ -5,10 +5,10 @@
 
 import argparse
 import json
-import pathlib
 import subprocess
 
 from harness import machine
+from harness.option_types import REPOSITORY, add_output, count, output_directory
 
 # KV blocks of 16 tokens for each of the sequences: 1024 tokens of prompt and 512 of answer at most are 96.
 CASES = {"enough KV blocks": 128, "scarce KV blocks": 30}
@@ -32,20 +32,20 @@ def table(results):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("binary")
-    parser.add_argument("output", type=pathlib.Path)
-    parser.add_argument("--steps", type=int, default=1_000_000)
-    parser.add_argument("--sequences", type=int, default=256)
+    parser = argparse.ArgumentParser(prog="scripts/bench engine", description="What a step costs the engine's thread: planning and applying.")
+    parser.add_argument("--steps", type=count, default=1_000_000, metavar="N", help="of each case (default: a million)")
+    parser.add_argument("--sequences", type=count, default=256, metavar="N", help="that run at once (default: 256)")
+    add_output(parser, "engine")
     options = parser.parse_args()
-    results = {name: measure(options.binary, options.steps, options.sequences, options.sequences * blocks)
+    output = output_directory(parser, options)
+    results = {name: measure(REPOSITORY / "build/release/bin/engine-benchmark", options.steps, options.sequences, options.sequences * blocks)
                for name, blocks in CASES.items()}
     text = table(results)
     print(text)
-    facts = machine.facts(pathlib.Path(__file__).parents[3])
+    facts = machine.facts(REPOSITORY)
     report = {"machine": facts, "results": results}
-    (options.output / "engine.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    (options.output / "engine.md").write_text(f"""# What a step costs the engine
+    (output / "engine.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (output / "engine.md").write_text(f"""# What a step costs the engine
 
 Written by `scripts/bench engine`: {options.steps:,} steps with {options.sequences} sequences running and 32 waiting. Requests come as others
 end; half of the prompts share a beginning, 3 % of the clients leave. A step is planning, applying a result and taking the events, in CPU time

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 
 from harness import machine
+from harness.option_types import REPOSITORY, add_output, count, output_directory
 
 VOCAB_SIZE = 128_256
 PERSON = {"type": "object", "additionalProperties": False, "required": ["name", "age", "tags"],
@@ -81,24 +82,24 @@ def row(figures):
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("binary")
-    parser.add_argument("output", type=pathlib.Path)
-    parser.add_argument("--answers", type=int, default=300)
+    parser = argparse.ArgumentParser(prog="scripts/bench guides", description="What compiling guides and computing their masks costs.")
+    parser.add_argument("--answers", type=count, default=300, metavar="N", help="for each guide (default: 300)")
+    add_output(parser, "guides")
     options = parser.parse_args()
+    output = output_directory(parser, options)
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
         write_tokenizer(directory)
         guides = directory / "guides.json"
         guides.write_text(json.dumps(GUIDES), encoding="utf-8")
-        done = subprocess.run([options.binary, name, guides, str(options.answers)], check=True, stdout=subprocess.PIPE, text=True)
+        done = subprocess.run([REPOSITORY / "build/release/bin/guides-benchmark", name, guides, str(options.answers)], check=True, stdout=subprocess.PIPE, text=True)
     results = json.loads(done.stdout)
     table = "\n".join(["| guide | compiling, ms | mask p50, µs | p99, µs | max, µs | masks |",
                        "| --- | ---: | ---: | ---: | ---: | ---: |", *map(row, results)])
     print(table)
-    facts = machine.facts(pathlib.Path(__file__).parents[3])
-    (options.output / "guides.json").write_text(json.dumps({"machine": facts, "results": results}, indent=2) + "\n", encoding="utf-8")
-    (options.output / "guides.md").write_text(f"""# What guides cost
+    facts = machine.facts(REPOSITORY)
+    (output / "guides.json").write_text(json.dumps({"machine": facts, "results": results}, indent=2) + "\n", encoding="utf-8")
+    (output / "guides.md").write_text(f"""# What guides cost
 
 Written by `scripts/bench guides`: a vocabulary of {VOCAB_SIZE:,} tokens of the kinds that Llama 3's has; {options.answers} random answers per guide, of
 tokens that its masks allow. A mask's time is that of taking the token before it and computing it, in CPU time of one thread. Masks are computed on

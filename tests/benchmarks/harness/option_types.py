@@ -1,5 +1,9 @@
 """Types of command-line options; argparse names a type by its function's name."""
 
+import pathlib
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[3]
+
 
 def counts(text):
     values = [int(part) for part in text.split(",")]
@@ -19,3 +23,26 @@ def count(text):
 
 
 count.__name__ = "positive number"
+
+
+def positive(text):
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError
+    return value
+
+
+positive.__name__ = "number above 0"
+
+
+def add_output(parser, name):
+    parser.add_argument("--output", type=pathlib.Path, metavar="DIR",
+                        help=f"where {name}.md and .json go (default: docs/benchmarks; with other options than the defaults, build/bench)")
+
+
+def output_directory(parser, options):
+    """Where results go: the pages in docs/ are of the default options."""
+    is_default = all(value == parser.get_default(name) for name, value in vars(options).items())
+    directory = options.output or REPOSITORY / ("docs/benchmarks" if is_default else "build/bench")
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory

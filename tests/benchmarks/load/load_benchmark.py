@@ -16,9 +16,9 @@ import threading
 
 from harness import machine
 from harness.lockstep_server import LockstepServer
+from harness.option_types import REPOSITORY, add_output, count, output_directory, positive
 from harness.progress import say
 
-REPOSITORY = pathlib.Path(__file__).parents[3]
 START_SECONDS = 60
 SAMPLE_SECONDS = 5
 LENGTHS = ["--random-input-len", "32", "--random-output-len", "32", "--random-range-ratio", "0.5"]
@@ -163,24 +163,23 @@ Commit {facts["commit"]}, {facts["date"]}.
 
 
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("binaries", type=pathlib.Path)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("output", type=pathlib.Path)
-    parser.add_argument("--minutes", type=float, default=10)
-    parser.add_argument("--streams", type=int, default=1000)
-    parser.add_argument("--overload-seconds", type=float, default=60)
+    parser = argparse.ArgumentParser(prog="scripts/bench load", description="Many open streams for minutes, and more requests than the server can carry.")
+    parser.add_argument("--minutes", type=positive, default=10, metavar="M", help="for the open streams (default: 10)")
+    parser.add_argument("--streams", type=count, default=1000, metavar="N", help="that are open at once (default: 1000)")
+    parser.add_argument("--overload-seconds", type=positive, default=60, metavar="S", help="for each rate of the overload (default: 60)")
+    add_output(parser, "load")
     options = parser.parse_args()
+    output = output_directory(parser, options)
     with tempfile.TemporaryDirectory() as directory:
-        bench = Bench(options.binaries, options.model, directory)
+        bench = Bench(REPOSITORY / "build/release/bin", REPOSITORY / "deploy/demo_model/model", directory)
         streams = measure_streams(bench, options.minutes, options.streams)
         overload = measure_overload(bench, options.overload_seconds)
     facts = machine.facts(REPOSITORY)
     text = report(streams, overload, facts)
     print(text)
-    (options.output / "load.md").write_text(text, encoding="utf-8")
+    (output / "load.md").write_text(text, encoding="utf-8")
     document = {"machine": facts, "streams": streams, "overload": overload}
-    (options.output / "load.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    (output / "load.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """How long a worker waits between its steps, from the trace that it writes, while streams decode.
 
-    worker_idle_benchmark.py SERVER_BINARY FAKE_WORKER_BINARY MODEL_DIR TRACE_FILE [STEP_MILLISECONDS] [NUM_STREAMS] [REGEX]
-
 The server and the control link are the real ones. The worker has no model: its step takes as long as it is told, so that what
 is left is the frontend's and the link's. With REGEX the answers follow it as their guide, and the worker waits for a mask in each step. The trace is in Chrome's format (chrome://tracing, Perfetto).
 """
 
+import argparse
 import concurrent.futures
 import json
 import os
@@ -13,8 +12,9 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
+
+from harness.option_types import REPOSITORY, count, positive
 
 TOKENS = 400
 START_SECONDS = 60
@@ -55,10 +55,15 @@ def report(trace, num_streams):
 
 
 def main():
-    server_binary, worker_binary, model, kept_trace = sys.argv[1:5]
-    step_ms = float(sys.argv[5]) if len(sys.argv) > 5 else 8
-    num_streams = int(sys.argv[6]) if len(sys.argv) > 6 else 8
-    regex = sys.argv[7] if len(sys.argv) > 7 else None
+    parser = argparse.ArgumentParser(prog="scripts/bench idle", description="How long a worker waits between its steps, from a trace.")
+    parser.add_argument("step_ms", type=positive, nargs="?", default=8, metavar="MS", help="milliseconds of a step (default: 8)")
+    parser.add_argument("num_streams", type=count, nargs="?", default=8, metavar="STREAMS", help="that decode (default: 8)")
+    parser.add_argument("regex", nargs="?", metavar="REGEX", help="that answers follow, so that each step waits for a mask")
+    options = parser.parse_args()
+    step_ms, num_streams, regex = options.step_ms, options.num_streams, options.regex
+    binaries, model = REPOSITORY / "build/release", REPOSITORY / "deploy/demo_model/model"
+    server_binary, worker_binary = binaries / "bin/lockstep-server", binaries / "tests/fake-worker"
+    kept_trace = REPOSITORY / "build/bench/worker_idle_trace.json"
     client = os.path.join(os.path.dirname(server_binary), "lockstep")
     with tempfile.TemporaryDirectory() as directory:
         trace = os.path.join(directory, "trace.json")
