@@ -31,7 +31,8 @@ struct Pass {
   char* packed = nullptr;
 
   int64_t num_tiles() const { return (num_rows + rows_per_tile - 1) / rows_per_tile; }
-  int64_t padded_rows() const { return kernel->pads_rows ? num_tiles() * rows_per_tile : num_rows; }
+  // Of whole tiles: sums have room for them, also where the last tile has fewer rows.
+  int64_t rows_of_tiles() const { return num_tiles() * rows_per_tile; }
   int tile_rows(int64_t tile) const {
     return static_cast<int>(std::min(rows_per_tile, num_rows - tile * rows_per_tile));
   }
@@ -44,7 +45,7 @@ struct Pass {
     return packed + index * rows_per_tile * kernel->packed_row_bytes_per_depth * padded_depth;
   }
   int64_t packed_bytes(int64_t padded_depth) const {
-    return RoundUp(padded_rows() * kernel->packed_row_bytes_per_depth * padded_depth, kAlignment);
+    return RoundUp(rows_of_tiles() * kernel->packed_row_bytes_per_depth * padded_depth, kAlignment);
   }
 };
 
@@ -174,7 +175,7 @@ void MultiplyPanels(const KernelTable& kernels, const GemmProblem& problem, cons
 
 void RunPass(KernelContext& context, const GemmProblem& problem, Pass& pass) {
   const int64_t packed_bytes = pass.packed_bytes(problem.padded_depth);
-  const int64_t accumulator_floats = pass.padded_rows() * kPanelWidth * kGroupPanels;
+  const int64_t accumulator_floats = pass.rows_of_tiles() * kPanelWidth * kGroupPanels;
   char* scratch = static_cast<char*>(context.Scratch(
       static_cast<size_t>(packed_bytes + context.pool().num_threads() * accumulator_floats *
                                              static_cast<int64_t>(sizeof(float)))));

@@ -57,10 +57,16 @@ TEST_P(LinearTest, RowsKeepTheirBitsWhateverIsBesideThem) {
 
 TEST_P(LinearTest, ThreadsDoNotChangeBits) {
   auto one = Context(1), three = Context(3);
-  const at::Tensor x = RandomTensor({45, 128}, dtype(), 6);
-  const LinearWeight weight = PackWeight(RandomTensor({330, 128}, dtype(), 7));
-  ExpectSameBits(Run(*three, x, weight, std::nullopt, at::kFloat),
-                 Run(*one, x, weight, std::nullopt, at::kFloat), "3 threads");
+  // A depth of several blocks, and rows that are not a multiple of any tile's.
+  const LinearWeight weight = PackWeight(RandomTensor({1000, 1100}, dtype(), 7));
+  for (const int64_t num_tokens : {13, 45, 79, 85, 173}) {
+    const at::Tensor x = RandomTensor({num_tokens, 1100}, dtype(), 6);
+    const at::Tensor expected = Run(*one, x, weight, std::nullopt, at::kFloat);
+    for (int repetition = 0; repetition < 3; ++repetition) {
+      ExpectSameBits(Run(*three, x, weight, std::nullopt, at::kFloat), expected,
+                     std::to_string(num_tokens) + " rows, 3 threads");
+    }
+  }
 }
 
 TEST_P(LinearTest, TakesStridedRowsAndLeavesTheGapsAlone) {
