@@ -84,9 +84,11 @@ class ModelParityTest : public ::testing::TestWithParam<size_t> {
     return sizes;
   }
 
-  std::unique_ptr<RankThreads> StartRanks(int world_size, const std::string& dtype) {
+  std::unique_ptr<RankThreads> StartRanks(int world_size, const std::string& dtype,
+                                          uint32_t threads_per_rank = 1) {
     worker::WorkerConfig config = SmallWorkerConfig(directory_);
     config.dtype = dtype;
+    config.num_threads = threads_per_rank;
     config.max_num_batched_tokens = 1024;
     auto ranks = RankThreads::Start(config, world_size);
     EXPECT_TRUE(ranks.ok()) << ranks.status();
@@ -160,6 +162,21 @@ TEST_P(ModelParityTest, Float32LogitsMatchAtEveryPositionAndDoNotDependOnChunks)
     const auto repeated = AllLogits(*ranks, prompts_, RunnerOptions());
     ASSERT_TRUE(repeated.ok()) << repeated.status();
     EXPECT_EQ(*repeated, *whole) << "not equal bit for bit";
+  }
+}
+
+TEST_P(ModelParityTest, ThreadsOfARankDoNotChangeBits) {
+  for (const std::string dtype : {"float32", "bfloat16"}) {
+    SCOPED_TRACE(dtype);
+    std::vector<std::vector<std::vector<float>>> logits;
+    for (const uint32_t num_threads : {1, 3}) {
+      auto ranks = StartRanks(1, dtype, num_threads);
+      ASSERT_NE(ranks, nullptr);
+      auto found = AllLogits(*ranks, prompts_, RunnerOptions());
+      ASSERT_TRUE(found.ok()) << found.status();
+      logits.push_back(*std::move(found));
+    }
+    EXPECT_EQ(logits[0], logits[1]) << "not equal bit for bit";
   }
 }
 
