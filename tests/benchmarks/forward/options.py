@@ -75,7 +75,7 @@ def parse(arguments):
         parser.error(f"argument --reference-python: {options.reference_python} cannot be run; scripts/setup --reference makes it")
     options.output = options.output or (REPOSITORY / ("build/bench/quick" if options.quick else "docs/benchmarks"))
     options.work_dir = REPOSITORY / "build/bench/logs"
-    options.start_seconds, options.call_seconds = 300, 300
+    options.start_seconds, options.call_seconds = 300, max(300, 60 * options.max_minutes)
     return options
 
 
