@@ -28,9 +28,9 @@ struct FetchAhead {
 struct GemmKernel {
   int max_rows;                    // rows per tile
   int packed_row_bytes_per_depth;  // in a packed tile
-  bool pads_rows;  // a tile has the size of max_rows, and accumulator rows are written in whole
-                   // sixteens, even with fewer rows
-  int64_t panel_block_bytes;    // of a panel that are multiplied by one tile after the other
+  bool pads_rows;                  // a packed tile has room for max_rows, even with fewer rows, and
+                                   // sums are written for more rows than there are
+  int64_t panel_block_bytes;       // of a panel that are multiplied by one tile after the other
   int64_t resident_rows_bytes;  // of packed rows that stay in the second-level cache while panels
                                 // pass by; 0: no limit
 

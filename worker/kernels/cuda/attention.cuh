@@ -7,6 +7,7 @@
 namespace lockstep::worker::cuda {
 
 inline constexpr float kLowest = -3.0e38F;
+inline constexpr float kLog2E = 1.44269504F;
 
 // A decode's context is divided into at most this many parts, of at least so many of its kernel's
 // tiles.

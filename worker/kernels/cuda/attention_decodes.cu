@@ -16,7 +16,6 @@ namespace {
 
 constexpr int kWarpTile = 32;  // positions that a warp visits at a time
 constexpr int kTile = kDecodeWarps * kWarpTile;
-constexpr float kLog2E = 1.44269504F;
 constexpr int64_t kWantedBlocks = 1024;  // two or three for each multiprocessor of a large GPU
 
 // How the context of one sequence is divided: by its length alone, so that the bits of a row do not

@@ -10,7 +10,6 @@
 namespace lockstep::worker::cuda {
 
 inline constexpr int kWarpRows = 16;
-inline constexpr float kLog2E = 1.44269504F;
 
 // A block's rows: some of one sequence and KV head, counted through the sequence's tokens and for
 // each through the query heads of the group.
