@@ -46,7 +46,7 @@ def limit_text(options, measured):
     operations = forward_operations(options.config, options.sequence_length, True)
     return (
         f"The machine's limit: one prompt's pass with all logits takes {operations / 1e12:.2f}·10¹² operations, and the reference's library (oneDNN) "
-        f"multiplies bfloat16 matrices at {rate / 1e12:.2f}·10¹² per second on these {options.cores} cores, at its best of all tries: "
+        f"multiplies matrices at {rate / 1e12:.2f}·10¹² per second on these {options.cores} cores, at its best of all tries in bfloat16 and float32: "
         f"**{operations / rate:.2f} s** if nothing else were to do."
     )
 

@@ -63,13 +63,17 @@ class Rank:
         return self.model.lm_head(last.unsqueeze(1))
 
     def gemm(self, rows, inner, columns):
-        """Operations per second of one bfloat16 matrix product on this rank's threads, at its best."""
-        inputs, weight = torch.randn(rows, inner).bfloat16(), torch.randn(columns, inner).bfloat16()
+        """Operations per second of one matrix product on this rank's threads, at its best.
+
+        Processors without bfloat16 products are faster in float32, and limited by that.
+        """
         best = float("inf")
-        for _ in range(12):
-            began = time.perf_counter()
-            torch.nn.functional.linear(inputs, weight)
-            best = min(best, time.perf_counter() - began)
+        for dtype in (torch.bfloat16, torch.float32):
+            inputs, weight = torch.randn(rows, inner).to(dtype), torch.randn(columns, inner).to(dtype)
+            for _ in range(12):
+                began = time.perf_counter()
+                torch.nn.functional.linear(inputs, weight)
+                best = min(best, time.perf_counter() - began)
         return {"seconds": best, "rate": 2 * rows * inner * columns / best}
 
     def decode(self, prompts, num_tokens):
