@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -59,6 +60,8 @@ bool HasOnlyFiniteNumbers(const google::protobuf::Struct& object) {
                      [](const auto& field) { return HasOnlyFiniteNumbers(field.second); });
 }
 
+// With the keys of every object in their order: Protobuf's maps have another one in every message,
+// and a template that prints them would give the same request another prompt.
 absl::StatusOr<std::string> ToJson(const google::protobuf::Struct& variables) {
   if (!HasOnlyFiniteNumbers(variables)) {
     return InvalidField("chat.template_variables",
@@ -70,7 +73,7 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Struct& variables) {
     return InvalidField("chat.template_variables",
                         absl::StrCat("cannot be written as JSON: ", std::string(status.message())));
   }
-  return json;
+  return nlohmann::json::parse(json).dump();
 }
 
 std::size_t NumBytes(const v1::Chat& chat) {

@@ -12,6 +12,7 @@
 #include "server/admission/field_error.h"
 #include "server/admission/limits.h"
 #include "server/admission/parameters.h"
+#include "server/admission/prompt_encoder.h"
 #include "tests/unit/server/admission/byte_text_model.h"
 
 namespace lockstep::server {
@@ -179,6 +180,27 @@ TEST_F(AdmissionTest, AppliesTheChatTemplate) {
   ASSERT_TRUE(admitted.ok()) << admitted.status();
   ASSERT_TRUE(admitted->prompt_text.has_value());
   EXPECT_THAT(*admitted->prompt_text, HasSubstr("hi"));
+}
+
+TEST_F(AdmissionTest, TemplateVariablesComeInTheSameOrderEveryTime) {
+  TemporaryDirectory directory;
+  ASSERT_TRUE(testing::WritePlaceholderTokenizer(directory.path(), kByteModelConfig).ok());
+  directory.Write("chat_template.jinja", "{{ tool | tojson }}");
+  const auto text = TextModel::Load(directory.path());
+  ASSERT_TRUE(text.ok()) << text.status();
+  const PromptEncoder encoder(model_, **text);
+  for (int i = 0; i < 20; ++i) {
+    v1::Chat chat = Parse<v1::Chat>("messages { role: 'user' content: 'a' }");
+    auto& tool = (*chat.mutable_template_variables()->mutable_fields())["tool"];
+    for (const char* key : {"type", "name", "b", "required", "a", "description"}) {
+      (*tool.mutable_struct_value()->mutable_fields())[key].set_number_value(1.5);
+    }
+    const auto prompt = encoder.EncodeChat(chat);
+    ASSERT_TRUE(prompt.ok()) << prompt.status();
+    EXPECT_EQ(
+        *prompt->text,
+        R"({"a": 1.5, "b": 1.5, "description": 1.5, "name": 1.5, "required": 1.5, "type": 1.5})");
+  }
 }
 
 TEST_F(AdmissionTest, RefusesAChatWhereTheCheckpointHasNoTemplate) {

@@ -17,14 +17,15 @@ namespace lockstep::server {
 
 inline constexpr int32_t kByteVocabSize = 300;
 inline constexpr int32_t kByteEos = 257;
+inline constexpr char kByteModelConfig[] =
+    R"({"vocab_size": 300, "bos_token_id": 256, "eos_token_id": 257})";
 
 using testing::TemporaryDirectory;
 
 // Null, with an explanation on stderr, if it cannot be made.
 inline std::unique_ptr<TextModel> MakeByteTextModel(bool with_chat_template = true) {
   TemporaryDirectory directory;
-  const auto status = testing::WritePlaceholderTokenizer(
-      directory.path(), R"({"vocab_size": 300, "bos_token_id": 256, "eos_token_id": 257})");
+  const auto status = testing::WritePlaceholderTokenizer(directory.path(), kByteModelConfig);
   if (!with_chat_template) directory.Write("tokenizer_config.json", "{}");
   auto model = TextModel::Load(directory.path());
   if (!status.ok() || !model.ok()) {
