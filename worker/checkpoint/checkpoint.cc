@@ -25,6 +25,12 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
 }
 
+// Also as a link to nowhere, which is an error of its own.
+bool IsThere(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(fs::symlink_status(path, error));
+}
+
 // Why there is neither a single file nor an index, as far as the other files tell.
 absl::Status NoWeights(const fs::path& model_dir) {
   std::string hint = "a Hugging Face model directory has one of them";
@@ -102,12 +108,11 @@ Checkpoint Checkpoint::Make(
 }
 
 absl::Status Checkpoint::OpenFiles(const fs::path& model_dir) {
-  std::error_code error;
-  if (fs::exists(model_dir / kSingleFile, error)) {
+  if (IsThere(model_dir / kSingleFile)) {
     source_ = model_dir / kSingleFile;
     return AddFile(source_);
   }
-  if (fs::exists(model_dir / kIndexFile, error)) return OpenShards(model_dir / kIndexFile);
+  if (IsThere(model_dir / kIndexFile)) return OpenShards(model_dir / kIndexFile);
   return NoWeights(model_dir);
 }
 
@@ -119,8 +124,7 @@ absl::Status Checkpoint::OpenShards(const fs::path& index_path) {
   for (const auto& [tensor, shard] : *index) shards.insert(shard);
   for (const std::string& shard : shards) {
     const fs::path path = index_path.parent_path() / shard;
-    std::error_code error;
-    if (!fs::exists(path, error)) {
+    if (!IsThere(path)) {
       return absl::NotFoundError(absl::StrCat("shard ", path.string(), " is missing; ",
                                               index_path.filename().string(), " names it"));
     }

@@ -1,5 +1,7 @@
 #include "worker/checkpoint/checkpoint_index.h"
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -22,8 +24,17 @@ bool IsPlainFileName(const std::string& name) {
 
 absl::StatusOr<std::map<std::string, std::string>> ReadCheckpointIndex(
     const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) {
+    return absl::NotFoundError(absl::StrCat(
+        path.string(), " cannot be read: ", error ? error.message() : "it is not a regular file",
+        "; download it again"));
+  }
   std::ifstream file(path, std::ios::binary);
-  if (!file) return absl::NotFoundError(absl::StrCat(path.string(), " cannot be read"));
+  if (!file) {
+    return absl::NotFoundError(
+        absl::StrCat(path.string(), " cannot be read: ", std::strerror(errno)));
+  }
   const Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) {
     return absl::InvalidArgumentError(absl::StrCat(path.string(), " is not valid JSON"));

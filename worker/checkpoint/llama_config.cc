@@ -1,6 +1,8 @@
 #include "worker/checkpoint/llama_config.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -133,11 +135,15 @@ absl::StatusOr<LlamaConfig> LoadLlamaConfig(const std::filesystem::path& model_d
                                             " does not exist or is not a directory"));
   }
   const std::filesystem::path path = model_dir / "config.json";
-  std::ifstream file(path, std::ios::binary);
-  if (!std::filesystem::is_regular_file(path, error) || !file) {
-    return absl::NotFoundError(
-        absl::StrCat(path.string(), " cannot be read: a Hugging Face model directory has one"));
+  const auto cannot_read = [&path](const std::string& why) {
+    return absl::NotFoundError(absl::StrCat(path.string(), " cannot be read: ", why,
+                                            "; a Hugging Face model directory has one"));
+  };
+  if (!std::filesystem::is_regular_file(path, error)) {
+    return cannot_read(error ? error.message() : "it is not a regular file");
   }
+  std::ifstream file(path, std::ios::binary);
+  if (!file) return cannot_read(std::strerror(errno));
   if (const auto size = std::filesystem::file_size(path, error); error || size > kMaxConfigBytes) {
     return absl::InvalidArgumentError(absl::StrCat(path.string(), " is larger than ",
                                                    kMaxConfigBytes, " bytes: not a config.json"));

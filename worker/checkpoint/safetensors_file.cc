@@ -44,6 +44,16 @@ absl::Status ErrnoError(const std::filesystem::path& path, const char* what) {
   return error == ENOENT ? absl::NotFoundError(message) : absl::FailedPreconditionError(message);
 }
 
+absl::Status CannotOpen(const std::filesystem::path& path) {
+  const absl::Status status = ErrnoError(path, "cannot open");
+  std::error_code error;
+  const std::filesystem::path target = std::filesystem::read_symlink(path, error);
+  if (error || !absl::IsNotFound(status)) return status;
+  return absl::NotFoundError(absl::StrCat(path.string(), " is a link to ", target.string(),
+                                          ", which does not exist: download the file again, or "
+                                          "copy what links lead to as well"));
+}
+
 }  // namespace
 
 SafetensorsFile::SafetensorsFile(std::filesystem::path path, const std::byte* mapping, size_t size)
@@ -53,8 +63,9 @@ SafetensorsFile::~SafetensorsFile() { munmap(const_cast<std::byte*>(mapping_), s
 
 absl::StatusOr<std::unique_ptr<SafetensorsFile>> SafetensorsFile::Open(
     const std::filesystem::path& path) {
-  const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (fd.get() < 0) return ErrnoError(path, "cannot open");
+  // Without O_NONBLOCK a pipe would wait for a writer.
+  const FileDescriptor fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (fd.get() < 0) return CannotOpen(path);
   struct stat info{};
   if (fstat(fd.get(), &info) != 0) return ErrnoError(path, "cannot stat");
   if (!S_ISREG(info.st_mode)) {

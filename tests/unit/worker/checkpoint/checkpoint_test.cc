@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -150,6 +151,30 @@ TEST_F(CheckpointTest, RefusesABrokenIndexAndPathsOutOfTheDirectory) {
         R"({"weight_map": {"a": "/etc/passwd"}})", R"({"weight_map": {"a": ""}})"}) {
     std::ofstream(directory_ / kIndex) << text;
     EXPECT_EQ(Open().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+}
+
+TEST_F(CheckpointTest, NamesALinkToNowhere) {
+  for (const char* name : {kSecondShard, kIndex}) {
+    Write(3);
+    fs::remove(directory_ / name);
+    fs::create_symlink("../blobs/gone", directory_ / name);
+    EXPECT_THAT(Error(), AllOf(HasSubstr(name), HasSubstr("download")));
+    fs::remove_all(directory_);
+  }
+  Write();
+  fs::remove(directory_ / kSingle);
+  fs::create_symlink("../blobs/gone", directory_ / kSingle);
+  EXPECT_THAT(Error(), AllOf(HasSubstr(kSingle), HasSubstr("../blobs/gone")));
+}
+
+TEST_F(CheckpointTest, DoesNotWaitForTheWriterOfAPipe) {
+  for (const char* name : {kSingle, kIndex}) {
+    Write(name == kIndex ? 3 : 1);
+    fs::remove(directory_ / name);
+    ASSERT_EQ(mkfifo((directory_ / name).c_str(), 0600), 0);
+    EXPECT_THAT(Error(), AllOf(HasSubstr(name), HasSubstr("not a regular file")));
+    fs::remove_all(directory_);
   }
 }
 

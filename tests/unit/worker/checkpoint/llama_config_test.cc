@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -193,6 +194,13 @@ TEST(LlamaConfigTest, SaysWhichDirectoryOrFileIsMissing) {
   const auto no_config = LoadLlamaConfig(empty.path());
   EXPECT_EQ(no_config.status().code(), absl::StatusCode::kNotFound);
   EXPECT_THAT(std::string(no_config.status().message()), HasSubstr("config.json"));
+}
+
+TEST(LlamaConfigTest, DoesNotWaitForTheWriterOfAPipe) {
+  const testing::TemporaryDirectory directory;
+  ASSERT_EQ(mkfifo((directory.path() / "config.json").c_str(), 0600), 0);
+  EXPECT_THAT(std::string(LoadLlamaConfig(directory.path()).status().message()),
+              HasSubstr("not a regular file"));
 }
 
 }  // namespace
