@@ -1,8 +1,10 @@
 #include "worker/checkpoint/json_fields.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 
 namespace lockstep::worker {
@@ -12,6 +14,16 @@ using Json = nlohmann::json;
 std::string ShortJson(const Json& value) {
   constexpr size_t kMaxLength = 80;
   std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
+  if (text.size() > kMaxLength) text = absl::StrCat(text.substr(0, kMaxLength), "...");
+  return text;
+}
+
+std::string JsonErrorText(const Json::exception& error) {
+  constexpr size_t kMaxLength = 240;
+  std::string text = error.what();
+  std::replace_if(
+      text.begin(), text.end(),
+      [](char c) { return !absl::ascii_isprint(static_cast<unsigned char>(c)); }, '?');
   if (text.size() > kMaxLength) text = absl::StrCat(text.substr(0, kMaxLength), "...");
   return text;
 }

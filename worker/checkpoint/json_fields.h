@@ -12,6 +12,10 @@
 
 namespace lockstep::worker {
 
+// What the JSON library says of a text that is none, on one short line of ASCII: it quotes what it
+// read last, which in a broken file is any bytes, and any number of them.
+std::string JsonErrorText(const nlohmann::json::exception& error);
+
 // Reads the fields of a JSON object with their types and ranges. null counts as absent. The first
 // error is kept and later reads return harmless values, so that a caller reads everything and then
 // asks status() once.

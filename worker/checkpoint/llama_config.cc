@@ -106,7 +106,8 @@ absl::StatusOr<LlamaConfig> ParseLlamaConfig(std::string_view text, const std::s
   try {
     json = Json::parse(text);
   } catch (const Json::exception& error) {
-    return absl::InvalidArgumentError(absl::StrCat(source, " is not valid JSON: ", error.what()));
+    return absl::InvalidArgumentError(
+        absl::StrCat(source, " is not valid JSON: ", JsonErrorText(error)));
   }
   if (!json.is_object()) {
     return absl::InvalidArgumentError(

@@ -58,7 +58,7 @@ absl::StatusOr<Json> ParseWithoutDuplicates(std::string_view text, const std::st
     return json;
   } catch (const Json::exception& error) {
     return absl::InvalidArgumentError(
-        absl::StrCat(source, ": the safetensors header is not valid JSON: ", error.what()));
+        absl::StrCat(source, ": the safetensors header is not valid JSON: ", JsonErrorText(error)));
   }
 }
 

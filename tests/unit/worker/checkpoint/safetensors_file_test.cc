@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -118,6 +119,16 @@ TEST_F(SafetensorsFileTest, RefusesHeadersOfAnotherForm) {
        R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})"}) {
     Write(header, 8);
     EXPECT_FALSE(SafetensorsFile::Open(path_).ok()) << header;
+  }
+}
+
+TEST_F(SafetensorsFileTest, AHeaderThatIsNoTextGivesAShortErrorInAscii) {
+  for (const std::string& header : {std::string("\xff\xfe{}"), "{\"" + std::string(5000, 'a')}) {
+    const std::string error = ErrorOfHeader(header, 8);
+    EXPECT_LT(error.size(), 500U);
+    EXPECT_TRUE(std::all_of(error.begin(), error.end(), [](char c) {
+      return c >= ' ' && c <= '~';
+    })) << error;
   }
 }
 
