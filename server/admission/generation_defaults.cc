@@ -45,7 +45,8 @@ struct ConfigFile {
 absl::StatusOr<ConfigFile> ReadConfigFile(const std::filesystem::path& path) {
   ConfigFile file{path};
   std::error_code error;
-  if (!std::filesystem::exists(path, error)) return file;
+  // A link to nowhere is there, and not readable.
+  if (!std::filesystem::exists(std::filesystem::symlink_status(path, error))) return file;
   const auto size = std::filesystem::file_size(path, error);
   if (error || size > kMaxFileBytes) {
     return absl::InvalidArgumentError(
@@ -125,19 +126,39 @@ absl::Status ReadEosTokenIds(const ConfigFile& file, int32_t vocab_size,
   return absl::OkStatus();
 }
 
-// Fields that change what transformers would generate, with the value at which they do nothing.
+bool IsEmptyList(const json& value) { return value.is_array() && value.empty(); }
+
+// Fields that change what transformers would generate: with the value at which they do nothing, and
+// those that do something wherever they are set.
 void WarnOfUnsupported(const ConfigFile& file, GenerationDefaults& defaults) {
   static constexpr std::pair<const char*, double> kNeutral[] = {
       {"num_beams", 1},     {"no_repeat_ngram_size", 0}, {"epsilon_cutoff", 0},
       {"eta_cutoff", 0},    {"length_penalty", 1},       {"encoder_repetition_penalty", 1},
-      {"penalty_alpha", 0}, {"guidance_scale", 1}};
+      {"penalty_alpha", 0}, {"guidance_scale", 1},       {"min_length", 0},
+      {"min_new_tokens", 0}};
+  static constexpr const char* kSet[] = {"suppress_tokens",
+                                         "begin_suppress_tokens",
+                                         "bad_words_ids",
+                                         "sequence_bias",
+                                         "forced_bos_token_id",
+                                         "forced_eos_token_id",
+                                         "stop_strings",
+                                         "exponential_decay_length_penalty",
+                                         "top_h"};
+  const auto warn = [&](const char* field, const json& value) {
+    defaults.warnings.push_back(
+        absl::StrCat(file.path.string(), ": ", field, " is ",
+                     value.dump(-1, ' ', false, json::error_handler_t::replace),
+                     ", which this server does not apply as a default"));
+  };
   for (const auto& [field, neutral] : kNeutral) {
     const json* value = file.Find(field);
     if (value == nullptr || (value->is_number() && value->get<double>() == neutral)) continue;
-    defaults.warnings.push_back(
-        absl::StrCat(file.path.string(), ": ", field, " is ",
-                     value->dump(-1, ' ', false, json::error_handler_t::replace),
-                     ", which this server does not apply as a default"));
+    warn(field, *value);
+  }
+  for (const char* field : kSet) {
+    const json* value = file.Find(field);
+    if (value != nullptr && !IsEmptyList(*value)) warn(field, *value);
   }
 }
 

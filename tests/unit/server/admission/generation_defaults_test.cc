@@ -87,6 +87,11 @@ TEST(GenerationDefaults, WarnOfEosTokensThatTheModelCannotProduce) {
 TEST(GenerationDefaults, WarnOfWhatIsNotApplied) {
   EXPECT_THAT(Load(R"({"num_beams": 4, "penalty_alpha": 0})")->warnings,
               ElementsAre(HasSubstr("num_beams")));
+  EXPECT_THAT(Load(R"({"min_new_tokens": 5, "min_length": 0, "bad_words_ids": [[3]],
+                       "forced_eos_token_id": 2, "suppress_tokens": [], "stop_strings": null})")
+                  ->warnings,
+              ElementsAre(HasSubstr("min_new_tokens is 5"), HasSubstr("bad_words_ids is [[3]]"),
+                          HasSubstr("forced_eos_token_id is 2")));
 }
 
 TEST(GenerationDefaults, RefuseBadFilesNamingFileAndField) {
@@ -112,6 +117,13 @@ TEST(GenerationDefaults, RefuseBadFilesNamingFileAndField) {
     EXPECT_THAT(std::string(defaults.status().message()), HasSubstr("generation_config.json"));
     EXPECT_THAT(std::string(defaults.status().message()), HasSubstr(field));
   }
+}
+
+TEST(GenerationDefaults, ALinkToNowhereIsNotAnAbsentFile) {
+  TemporaryDirectory directory;
+  std::filesystem::create_symlink("../blobs/gone", directory.path() / "generation_config.json");
+  const auto defaults = LoadGenerationDefaults(directory.path(), kVocabSize, std::nullopt);
+  EXPECT_THAT(std::string(defaults.status().message()), HasSubstr("generation_config.json"));
 }
 
 }  // namespace
