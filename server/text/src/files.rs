@@ -15,7 +15,18 @@ const MAX_CONFIG_BYTES: u64 = 64 << 20;
 fn read_limited(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return match fs::read_link(path) {
+                Ok(target) => Err(cannot_read(
+                    path,
+                    &format!(
+                        "it is a link to {}, which does not exist; download the file again",
+                        target.display()
+                    ),
+                )),
+                Err(_) => Ok(None),
+            }
+        }
         Err(error) => return Err(cannot_read(path, &error.to_string())),
     };
     if !metadata.is_file() {

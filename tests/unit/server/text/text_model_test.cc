@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <vector>
@@ -138,6 +139,16 @@ TEST(TextModelLoad, RefusesAFileThatIsADirectory) {
   CheckpointDirectory checkpoint("llama3.json");
   checkpoint.Write("tokenizer_config.json/inside", "");
   EXPECT_THAT(std::string(LoadError(checkpoint).message()), HasSubstr("not a regular file"));
+}
+
+TEST(TextModelLoad, ALinkToNowhereIsNotAnAbsentFile) {
+  for (const char* name : {"tokenizer_config.json", "chat_template.jinja", "tokenizer.json"}) {
+    CheckpointDirectory checkpoint("llama3.json");
+    std::filesystem::remove(checkpoint.path() / name);
+    std::filesystem::create_symlink("../blobs/gone", checkpoint.path() / name);
+    EXPECT_THAT(std::string(LoadError(checkpoint).message()),
+                AllOf(HasSubstr(name), HasSubstr("../blobs/gone")));
+  }
 }
 
 TEST(TextModelEncode, RefusesBytesThatAreNotUtf8AndSaysWhere) {
