@@ -1,5 +1,6 @@
 #include "server/app/checked_model.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -33,15 +34,26 @@ std::string StoredDtype(const worker::LlamaConfig& config, const worker::Checkpo
   return stored == "F16" ? "float16" : stored == "BF16" ? "bfloat16" : "float32";
 }
 
+// Dynamic RoPE is made for contexts beyond the training's: its frequencies follow the length, up to
+// `factor` times as long.
+int64_t LongestModelLen(const worker::LlamaConfig& config) {
+  const int64_t trained = config.max_position_embeddings;
+  if (config.rope.type != worker::RopeType::kDynamic) return trained;
+  const double extended = static_cast<double>(trained) * config.rope.factor;
+  return std::max(trained, static_cast<int64_t>(std::min(extended, double{1 << 30})));
+}
+
 absl::StatusOr<int32_t> MaxModelLen(const ServerOptions& options,
                                     const worker::LlamaConfig& config) {
-  const int64_t limit = config.max_position_embeddings;
-  if (options.max_model_len > limit) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--max-model-len is ", options.max_model_len, ", and the checkpoint's ",
-                     "max_position_embeddings ", limit, ": lower it"));
+  const int64_t trained = config.max_position_embeddings, longest = LongestModelLen(config);
+  if (options.max_model_len > longest) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--max-model-len is ", options.max_model_len, ", and the checkpoint's ",
+        "max_position_embeddings ", trained,
+        longest > trained ? absl::StrCat(", with the factor of its dynamic RoPE ", longest) : "",
+        ": lower it"));
   }
-  return static_cast<int32_t>(options.max_model_len > 0 ? options.max_model_len : limit);
+  return static_cast<int32_t>(options.max_model_len > 0 ? options.max_model_len : trained);
 }
 
 }  // namespace

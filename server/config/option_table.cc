@@ -147,9 +147,11 @@ std::vector<OptionSpec> ModelOptions() {
       Choice({"dtype", kModel, "TYPE",
               "Type of weights and arithmetic: auto (as stored), float32, bfloat16, float16"},
              &ServerOptions::dtype, {"auto", "float32", "bfloat16", "float16"}),
-      Integer({"max-model-len", kModel, "TOKENS",
-               "Longest sequence, prompt and answer together; at most the checkpoint's own limit"},
-              &ServerOptions::max_model_len, 1, 1 << 30, "max_position_embeddings"),
+      Integer(
+          {"max-model-len", kModel, "TOKENS",
+           "Longest sequence, prompt and answer together; at most the checkpoint's own limit, or "
+           "with dynamic RoPE that times its factor"},
+          &ServerOptions::max_model_len, 1, 1 << 30, "max_position_embeddings"),
   };
 }
 

@@ -1,0 +1,62 @@
+#include "server/app/checked_model.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "tests/testing/random_checkpoint.h"
+#include "tests/testing/temporary_directory.h"
+
+namespace lockstep::server {
+namespace {
+
+// The context of a checkpoint trained on 64 tokens whose config.json says `rope`, with
+// --max-model-len; or the error.
+absl::StatusOr<int32_t> ContextOf(const std::string& rope, int max_model_len) {
+  const testing::TemporaryDirectory directory;
+  testing::RandomCheckpointOptions checkpoint;
+  checkpoint.config_json = absl::StrCat(
+      R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 16, "intermediate_size": 24,)",
+      R"( "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32,)",
+      R"( "max_position_embeddings": 64, "rope_scaling": )", rope, "}");
+  absl::Status status = testing::WriteRandomCheckpoint(directory.path(), checkpoint);
+  if (!status.ok()) return status;
+  ServerOptions options;
+  options.model_dir = directory.path();
+  options.tensor_parallel_size = 1;
+  options.max_model_len = max_model_len;
+  const absl::StatusOr<CheckedModel> model = CheckModel(options);
+  if (!model.ok()) return model.status();
+  return model->max_model_len;
+}
+
+std::string Refusal(const std::string& rope, int max_model_len) {
+  const absl::StatusOr<int32_t> context = ContextOf(rope, max_model_len);
+  EXPECT_EQ(context.status().code(), absl::StatusCode::kInvalidArgument) << context.status();
+  return std::string(context.status().message());
+}
+
+constexpr char kDynamic[] = R"({"type": "dynamic", "factor": 2.0})";
+constexpr char kLinear[] = R"({"type": "linear", "factor": 2.0})";
+
+TEST(CheckedModelTest, TheContextIsThatOfTheTraining) {
+  for (const char* rope : {"null", kLinear, kDynamic}) {
+    EXPECT_EQ(ContextOf(rope, 0).value_or(-1), 64) << rope;
+    EXPECT_EQ(ContextOf(rope, 40).value_or(-1), 40) << rope;
+  }
+}
+
+TEST(CheckedModelTest, OnlyDynamicRopeMayBeAskedForMore) {
+  EXPECT_EQ(ContextOf(kDynamic, 128).value_or(-1), 128);
+  EXPECT_EQ(Refusal(kDynamic, 129),
+            "--max-model-len is 129, and the checkpoint's max_position_embeddings 64, with the "
+            "factor of its dynamic RoPE 128: lower it");
+  for (const char* rope : {"null", kLinear}) {
+    EXPECT_EQ(Refusal(rope, 65),
+              "--max-model-len is 65, and the checkpoint's max_position_embeddings 64: lower it");
+  }
+}
+
+}  // namespace
+}  // namespace lockstep::server
