@@ -83,7 +83,9 @@ void LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const Linea
   CheckRows(out, x.size(0), weight.out_features() / 2, "LinearSiluMultiply", "out");
   CheckDtype(out, weight.dtype(), "LinearSiluMultiply", "out");
   CheckDevices("LinearSiluMultiply", gate_up.device(), {&out});
-  if (out.is_cuda() && cuda::LinearSiluMultiply(x, weight, bias, out)) return;
+  const bool is_done = out.is_cuda() ? cuda::LinearSiluMultiply(x, weight, bias, out)
+                                     : cpu::LinearSiluMultiply(context, x, weight, bias, out);
+  if (is_done) return;
   Linear(context, x, weight, bias, gate_up);
   SiluMultiply(context, gate_up, out);
 }

@@ -1,7 +1,6 @@
-// bfloat16 matrix products on AMX tiles: 48 rows by 32 columns from three tiles of rows, two of
-// weights and six of sums. Six sums of eight registers leave one for rows and one for weights,
-// which are loaded more often for it, but from the first-level cache: what counts is that a step of
-// depth takes five tiles from the second-level cache for six products, and not four for four.
+// bfloat16 matrix products on AMX tiles: 32 rows by 32 columns from two tiles of rows, two of
+// weights and four of sums. A block of a panel is read from the first-level cache by one tile of
+// rows after the other; rows and sums pass through the second-level cache.
 // Included inside an unnamed namespace. `Tiles` is the tile register file: the processor's
 // (gemm_amx_bf16.cc), or a model of it, with which the tests check this code on processors without
 // AMX.
@@ -9,20 +8,21 @@
 //   Tiles::Zero<t>()              tile t = 0
 //   Tiles::Load<t>(p, bytes)      tile t = 16 rows of 64 bytes, `bytes` apart
 //   Tiles::Store<t>(p, bytes)     the reverse
-//   Tiles::Dot<sums>()            sums += tile 6 [16, 16 pairs] · tile 7 [16 pairs, 16]
+//   Tiles::Dot<row, column>()     tile 2 row + column [16, 16] +=
+//                                 tile 4 + row [16, 16 pairs] · tile 6 + column [16 pairs, 16]
 
 constexpr int kAmxTileRows = 16;   // of any tile
 constexpr int kAmxTileDepth = 32;  // bfloat16 values of depth per tile of rows: 64 bytes
 constexpr int kAmxTileElements = kAmxTileRows * kAmxTileDepth;
-constexpr int kAmxRowTiles = 3;
+constexpr int kAmxRowTiles = 2;
 constexpr int kAmxRows = kAmxRowTiles * kAmxTileRows;  // per call
 constexpr int64_t kPanelRowBytes =
     int64_t{kPanelWidth} * 4;  // a pair of depths of all columns, or a row of sums
 constexpr int64_t kCacheLineBytes = 64;
 static_assert(kPanelWidth == 32 && kDepthMultiple == kAmxTileDepth);
 
-// packed [padded_depth / 32, 3, 16, 32] bfloat16: for each 32 of depth the tiles of rows 0-15,
-// 16-31 and 32-47. Rows that a tile lacks are zero; tiles without rows are left as they are.
+// packed [padded_depth / 32, 2, 16, 32] bfloat16: for each 32 of depth the tiles of rows 0-15 and
+// 16-31. Rows that a tile lacks are zero; tiles without rows are left as they are.
 void PackAmxRows(const void* x, int64_t row_stride, int num_rows, int64_t depth,
                  int64_t padded_depth, void* packed) {
   const int tile_rows = (num_rows + kAmxTileRows - 1) / kAmxTileRows * kAmxTileRows;
@@ -45,11 +45,10 @@ void PackAmxRows(const void* x, int64_t row_stride, int num_rows, int64_t depth,
 // Spreads the fetches of `ahead` evenly over `num_steps`.
 class AheadFetcher {
  public:
-  AheadFetcher(const FetchAhead& ahead, int64_t num_steps)
-      : next_(ahead.bytes),
-        end_(ahead.bytes + ahead.num_bytes),
-        step_bytes_((ahead.num_bytes / kCacheLineBytes + num_steps - 1) / num_steps *
-                    kCacheLineBytes) {}
+  AheadFetcher(const FetchAhead::Bytes& ahead, int64_t num_steps)
+      : next_(ahead.begin),
+        end_(ahead.begin + ahead.num),
+        step_bytes_((ahead.num / kCacheLineBytes + num_steps - 1) / num_steps * kCacheLineBytes) {}
 
   void Step() {
     const char* stop = end_ - next_ < step_bytes_ ? end_ : next_ + step_bytes_;
@@ -87,36 +86,26 @@ void StoreAmxSums(float* sums) {
   }
 }
 
-// The first kNum tiles of rows: down the left column of sums and up the right one, so that the tile
-// of rows between is loaded once.
+// The first kNum tiles of rows.
 template <typename Tiles, int kNum>
 void MultiplyAmxTiles(const BFloat16* rows, int64_t depth, const BFloat16* panel,
                       const FetchAhead& ahead, bool accumulate, float* sums) {
-  AheadFetcher fetcher(ahead, depth / kAmxTileDepth);
+  AheadFetcher weights(ahead.weights, depth / kAmxTileDepth);
+  AheadFetcher next_rows(ahead.rows, depth / kAmxTileDepth);
   LoadAmxSums<Tiles, kNum>(sums, accumulate);
   for (int64_t k = 0; k < depth; k += kAmxTileDepth) {
-    fetcher.Step();
-    Tiles::template Load<7>(panel, kPanelRowBytes);
-    Tiles::template Load<6>(rows, 64);
-    Tiles::template Dot<0>();
+    weights.Step();
+    next_rows.Step();
+    Tiles::template Load<6>(panel, kPanelRowBytes);
+    Tiles::template Load<4>(rows, 64);
+    Tiles::template Dot<0, 0>();
     if constexpr (kNum > 1) {
-      Tiles::template Load<6>(rows + kAmxTileElements, 64);
-      Tiles::template Dot<2>();
-    }
-    if constexpr (kNum > 2) {
-      Tiles::template Load<6>(rows + 2 * kAmxTileElements, 64);
-      Tiles::template Dot<4>();
+      Tiles::template Load<5>(rows + kAmxTileElements, 64);
+      Tiles::template Dot<1, 0>();
     }
     Tiles::template Load<7>(panel + 32, kPanelRowBytes);
-    if constexpr (kNum > 2) {
-      Tiles::template Dot<5>();
-      Tiles::template Load<6>(rows + kAmxTileElements, 64);
-    }
-    if constexpr (kNum > 1) {
-      Tiles::template Dot<3>();
-      Tiles::template Load<6>(rows, 64);
-    }
-    Tiles::template Dot<1>();
+    Tiles::template Dot<0, 1>();
+    if constexpr (kNum > 1) Tiles::template Dot<1, 1>();
     rows += kAmxRowTiles * kAmxTileElements;
     panel += kAmxTileDepth * kPanelWidth;
   }
@@ -130,10 +119,8 @@ void MultiplyAmx(const void* packed_rows, int num_rows, int64_t depth, const voi
   const BFloat16* weights = static_cast<const BFloat16*>(panel);
   if (num_rows <= kAmxTileRows) {
     MultiplyAmxTiles<Tiles, 1>(rows, depth, weights, ahead, accumulate, accumulators);
-  } else if (num_rows <= 2 * kAmxTileRows) {
-    MultiplyAmxTiles<Tiles, 2>(rows, depth, weights, ahead, accumulate, accumulators);
   } else {
-    MultiplyAmxTiles<Tiles, 3>(rows, depth, weights, ahead, accumulate, accumulators);
+    MultiplyAmxTiles<Tiles, 2>(rows, depth, weights, ahead, accumulate, accumulators);
   }
 }
 
@@ -143,8 +130,8 @@ constexpr GemmKernel MakeAmxGemm(void (*enter)(), void (*leave)()) {
   return {.max_rows = kAmxRows,
           .packed_row_bytes_per_depth = sizeof(BFloat16),
           .pads_rows = true,
-          .panel_block_bytes = 128 * 1024,
-          .resident_rows_bytes = 1024 * 1024,
+          .panel_block_bytes = 16 * 1024,
+          .few_tiles = 3,
           .pack_rows = PackAmxRows,
           .multiply = MultiplyAmx<Tiles>,
           .enter_thread = enter,

@@ -50,12 +50,18 @@ struct ProcessorTiles {
 #undef LOCKSTEP_STORE
   }
 
-  template <int sums>
+  template <int row, int column>
   static void Dot() {
-    static_assert(sums < 6);
-#define LOCKSTEP_DOT(n) _tile_dpbf16ps(n, 6, 7)
-    LOCKSTEP_FOR_TILE(sums, LOCKSTEP_DOT)
-#undef LOCKSTEP_DOT
+    static_assert(row < 2 && column < 2);
+    if constexpr (row == 0 && column == 0) {
+      _tile_dpbf16ps(0, 4, 6);
+    } else if constexpr (row == 0) {
+      _tile_dpbf16ps(1, 4, 7);
+    } else if constexpr (column == 0) {
+      _tile_dpbf16ps(2, 5, 6);
+    } else {
+      _tile_dpbf16ps(3, 5, 7);
+    }
   }
 };
 

@@ -7,20 +7,19 @@ namespace {
 
 // Rows of x that are packed at once and multiplied in one pass over the weight in memory.
 constexpr int64_t kMaxPassRows = 512;
-// Panels that are taken from memory once: where the rows of a pass are multiplied in several runs,
-// the later ones find them in the third-level cache.
-constexpr int64_t kChunkPanels = 64;
-// Panels per group: each slice of packed rows that is read serves this many panels.
-constexpr int64_t kGroupPanels = 4;
+// Panels per group: a slice of packed rows that comes from the third-level cache serves this many,
+// whose sums stay in the second-level cache meanwhile.
+constexpr int64_t kGroupPanels = 8;
 constexpr int64_t kAlignment = 64;
 
-int64_t RoundUp(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
+int64_t DivideUp(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
+
+int64_t RoundUp(int64_t value, int64_t multiple) { return DivideUp(value, multiple) * multiple; }
 
 int64_t ElementBytes(ElementType type) { return type == ElementType::kFloat32 ? 4 : 2; }
 
-// Consecutive rows that are packed at once.
+// Consecutive rows that are packed at once: [depth blocks, tiles, depth of the block], a tile's
+// rows as its kernel wants them.
 struct Pass {
   const GemmKernel* kernel = nullptr;
   int64_t first_row = 0;
@@ -30,26 +29,22 @@ struct Pass {
   int64_t rows_per_tile = 1;
   char* packed = nullptr;
 
-  int64_t num_tiles() const { return (num_rows + rows_per_tile - 1) / rows_per_tile; }
+  int64_t num_tiles() const { return DivideUp(num_rows, rows_per_tile); }
   // Of whole tiles: sums have room for them, also where the last tile has fewer rows.
   int64_t rows_of_tiles() const { return num_tiles() * rows_per_tile; }
   int tile_rows(int64_t tile) const {
     return static_cast<int>(std::min(rows_per_tile, num_rows - tile * rows_per_tile));
   }
-  // Bytes per unit of depth of a packed tile.
-  int64_t tile_depth_bytes(int64_t tile) const {
-    return int64_t{kernel->packed_row_bytes_per_depth} *
-           (kernel->pads_rows ? rows_per_tile : tile_rows(tile));
+  // Of packed rows from depth 0 to `depth`.
+  int64_t packed_bytes(int64_t depth) const {
+    return rows_of_tiles() * kernel->packed_row_bytes_per_depth * depth;
   }
-  char* tile(int64_t index, int64_t padded_depth) const {
-    return packed + index * rows_per_tile * kernel->packed_row_bytes_per_depth * padded_depth;
-  }
-  int64_t packed_bytes(int64_t padded_depth) const {
-    return RoundUp(rows_of_tiles() * kernel->packed_row_bytes_per_depth * padded_depth, kAlignment);
+  // The tile's part of the block [block_begin, block_begin + block_depth) of depth.
+  char* tile(int64_t index, int64_t block_begin, int64_t block_depth) const {
+    return packed + packed_bytes(block_begin) +
+           index * rows_per_tile * kernel->packed_row_bytes_per_depth * block_depth;
   }
 };
-
-int64_t DivideUp(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
 int64_t NumPasses(const GemmProblem& problem) { return DivideUp(problem.num_rows, kMaxPassRows); }
 
@@ -64,132 +59,191 @@ Pass MakePass(const GemmKernel& kernel, const GemmProblem& problem, int64_t inde
   return pass;
 }
 
+// A unit is what is stored at once: a panel, or one of gates with that of their factors.
+int64_t PanelsPerUnit(const GemmProblem& problem) { return problem.gated ? 2 : 1; }
+
+int64_t NumUnits(const GemmProblem& problem) {
+  return DivideUp(problem.num_columns / PanelsPerUnit(problem), kPanelWidth);
+}
+
+// Some depth of one panel.
+struct Block {
+  int64_t unit = 0;
+  int64_t part = 0;   // the panel of the unit
+  int64_t begin = 0;  // of the depth
+};
+
+// The blocks of some units in the order in which they are multiplied: for each group of units one
+// depth after the other, and for each depth the panels.
+class BlockOrder {
+ public:
+  BlockOrder(const GemmProblem& problem, const Pass& pass, int64_t first_unit, int64_t last_unit)
+      : first_unit_(first_unit),
+        last_unit_(last_unit),
+        parts_(PanelsPerUnit(problem)),
+        padded_depth_(problem.padded_depth),
+        depth_(DepthOfBlocks(problem, pass)),
+        group_units_(depth_ < padded_depth_ ? kGroupPanels / parts_ : 1) {}
+
+  // With few tiles all waits for the weights, which come fastest in the order in which they lie in
+  // memory.
+  static int64_t DepthOfBlocks(const GemmProblem& problem, const Pass& pass) {
+    if (pass.num_tiles() <= pass.kernel->few_tiles) return problem.padded_depth;
+    return std::min(problem.padded_depth, pass.kernel->panel_block_bytes /
+                                              (kPanelWidth * ElementBytes(problem.weight_type)));
+  }
+
+  bool IsEnd(const Block& block) const { return block.unit >= last_unit_; }
+  bool IsLastOfPanel(const Block& block) const { return block.begin + depth_ >= padded_depth_; }
+  int64_t Depth(const Block& block) const { return std::min(depth_, padded_depth_ - block.begin); }
+  // Of the blocks of one depth in its group.
+  int64_t Slot(const Block& block) const {
+    return (block.unit - GroupBegin(block.unit)) * parts_ + block.part;
+  }
+  int64_t NumSlots(const Block& block) const {
+    return (GroupEnd(block.unit) - GroupBegin(block.unit)) * parts_;
+  }
+
+  Block Next(const Block& block) const {
+    if (block.part + 1 < parts_) return {block.unit, block.part + 1, block.begin};
+    if (block.unit + 1 < GroupEnd(block.unit)) return {block.unit + 1, 0, block.begin};
+    return FirstOfNextDepth(block);
+  }
+  // The first block behind those of this depth in the group.
+  Block FirstOfNextDepth(const Block& block) const {
+    if (!IsLastOfPanel(block)) return {GroupBegin(block.unit), 0, block.begin + depth_};
+    return {GroupEnd(block.unit), 0, 0};
+  }
+
+ private:
+  int64_t GroupBegin(int64_t unit) const { return unit - (unit - first_unit_) % group_units_; }
+  int64_t GroupEnd(int64_t unit) const {
+    return std::min(GroupBegin(unit) + group_units_, last_unit_);
+  }
+
+  int64_t first_unit_, last_unit_, parts_, padded_depth_, depth_, group_units_;
+};
+
 void PackRows(ThreadPool& pool, const GemmProblem& problem, const Pass& pass) {
   const int64_t x_bytes = ElementBytes(problem.weight_type);
-  pool.ParallelFor(pass.num_tiles(), [&](int, int64_t begin, int64_t end) {
-    for (int64_t tile = begin; tile < end; ++tile) {
+  const int64_t block_depth = BlockOrder::DepthOfBlocks(problem, pass);
+  pool.ParallelFor(pass.num_tiles(), [&](int, int64_t first, int64_t last) {
+    for (int64_t tile = first; tile < last; ++tile) {
       const int64_t row = pass.first_row + tile * pass.rows_per_tile;
-      pass.kernel->pack_rows(static_cast<const char*>(problem.x) + row * problem.x_stride * x_bytes,
-                             problem.x_stride, pass.tile_rows(tile), problem.depth,
-                             problem.padded_depth, pass.tile(tile, problem.padded_depth));
+      const char* x = static_cast<const char*>(problem.x) + row * problem.x_stride * x_bytes;
+      for (int64_t begin = 0; begin < problem.padded_depth; begin += block_depth) {
+        const int64_t depth = std::min(block_depth, problem.padded_depth - begin);
+        pass.kernel->pack_rows(x + begin * x_bytes, problem.x_stride, pass.tile_rows(tile),
+                               std::min(depth, problem.depth - begin), depth,
+                               pass.tile(tile, begin, depth));
+      }
     }
   });
 }
 
-// How the tiles of a pass meet the panels.
-struct Blocking {
-  int64_t depth;         // of a block
-  int64_t group_panels;  // whose blocks of one depth follow each other
-  int64_t run_tiles;     // whose rows of one block stay in the cache
-};
+// One thread's part of a pass: some units, and room for the sums of a group of them.
+class PassPart {
+ public:
+  PassPart(const KernelTable& kernels, const GemmProblem& problem, const Pass& pass,
+           int64_t first_unit, int64_t last_unit, float* sums)
+      : kernels_(kernels),
+        problem_(problem),
+        pass_(pass),
+        order_(problem, pass, first_unit, last_unit),
+        first_unit_(first_unit),
+        sums_(sums) {}
 
-Blocking BlockingOf(const GemmProblem& problem, const Pass& pass) {
-  const GemmKernel& kernel = *pass.kernel;
-  const int64_t num_tiles = pass.num_tiles();
-  Blocking blocking{problem.padded_depth, 1, num_tiles};
-  if (num_tiles == 1) return blocking;
-  blocking.depth =
-      std::min(problem.padded_depth,
-               kernel.panel_block_bytes / (kPanelWidth * ElementBytes(problem.weight_type)));
-  if (blocking.depth < problem.padded_depth) blocking.group_panels = kGroupPanels;
-  if (kernel.resident_rows_bytes > 0) {
-    const int64_t tile_bytes = blocking.depth * pass.tile_depth_bytes(0);
-    const int64_t most = std::max<int64_t>(1, kernel.resident_rows_bytes / tile_bytes);
-    blocking.run_tiles = DivideUp(num_tiles, DivideUp(num_tiles, most));
+  void Multiply() const {
+    if (pass_.kernel->enter_thread != nullptr) pass_.kernel->enter_thread();
+    for (Block block{first_unit_}; !order_.IsEnd(block); block = order_.Next(block)) {
+      MultiplyBlock(block);
+    }
+    if (pass_.kernel->leave_thread != nullptr) pass_.kernel->leave_thread();
   }
-  return blocking;
-}
 
-// Some tiles of a pass and some panels, whose product is `sums`: rows of one panel after the
-// other's.
-struct Run {
-  int64_t first_tile, last_tile;
-  int64_t first_panel, last_panel;
-  float* sums;
+ private:
+  int64_t PanelOf(int64_t unit, int64_t part) const { return part * NumUnits(problem_) + unit; }
 
-  int64_t panel_floats(const Pass& pass) const {
-    return (last_tile - first_tile) * pass.rows_per_tile * kPanelWidth;
+  const char* Weights(const Block& block) const {
+    const int64_t panel_depth = PanelOf(block.unit, block.part) * problem_.padded_depth;
+    return static_cast<const char*>(problem_.weight) +
+           (panel_depth + block.begin) * kPanelWidth * ElementBytes(problem_.weight_type);
   }
-};
 
-void MultiplyRun(const GemmProblem& problem, const Pass& pass, const Run& run,
-                 int64_t depth_block) {
-  const int64_t panel_depth_bytes = kPanelWidth * ElementBytes(problem.weight_type);
-  const auto weights_at = [&](int64_t panel, int64_t depth) {
-    return static_cast<const char*>(problem.weight) +
-           (panel * problem.padded_depth + depth) * panel_depth_bytes;
-  };
-  const int64_t num_tiles = run.last_tile - run.first_tile;
-  for (int64_t depth = 0; depth < problem.padded_depth; depth += depth_block) {
-    const int64_t num = std::min(depth_block, problem.padded_depth - depth);
-    for (int64_t panel = run.first_panel; panel < run.last_panel; ++panel) {
-      // Each tile's product fetches its part of the same block of the panel after this one.
-      const bool last = (panel + 1) * kPanelWidth >= problem.num_columns;
-      const int64_t ahead_bytes = last ? 0 : num * panel_depth_bytes / num_tiles;
-      for (int64_t tile = run.first_tile; tile < run.last_tile; ++tile) {
-        const int64_t index = tile - run.first_tile;
-        pass.kernel->multiply(
-            pass.tile(tile, problem.padded_depth) + depth * pass.tile_depth_bytes(tile),
-            pass.tile_rows(tile), num, weights_at(panel, depth),
-            {weights_at(last ? panel : panel + 1, depth) + index * ahead_bytes, ahead_bytes},
-            depth > 0,
-            run.sums + (panel - run.first_panel) * run.panel_floats(pass) +
-                index * pass.rows_per_tile * kPanelWidth);
-      }
+  float* Sums(int64_t slot, int64_t tile) const {
+    return sums_ + (slot * pass_.num_tiles() + tile) * pass_.rows_per_tile * kPanelWidth;
+  }
+
+  // The index-th of `num` shares.
+  static FetchAhead::Bytes Share(const char* begin, int64_t num_bytes, int64_t index, int64_t num) {
+    const int64_t share = RoundUp(DivideUp(num_bytes, num), kAlignment);
+    const int64_t at = std::min(index * share, num_bytes);
+    return {begin + at, std::min(share, num_bytes - at)};
+  }
+
+  // What a tile fetches while it is multiplied by `block`: each tile a part of the next block, and
+  // all tiles and blocks of this depth the rows of the next one.
+  FetchAhead Ahead(const Block& block, int64_t tile) const {
+    FetchAhead ahead;
+    const Block next = order_.Next(block), next_depth = order_.FirstOfNextDepth(block);
+    const int64_t num_tiles = pass_.num_tiles();
+    if (!order_.IsEnd(next)) {
+      const int64_t bytes = order_.Depth(next) * kPanelWidth * ElementBytes(problem_.weight_type);
+      ahead.weights = Share(Weights(next), bytes, tile, num_tiles);
+    }
+    if (!order_.IsEnd(next_depth) && next_depth.begin != block.begin) {
+      const int64_t depth = order_.Depth(next_depth);
+      ahead.rows = Share(pass_.tile(0, next_depth.begin, depth), pass_.packed_bytes(depth),
+                         order_.Slot(block) * num_tiles + tile, order_.NumSlots(block) * num_tiles);
+    }
+    return ahead;
+  }
+
+  void MultiplyBlock(const Block& block) const {
+    const int64_t depth = order_.Depth(block), slot = order_.Slot(block);
+    const bool is_done = order_.IsLastOfPanel(block) && block.part + 1 == PanelsPerUnit(problem_);
+    for (int64_t tile = 0; tile < pass_.num_tiles(); ++tile) {
+      pass_.kernel->multiply(pass_.tile(tile, block.begin, depth), pass_.tile_rows(tile), depth,
+                             Weights(block), Ahead(block, tile), block.begin > 0, Sums(slot, tile));
+      if (is_done) StoreTile(block.unit, slot, tile);
     }
   }
-}
 
-void StoreRun(const KernelTable& kernels, const GemmProblem& problem, const Pass& pass,
-              const Run& run) {
-  const int64_t row = run.first_tile * pass.rows_per_tile;
-  const int64_t num_rows = std::min(run.last_tile * pass.rows_per_tile, pass.num_rows) - row;
-  for (int64_t panel = run.first_panel; panel < run.last_panel; ++panel) {
-    const int64_t column = panel * kPanelWidth;
-    char* out =
-        static_cast<char*>(problem.out) +
-        ((pass.first_row + row) * problem.out_stride + column) * ElementBytes(problem.out_type);
-    kernels.store_panel(run.sums + (panel - run.first_panel) * run.panel_floats(pass), num_rows,
-                        problem.bias == nullptr ? nullptr : problem.bias + column,
-                        std::min<int64_t>(kPanelWidth, problem.num_columns - column),
-                        problem.out_type, out, problem.out_stride);
+  // `slot` is that of the unit's last panel.
+  void StoreTile(int64_t unit, int64_t slot, int64_t tile) const {
+    const int64_t row = pass_.first_row + tile * pass_.rows_per_tile, column = unit * kPanelWidth;
+    const int64_t num_columns = problem_.num_columns / PanelsPerUnit(problem_);
+    StoreTarget target{
+        .num_rows = pass_.tile_rows(tile),
+        .num_columns = std::min<int64_t>(kPanelWidth, num_columns - column),
+        .type = problem_.out_type,
+        .out = static_cast<char*>(problem_.out) +
+               (row * problem_.out_stride + column) * ElementBytes(problem_.out_type),
+        .out_stride = problem_.out_stride};
+    const float* bias = problem_.bias == nullptr ? nullptr : problem_.bias + column;
+    if (!problem_.gated) return kernels_.store_panel(Sums(slot, tile), bias, target);
+    kernels_.store_gated_panel(Sums(slot - 1, tile), bias, Sums(slot, tile),
+                               bias == nullptr ? nullptr : bias + num_columns, target);
   }
-}
 
-// The product of a pass with panels [first_panel, last_panel).
-void MultiplyPanels(const KernelTable& kernels, const GemmProblem& problem, const Pass& pass,
-                    int64_t first_panel, int64_t last_panel, float* sums) {
-  const Blocking blocking = BlockingOf(problem, pass);
-  if (pass.kernel->enter_thread != nullptr) pass.kernel->enter_thread();
-  for (int64_t tile = 0; tile < pass.num_tiles(); tile += blocking.run_tiles) {
-    const int64_t last_tile = std::min(tile + blocking.run_tiles, pass.num_tiles());
-    for (int64_t panel = first_panel; panel < last_panel; panel += blocking.group_panels) {
-      const Run run{tile, last_tile, panel, std::min(panel + blocking.group_panels, last_panel),
-                    sums};
-      MultiplyRun(problem, pass, run, blocking.depth);
-      StoreRun(kernels, problem, pass, run);
-    }
-  }
-  if (pass.kernel->leave_thread != nullptr) pass.kernel->leave_thread();
-}
+  const KernelTable& kernels_;
+  const GemmProblem& problem_;
+  const Pass& pass_;
+  BlockOrder order_;
+  int64_t first_unit_;
+  float* sums_;
+};
 
 void RunPass(KernelContext& context, const GemmProblem& problem, Pass& pass) {
-  const int64_t packed_bytes = pass.packed_bytes(problem.padded_depth);
-  const int64_t accumulator_floats = pass.rows_of_tiles() * kPanelWidth * kGroupPanels;
-  char* scratch = static_cast<char*>(context.Scratch(
-      static_cast<size_t>(packed_bytes + context.pool().num_threads() * accumulator_floats *
-                                             static_cast<int64_t>(sizeof(float)))));
+  const int64_t packed_bytes = RoundUp(pass.packed_bytes(problem.padded_depth), kAlignment);
+  const int64_t sums = pass.rows_of_tiles() * kPanelWidth * kGroupPanels;
+  char* scratch = static_cast<char*>(context.Scratch(static_cast<size_t>(
+      packed_bytes + context.pool().num_threads() * sums * static_cast<int64_t>(sizeof(float)))));
   pass.packed = scratch;
-  float* accumulators = reinterpret_cast<float*>(scratch + packed_bytes);
+  float* all_sums = reinterpret_cast<float*>(scratch + packed_bytes);
   PackRows(context.pool(), problem, pass);
-
-  const int64_t num_panels = (problem.num_columns + kPanelWidth - 1) / kPanelWidth;
-  context.pool().ParallelFor(num_panels, [&](int thread, int64_t begin, int64_t end) {
-    float* sums = accumulators + thread * accumulator_floats;
-    for (int64_t panel = begin; panel < end; panel += kChunkPanels) {
-      MultiplyPanels(context.cpu_kernels(), problem, pass, panel,
-                     std::min(panel + kChunkPanels, end), sums);
-    }
+  context.pool().ParallelFor(NumUnits(problem), [&](int thread, int64_t begin, int64_t end) {
+    PassPart(context.cpu_kernels(), problem, pass, begin, end, all_sums + thread * sums).Multiply();
   });
 }
 

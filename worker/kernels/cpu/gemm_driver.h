@@ -8,20 +8,22 @@
 
 namespace lockstep::worker::cpu {
 
-// One product out = x · weightᵀ + bias over raw memory; strides in elements.
+// One product out = x · weightᵀ + bias over raw memory; strides in elements. Gated, its left half
+// are gates and out = silu(left half) · right half, each rounded to the type of `out` before.
 struct GemmProblem {
   const void* x;  // [num_rows, depth], of the weight's type
   int64_t x_stride;
   int64_t num_rows;
   const void* weight;  // packed panels (packed_layout.h)
   ElementType weight_type;
-  int64_t num_columns;  // output features
+  int64_t num_columns;  // output features; gated, twice a multiple of kPanelWidth
   int64_t depth;        // input features
   int64_t padded_depth;
   const float* bias;  // [num_columns] or null
-  void* out;          // [num_rows, num_columns]
+  void* out;          // [num_rows, num_columns], gated half as many
   ElementType out_type;
   int64_t out_stride;
+  bool gated = false;
 };
 
 // Blocks the product for the caches and spreads the panels over the context's threads.

@@ -43,15 +43,16 @@ std::vector<float> MultiplyOnce(const GemmKernel& kernel, const std::vector<char
                                 const std::vector<char>& panel, int num_rows) {
   std::vector<float> packed(static_cast<size_t>(kernel.max_rows * kCheckDepth));
   std::vector<float> sums(static_cast<size_t>(kernel.max_rows * kPanelWidth), -1.0f);
-  if (kernel.enter_thread != nullptr) kernel.enter_thread();
-  kernel.pack_rows(x.data(), kCheckDepth, num_rows, kCheckDepth, kCheckDepth, packed.data());
-  const int64_t row_bytes =
-      int64_t{kernel.pads_rows ? kernel.max_rows : num_rows} * kernel.packed_row_bytes_per_depth;
   const int64_t panel_bytes = static_cast<int64_t>(panel.size()) / kCheckDepth;
-  const char* rows = reinterpret_cast<const char*>(packed.data());
-  kernel.multiply(rows, num_rows, kDepthMultiple, panel.data(), {}, false, sums.data());
-  kernel.multiply(rows + kDepthMultiple * row_bytes, num_rows, kCheckDepth - kDepthMultiple,
-                  panel.data() + kDepthMultiple * panel_bytes, {}, true, sums.data());
+  const int64_t element_bytes = panel_bytes / kPanelWidth;
+  if (kernel.enter_thread != nullptr) kernel.enter_thread();
+  for (const int64_t begin : {int64_t{0}, int64_t{kDepthMultiple}}) {
+    const int64_t depth = begin == 0 ? kDepthMultiple : kCheckDepth - kDepthMultiple;
+    kernel.pack_rows(x.data() + begin * element_bytes, kCheckDepth, num_rows, depth, depth,
+                     packed.data());
+    kernel.multiply(packed.data(), num_rows, depth, panel.data() + begin * panel_bytes, {},
+                    begin > 0, sums.data());
+  }
   if (kernel.leave_thread != nullptr) kernel.leave_thread();
   sums.resize(static_cast<size_t>(num_rows * kPanelWidth));
   return sums;

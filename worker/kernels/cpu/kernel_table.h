@@ -10,15 +10,18 @@
 // bytes.
 namespace lockstep::worker::cpu {
 
-// Bytes of a panel that stay in the first-level cache while tiles of rows pass by, for kernels on
-// vector registers.
+// GemmKernel::panel_block_bytes for kernels on vector registers.
 inline constexpr int64_t kVectorPanelBlockBytes = 32 * 1024;
 
-// Memory to fetch into the second-level cache while a block is multiplied: the weights that come
-// next, whose way from memory takes as long as the products of a few tiles of rows.
+// Memory to fetch into the second-level cache while a tile is multiplied: its share of the weights
+// and of the packed rows that are multiplied next. From memory and from the third-level cache their
+// way takes as long as the products of a few tiles.
 struct FetchAhead {
-  const char* bytes = nullptr;
-  int64_t num_bytes = 0;
+  struct Bytes {
+    const char* begin = nullptr;
+    int64_t num = 0;
+  };
+  Bytes weights, rows;
 };
 
 // A matrix product kernel for one weight type. Rows of x are first packed in tiles of `max_rows`,
@@ -28,26 +31,35 @@ struct FetchAhead {
 struct GemmKernel {
   int max_rows;                    // rows per tile
   int packed_row_bytes_per_depth;  // in a packed tile
-  bool pads_rows;                  // a packed tile has room for max_rows, even with fewer rows, and
-                                   // sums are written for more rows than there are
-  int64_t panel_block_bytes;       // of a panel that are multiplied by one tile after the other
-  int64_t resident_rows_bytes;  // of packed rows that stay in the second-level cache while panels
-                                // pass by; 0: no limit
+  bool pads_rows;             // a packed tile has room for max_rows, even with fewer rows, and sums
+                              // are written for more rows than there are
+  int64_t panel_block_bytes;  // of a panel that stay in the first-level cache while one tile after
+                              // the other is multiplied by them
+  int few_tiles;  // up to so many are multiplied by whole panels, because all waits for memory
 
-  // Packs num_rows <= max_rows rows of x [num_rows, depth] for `multiply`, filling up to
-  // padded_depth with zeros.
+  // Packs num_rows <= max_rows rows of a block of depth, x [num_rows, depth], for `multiply`,
+  // filling up to padded_depth with zeros.
   void (*pack_rows)(const void* x, int64_t row_stride, int num_rows, int64_t depth,
                     int64_t padded_depth, void* packed);
 
   // accumulators [num_rows, kPanelWidth] = or += packed rows [num_rows, depth] · panel [depth,
-  // kPanelWidth]. `packed_rows` and `panel` point at the first depth of this block, which is a
-  // multiple of kDepthMultiple, as is `depth` but for the last block. `ahead` is a hint.
+  // kPanelWidth], of one block: its depth is a multiple of kDepthMultiple but for the last block's.
+  // `ahead` is a hint.
   void (*multiply)(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
                    const FetchAhead& ahead, bool accumulate, float* accumulators);
 
   // Called on each thread around a run of `multiply`; null when nothing is to be done.
   void (*enter_thread)();
   void (*leave_thread)();
+};
+
+// Where a tile's sums go: rows of one panel of a matrix.
+struct StoreTarget {
+  int64_t num_rows;
+  int64_t num_columns;  // at most kPanelWidth
+  ElementType type;
+  void* out;  // [num_rows, num_columns]
+  int64_t out_stride;
 };
 
 // Some query rows of one sequence, and some neighbouring heads of the cache with the query heads
@@ -85,10 +97,13 @@ inline constexpr int64_t kAttentionScratchFloats =
 struct KernelTable {
   GemmKernel gemm[kNumElementTypes];  // by weight type
 
-  // out [num_rows, num_columns] = accumulators [num_rows, kPanelWidth] + bias [num_columns] (null:
-  // none).
-  void (*store_panel)(const float* accumulators, int64_t num_rows, const float* bias,
-                      int64_t num_columns, ElementType out_type, void* out, int64_t out_stride);
+  // out = accumulators [num_rows, kPanelWidth] + bias [num_columns] (null: none).
+  void (*store_panel)(const float* accumulators, const float* bias, const StoreTarget& target);
+
+  // out = silu(gates + gate_bias) · (factors + factor_bias), the sums rounded to the type of `out`
+  // first.
+  void (*store_gated_panel)(const float* gates, const float* gate_bias, const float* factors,
+                            const float* factor_bias, const StoreTarget& target);
 
   // As declared in rms_norm.h, one row. `residual` null: normalizes x; else residual += x and
   // residual is normalized. Here `type` is that of weight and out.

@@ -24,24 +24,41 @@ std::vector<float> BiasAsFloats(const at::Tensor& bias) {
   }
 }
 
+// But for `gated`; `bias_floats` is kept where it is for as long as the problem.
+GemmProblem MakeProblem(const at::Tensor& x, const LinearWeight& weight,
+                        const std::vector<float>& bias_floats, at::Tensor& out) {
+  return {.x = x.const_data_ptr(),
+          .x_stride = x.stride(0),
+          .num_rows = x.size(0),
+          .weight = weight.packed().const_data_ptr(),
+          .weight_type = ElementTypeOf(weight.dtype()),
+          .num_columns = weight.out_features(),
+          .depth = weight.in_features(),
+          .padded_depth = PaddedDepth(weight.in_features(), weight.dtype()),
+          .bias = bias_floats.empty() ? nullptr : bias_floats.data(),
+          .out = out.mutable_data_ptr(),
+          .out_type = ElementTypeOf(out.scalar_type()),
+          .out_stride = out.stride(0)};
+}
+
 }  // namespace
 
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
             const std::optional<at::Tensor>& bias, at::Tensor& out) {
   std::vector<float> bias_floats;
   if (bias.has_value()) bias_floats = BiasAsFloats(*bias);
-  RunGemm(context, {.x = x.const_data_ptr(),
-                    .x_stride = x.stride(0),
-                    .num_rows = x.size(0),
-                    .weight = weight.packed().const_data_ptr(),
-                    .weight_type = ElementTypeOf(weight.dtype()),
-                    .num_columns = weight.out_features(),
-                    .depth = weight.in_features(),
-                    .padded_depth = PaddedDepth(weight.in_features(), weight.dtype()),
-                    .bias = bias.has_value() ? bias_floats.data() : nullptr,
-                    .out = out.mutable_data_ptr(),
-                    .out_type = ElementTypeOf(out.scalar_type()),
-                    .out_stride = out.stride(0)});
+  RunGemm(context, MakeProblem(x, weight, bias_floats, out));
+}
+
+bool LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+                        const std::optional<at::Tensor>& bias, at::Tensor& out) {
+  if (weight.out_features() % (2 * kPanelWidth) != 0) return false;
+  std::vector<float> bias_floats;
+  if (bias.has_value()) bias_floats = BiasAsFloats(*bias);
+  GemmProblem problem = MakeProblem(x, weight, bias_floats, out);
+  problem.gated = true;
+  RunGemm(context, problem);
+  return true;
 }
 
 }  // namespace lockstep::worker::cpu

@@ -18,6 +18,10 @@ namespace lockstep::worker::cpu {
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
             const std::optional<at::Tensor>& bias, at::Tensor& out);
 
+// As worker::LinearSiluMultiply where a half of the features is whole panels, else false.
+bool LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
+                        const std::optional<at::Tensor>& bias, at::Tensor& out);
+
 void EmbeddingLookup(KernelContext& context, const at::Tensor& token_ids, const LinearWeight& table,
                      int64_t vocab_begin, int64_t vocab_end, at::Tensor& out);
 

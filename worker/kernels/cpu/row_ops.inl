@@ -23,30 +23,32 @@ inline void StoreUpTo(T* p, Vec a, int num) {
   }
 }
 
+// Sums of a panel's row and their bias, if any.
+inline Vec Biased(const float* accumulators, const float* bias, int64_t i, int width) {
+  const Vec sums = Load(accumulators + i);
+  return bias == nullptr ? sums : Add(sums, LoadUpTo(bias + i, width));
+}
+
 template <typename T>
-void StorePanelAs(const float* accumulators, int64_t num_rows, const float* bias,
-                  int64_t num_columns, T* out, int64_t out_stride) {
-  for (int64_t row = 0; row < num_rows; ++row, accumulators += kPanelWidth, out += out_stride) {
-    ForEachVec(num_columns, [&](int64_t i, int width) {
-      Vec value = Load(accumulators + i);
-      if (bias != nullptr) value = Add(value, LoadUpTo(bias + i, width));
-      StoreUpTo(out + i, value, width);
+void StorePanelAs(const float* accumulators, const float* bias, const StoreTarget& target) {
+  T* out = static_cast<T*>(target.out);
+  for (int64_t row = 0; row < target.num_rows; ++row) {
+    ForEachVec(target.num_columns, [&](int64_t i, int width) {
+      StoreUpTo(out + i, Biased(accumulators, bias, i, width), width);
     });
+    accumulators += kPanelWidth;
+    out += target.out_stride;
   }
 }
 
-void StorePanel(const float* accumulators, int64_t num_rows, const float* bias, int64_t num_columns,
-                ElementType out_type, void* out, int64_t out_stride) {
-  switch (out_type) {
+void StorePanel(const float* accumulators, const float* bias, const StoreTarget& target) {
+  switch (target.type) {
     case ElementType::kFloat32:
-      return StorePanelAs(accumulators, num_rows, bias, num_columns, static_cast<float*>(out),
-                          out_stride);
+      return StorePanelAs<float>(accumulators, bias, target);
     case ElementType::kFloat16:
-      return StorePanelAs(accumulators, num_rows, bias, num_columns, static_cast<Float16*>(out),
-                          out_stride);
+      return StorePanelAs<Float16>(accumulators, bias, target);
     case ElementType::kBFloat16:
-      return StorePanelAs(accumulators, num_rows, bias, num_columns, static_cast<BFloat16*>(out),
-                          out_stride);
+      return StorePanelAs<BFloat16>(accumulators, bias, target);
   }
 }
 
@@ -108,13 +110,15 @@ void RmsNormRow(const void* x, ElementType x_type, float* residual, const void* 
   }
 }
 
+inline Vec SiluMultiplied(Vec gate, Vec factor) {
+  const Vec silu = Div(gate, Add(Set(1.0f), Exp(Sub(Set(0.0f), gate))));
+  return Mul(silu, factor);
+}
+
 template <typename T>
 void SiluMultiplyRowAs(const T* gate, const T* up, int64_t num, T* out) {
-  const Vec one = Set(1.0f);
   ForEachVec(num, [&](int64_t i, int width) {
-    const Vec g = LoadUpTo(gate + i, width);
-    const Vec silu = Div(g, Add(one, Exp(Sub(Set(0.0f), g))));
-    StoreUpTo(out + i, Mul(silu, LoadUpTo(up + i, width)), width);
+    StoreUpTo(out + i, SiluMultiplied(LoadUpTo(gate + i, width), LoadUpTo(up + i, width)), width);
   });
 }
 
@@ -129,6 +133,34 @@ void SiluMultiplyRow(const void* gate, const void* up, int64_t num, ElementType 
     case ElementType::kBFloat16:
       return SiluMultiplyRowAs(static_cast<const BFloat16*>(gate), static_cast<const BFloat16*>(up),
                                num, static_cast<BFloat16*>(out));
+  }
+}
+
+template <typename T>
+void StoreGatedPanelAs(const float* gates, const float* gate_bias, const float* factors,
+                       const float* factor_bias, const StoreTarget& target) {
+  T* out = static_cast<T*>(target.out);
+  for (int64_t row = 0; row < target.num_rows; ++row) {
+    ForEachVec(target.num_columns, [&](int64_t i, int width) {
+      const Vec gate = RoundTo<T>(Biased(gates, gate_bias, i, width));
+      const Vec factor = RoundTo<T>(Biased(factors, factor_bias, i, width));
+      StoreUpTo(out + i, SiluMultiplied(gate, factor), width);
+    });
+    gates += kPanelWidth;
+    factors += kPanelWidth;
+    out += target.out_stride;
+  }
+}
+
+void StoreGatedPanel(const float* gates, const float* gate_bias, const float* factors,
+                     const float* factor_bias, const StoreTarget& target) {
+  switch (target.type) {
+    case ElementType::kFloat32:
+      return StoreGatedPanelAs<float>(gates, gate_bias, factors, factor_bias, target);
+    case ElementType::kFloat16:
+      return StoreGatedPanelAs<Float16>(gates, gate_bias, factors, factor_bias, target);
+    case ElementType::kBFloat16:
+      return StoreGatedPanelAs<BFloat16>(gates, gate_bias, factors, factor_bias, target);
   }
 }
 

@@ -38,9 +38,9 @@ struct ModelTiles {
     std::memcpy(&value, &wide, 4);
     return value;
   }
-  template <int sums>
+  template <int tile_row, int tile_column>
   static void Dot() {
-    constexpr int rows = 6, columns = 7;
+    constexpr int sums = 2 * tile_row + tile_column, rows = 4 + tile_row, columns = 6 + tile_column;
     for (int row = 0; row < 16; ++row) {
       for (int column = 0; column < 16; ++column) {
         float even = 0.0f, odd = 0.0f, sum;
