@@ -3,6 +3,22 @@
 #include <ATen/ops/empty.h>
 
 namespace lockstep::worker {
+namespace {
+
+// Bytes between a row's end and the next one's begin. Rows a power of two apart would share a few
+// sets of each cache: a product, which writes and reads many rows side by side, would wait for
+// memory all the time.
+constexpr int64_t kRowGapBytes = 64;
+
+// [num_rows, num_columns]; on the CPU with gaps between the rows.
+at::Tensor Matrix(int64_t num_rows, int64_t num_columns, const at::TensorOptions& options) {
+  const int64_t gap = options.device().is_cpu()
+                          ? kRowGapBytes / static_cast<int64_t>(options.dtype().itemsize())
+                          : 0;
+  return at::empty({num_rows, num_columns + gap}, options).narrow(1, 0, num_columns);
+}
+
+}  // namespace
 
 Activations::Activations(const ActivationSizes& sizes) {
   const auto options = at::TensorOptions().device(sizes.device);
@@ -11,12 +27,12 @@ Activations::Activations(const ActivationSizes& sizes) {
   const int64_t num_rows = sizes.max_num_tokens;
   all_.residual = at::empty({num_rows, sizes.hidden}, floats);
   all_.partial = at::empty({num_rows, sizes.hidden}, floats);
-  all_.normed = at::empty({num_rows, sizes.hidden}, elements);
+  all_.normed = Matrix(num_rows, sizes.hidden, elements);
   all_.cos_sin = at::empty({num_rows, sizes.head_dim}, floats);
-  all_.qkv = at::empty({num_rows, sizes.qkv}, elements);
-  all_.attended = at::empty({num_rows, sizes.q}, elements);
-  all_.gate_up = at::empty({num_rows, 2 * sizes.ffn}, elements);
-  all_.activated = at::empty({num_rows, sizes.ffn}, elements);
+  all_.qkv = Matrix(num_rows, sizes.qkv, elements);
+  all_.attended = Matrix(num_rows, sizes.q, elements);
+  all_.gate_up = Matrix(num_rows, 2 * sizes.ffn, elements);
+  all_.activated = Matrix(num_rows, sizes.ffn, elements);
   logit_shard_ = at::empty({sizes.max_logit_rows, sizes.shard_vocab}, floats);
   logits_ = at::empty({sizes.max_logit_rows, sizes.gathered_vocab}, floats);
 }

@@ -21,7 +21,8 @@ struct ActivationSizes {
   at::Device device = at::kCPU;
 };
 
-// The leading rows of the buffers that the layers work in.
+// The leading rows of the buffers that the layers work in; those of the model's dtype may have gaps
+// between the rows.
 struct ActivationRows {
   at::Tensor residual;   // [num_rows, hidden] float32
   at::Tensor partial;    // [num_rows, hidden] float32: one rank's part, then the sum

@@ -141,6 +141,25 @@ void PackRows(ThreadPool& pool, const GemmProblem& problem, const Pass& pass) {
   });
 }
 
+// Bytes in parts of whole cache lines.
+class Shares {
+ public:
+  Shares() = default;
+  Shares(const char* begin, int64_t num_bytes, int64_t num_shares)
+      : begin_(begin),
+        num_bytes_(num_bytes),
+        share_bytes_(RoundUp(DivideUp(num_bytes, num_shares), kAlignment)) {}
+
+  FetchAhead::Bytes share(int64_t index) const {
+    const int64_t at = std::min(index * share_bytes_, num_bytes_);
+    return {begin_ + at, std::min(share_bytes_, num_bytes_ - at)};
+  }
+
+ private:
+  const char* begin_ = nullptr;
+  int64_t num_bytes_ = 0, share_bytes_ = 0;
+};
+
 // One thread's part of a pass: some units, and room for the sums of a group of them.
 class PassPart {
  public:
@@ -174,37 +193,31 @@ class PassPart {
     return sums_ + (slot * pass_.num_tiles() + tile) * pass_.rows_per_tile * kPanelWidth;
   }
 
-  // The index-th of `num` shares.
-  static FetchAhead::Bytes Share(const char* begin, int64_t num_bytes, int64_t index, int64_t num) {
-    const int64_t share = RoundUp(DivideUp(num_bytes, num), kAlignment);
-    const int64_t at = std::min(index * share, num_bytes);
-    return {begin + at, std::min(share, num_bytes - at)};
+  // What the tiles fetch while they are multiplied by `block`: each of them a part of the next
+  // block, and all tiles and blocks of this depth the rows of the next one.
+  Shares NextWeights(const Block& block) const {
+    const Block next = order_.Next(block);
+    if (order_.IsEnd(next)) return {};
+    const int64_t bytes = order_.Depth(next) * kPanelWidth * ElementBytes(problem_.weight_type);
+    return Shares(Weights(next), bytes, pass_.num_tiles());
   }
-
-  // What a tile fetches while it is multiplied by `block`: each tile a part of the next block, and
-  // all tiles and blocks of this depth the rows of the next one.
-  FetchAhead Ahead(const Block& block, int64_t tile) const {
-    FetchAhead ahead;
-    const Block next = order_.Next(block), next_depth = order_.FirstOfNextDepth(block);
-    const int64_t num_tiles = pass_.num_tiles();
-    if (!order_.IsEnd(next)) {
-      const int64_t bytes = order_.Depth(next) * kPanelWidth * ElementBytes(problem_.weight_type);
-      ahead.weights = Share(Weights(next), bytes, tile, num_tiles);
-    }
-    if (!order_.IsEnd(next_depth) && next_depth.begin != block.begin) {
-      const int64_t depth = order_.Depth(next_depth);
-      ahead.rows = Share(pass_.tile(0, next_depth.begin, depth), pass_.packed_bytes(depth),
-                         order_.Slot(block) * num_tiles + tile, order_.NumSlots(block) * num_tiles);
-    }
-    return ahead;
+  Shares NextRows(const Block& block) const {
+    const Block next = order_.FirstOfNextDepth(block);
+    if (order_.IsEnd(next) || next.begin == block.begin) return {};
+    const int64_t depth = order_.Depth(next);
+    return Shares(pass_.tile(0, next.begin, depth), pass_.packed_bytes(depth),
+                  order_.NumSlots(block) * pass_.num_tiles());
   }
 
   void MultiplyBlock(const Block& block) const {
     const int64_t depth = order_.Depth(block), slot = order_.Slot(block);
+    const int64_t num_tiles = pass_.num_tiles();
     const bool is_done = order_.IsLastOfPanel(block) && block.part + 1 == PanelsPerUnit(problem_);
-    for (int64_t tile = 0; tile < pass_.num_tiles(); ++tile) {
+    const Shares weights = NextWeights(block), rows = NextRows(block);
+    for (int64_t tile = 0; tile < num_tiles; ++tile) {
+      const FetchAhead ahead{weights.share(tile), rows.share(slot * num_tiles + tile)};
       pass_.kernel->multiply(pass_.tile(tile, block.begin, depth), pass_.tile_rows(tile), depth,
-                             Weights(block), Ahead(block, tile), block.begin > 0, Sums(slot, tile));
+                             Weights(block), ahead, block.begin > 0, Sums(slot, tile));
       if (is_done) StoreTile(block.unit, slot, tile);
     }
   }
