@@ -25,13 +25,5 @@ void AttentionAs(const AttentionTask& task, float* scratch) {
   FinishRows<T>(task, state);
 }
 
-void Attention(const AttentionTask& task, ElementType type, float* scratch) {
-  switch (type) {
-    case ElementType::kFloat32:
-      return AttentionAs<float>(task, scratch);
-    case ElementType::kFloat16:
-      return AttentionAs<Float16>(task, scratch);
-    case ElementType::kBFloat16:
-      return AttentionAs<BFloat16>(task, scratch);
-  }
-}
+template <typename T>
+constexpr AttentionKernel kAttention = {.row_multiple = 1, .attend = AttentionAs<T>};

@@ -1,7 +1,7 @@
 // The working set of attention, and one tile of keys for any number of rows: scores = q · kᵀ,
 // probabilities, accumulators += probabilities · v, all float32 through the matrix kernels of
-// gemm.inl. Included inside the unnamed namespace of each kernels_*.cc, after gemm.inl and
-// row_ops.inl.
+// gemm.inl. Included inside the unnamed namespace of each kernels_*.cc, after gemm.inl, row_ops.inl
+// and attention_softmax.inl.
 
 // The working set of one task, in the scratch memory of its thread.
 struct AttentionState {
@@ -32,18 +32,12 @@ inline AttentionState MakeAttentionState(const AttentionTask& task, float* scrat
   return state;
 }
 
-// Offset of state row `row` in q (or out) with rows `stride` apart.
-inline int64_t RowOffset(const AttentionTask& task, const AttentionState& state, int row,
-                         int64_t stride) {
-  const int head = row / state.rows_per_head, row_of_head = row % state.rows_per_head;
-  return row_of_head / task.group_size * stride +
-         int64_t{head * task.group_size + row_of_head % task.group_size} * task.head_dim;
-}
-
 template <typename T>
 void StartRows(const AttentionTask& task, const AttentionState& state) {
   for (int row = 0; row < state.num_rows; ++row) {
-    const T* in = static_cast<const T*>(task.q) + RowOffset(task, state, row, task.q_stride);
+    const T* in =
+        static_cast<const T*>(task.q) +
+        RowOffset(task, row / state.rows_per_head, row % state.rows_per_head, task.q_stride);
     float* query = state.queries + row * task.head_dim;
     ForEachVec(task.head_dim,
                [&](int64_t i, int width) { StoreUpTo(query + i, LoadUpTo(in + i, width), width); });
@@ -107,48 +101,11 @@ void MultiplyDense(int num_rows, int num_columns, const float* a, int depth, con
   }
 }
 
-// Turns one row's scores into probabilities relative to the new maximum; the accumulator follows
-// the maximum.
-inline void SoftmaxRow(float* scores, int num_visible, float scale, float& maximum, float& sum,
-                       float* accumulator, int padded_head_dim) {
-  if (num_visible <= 0) {
-    for (int i = 0; i < kKeyTile; ++i) scores[i] = 0.0f;
-    return;
-  }
-  for (int i = num_visible; i < kKeyTile; ++i) scores[i] = -__builtin_inff();
-  Vec tile_maximum = Set(-__builtin_inff());
-  for (int i = 0; i < kKeyTile; i += Vec::kWidth) {
-    const Vec scaled = Mul(Load(scores + i), Set(scale));
-    Store(scores + i, scaled);
-    tile_maximum = Max(tile_maximum, scaled);
-  }
-  const float highest = Maximum(tile_maximum);
-  if (highest > maximum) {
-    const Vec correction = Exp(Set(maximum - highest));
-    maximum = highest;
-    sum *= Maximum(correction);  // any lane
-    for (int i = 0; i < padded_head_dim; i += Vec::kWidth) {
-      Store(accumulator + i, Mul(Load(accumulator + i), correction));
-    }
-  }
-  Vec tile_sum = Set(0.0f);
-  for (int i = 0; i < kKeyTile; i += Vec::kWidth) {
-    const Vec probability = Exp(Sub(Load(scores + i), Set(maximum)));
-    Store(scores + i, probability);
-    tile_sum = Add(tile_sum, probability);
-  }
-  sum += Sum(tile_sum);
-}
-
 template <typename T>
 void FinishRows(const AttentionTask& task, const AttentionState& state) {
   for (int row = 0; row < state.num_rows; ++row) {
-    T* out = static_cast<T*>(task.out) + RowOffset(task, state, row, task.out_stride);
-    const float* accumulator = state.accumulators + row * state.padded_head_dim;
-    const Vec scale = Set(1.0f / state.sums[row]);
-    ForEachVec(task.head_dim, [&](int64_t i, int width) {
-      StoreUpTo(out + i, Mul(LoadUpTo(accumulator + i, width), scale), width);
-    });
+    FinishRow<T>(task, row / state.rows_per_head, row % state.rows_per_head,
+                 state.accumulators + row * state.padded_head_dim, state.sums[row]);
   }
 }
 

@@ -13,8 +13,16 @@ namespace {
 constexpr const char* kTypeNames[] = {"float32", "float16", "bfloat16"};
 constexpr int64_t kCheckDepth = 3 * kDepthMultiple;
 
+constexpr int kBFloat16 = static_cast<int>(ElementType::kBFloat16);
+
 KernelTable WithBFloat16Gemm(KernelTable table, const GemmKernel& gemm) {
-  table.gemm[static_cast<int>(ElementType::kBFloat16)] = gemm;
+  table.gemm[kBFloat16] = gemm;
+  return table;
+}
+
+KernelTable WithAmx(KernelTable table) {
+  table.gemm[kBFloat16] = AmxBf16Gemm();
+  table.attention[kBFloat16] = AmxBf16Attention();
   return table;
 }
 
@@ -94,7 +102,7 @@ std::string CheckGemm(const GemmKernel& kernel, ElementType weight_type) {
 
 const KernelTable& KernelsOf(IsaLevel level) {
   static const KernelTable kAvx512Bf16 = WithBFloat16Gemm(Avx512Kernels(), Avx512Bf16Gemm());
-  static const KernelTable kAmxBf16 = WithBFloat16Gemm(Avx512Kernels(), AmxBf16Gemm());
+  static const KernelTable kAmxBf16 = WithAmx(Avx512Kernels());
   switch (level) {
     case IsaLevel::kGeneric:
       return GenericKernels();

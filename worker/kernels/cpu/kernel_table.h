@@ -84,10 +84,15 @@ struct AttentionTask {
   float scale;
 };
 
-// Query rows · cache heads · group size of one task at most, so that its working set stays in the
-// second-level cache.
+// Cache heads · rows of one of them (query rows · group size, rounded up to the kernel's
+// row_multiple) of one task at most, so that its working set stays in the second-level cache.
 inline constexpr int kMaxAttentionRows = 64;
-// Floats of scratch per thread that `attention` needs.
+struct AttentionKernel {
+  int row_multiple;
+  void (*attend)(const AttentionTask& task, float* scratch);
+};
+
+// Floats of scratch per thread that `attend` may use, from a cache line's begin.
 inline constexpr int64_t kAttentionScratchFloats =
     int64_t{2} * kKeyTile * kMaxHeadDim +           // the keys and values of a tile
     int64_t{2} * kMaxAttentionRows * kMaxHeadDim +  // queries and accumulators
@@ -118,7 +123,7 @@ struct KernelTable {
   void (*rotate_head)(const void* in, const float* cos, const float* sin, int half,
                       ElementType type, void* out);
 
-  void (*attention)(const AttentionTask& task, ElementType type, float* scratch);
+  AttentionKernel attention[kNumElementTypes];  // by the cache's type
 };
 
 // Instruction-set specific tables; call only what the processor has.
@@ -128,6 +133,7 @@ const KernelTable& Avx512Kernels();
 // Only the kernels that replace those of the AVX-512 table.
 const GemmKernel& Avx512Bf16Gemm();
 const GemmKernel& AmxBf16Gemm();
+const AttentionKernel& AmxBf16Attention();
 
 }  // namespace lockstep::worker::cpu
 

@@ -16,6 +16,8 @@ namespace {
 //
 #include "worker/kernels/cpu/row_ops.inl"
 //
+#include "worker/kernels/cpu/attention_softmax.inl"
+//
 #include "worker/kernels/cpu/attention_tile.inl"
 //
 #include "worker/kernels/cpu/attention_few_rows.inl"

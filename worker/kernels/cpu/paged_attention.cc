@@ -23,11 +23,13 @@ struct Step {
   int64_t q_stride, out_stride, table_stride, element_bytes;
   int64_t num_sequences, num_tokens, num_kv_heads, head_dim, block_size, num_blocks, group_size,
       max_blocks;
+  const AttentionKernel* kernel;
 };
 
-Step MakeStep(const at::Tensor& q, const KvCacheView& cache, const AttentionBatch& batch,
-              at::Tensor& out) {
+Step MakeStep(const KernelTable& kernels, const at::Tensor& q, const KvCacheView& cache,
+              const AttentionBatch& batch, at::Tensor& out) {
   Step step{};
+  step.kernel = &kernels.attention[static_cast<int>(ElementTypeOf(q.scalar_type()))];
   step.q = static_cast<const char*>(q.const_data_ptr());
   step.out = static_cast<char*>(out.mutable_data_ptr());
   step.key = static_cast<const char*>(cache.key.const_data_ptr());
@@ -89,7 +91,9 @@ void SplitSequence(const Step& step, int64_t sequence, int64_t min_parts,
   const int64_t rows = std::min(num_rows, kMaxAttentionRows / group_heads);
   int64_t kv_heads = 1;
   if (group_heads == step.group_size) {
-    kv_heads = std::min(kMaxAttentionRows / (rows * group_heads), step.num_kv_heads / min_parts);
+    const int64_t multiple = step.kernel->row_multiple;
+    const int64_t rows_per_head = (rows * group_heads + multiple - 1) / multiple * multiple;
+    kv_heads = std::min(kMaxAttentionRows / rows_per_head, step.num_kv_heads / min_parts);
     kv_heads = std::max<int64_t>(kv_heads, 1);
   }
   for (int64_t kv_head = 0; kv_head < step.num_kv_heads; kv_head += kv_heads) {
@@ -147,9 +151,8 @@ AttentionTask MakeTask(const Step& step, const Part& part, float scale) {
 
 void PagedAttention(KernelContext& context, const at::Tensor& q, const KvCacheView& cache,
                     const AttentionBatch& batch, double scale, at::Tensor& out) {
-  const Step step = MakeStep(q, cache, batch, out);
+  const Step step = MakeStep(context.cpu_kernels(), q, cache, batch, out);
   const std::vector<Part> parts = SplitIntoParts(step, context.pool().num_threads());
-  const ElementType type = ElementTypeOf(q.scalar_type());
   ThreadPool& pool = context.pool();
   float* scratch = static_cast<float*>(context.Scratch(
       static_cast<size_t>(pool.num_threads() * kAttentionScratchFloats) * sizeof(float)));
@@ -157,8 +160,8 @@ void PagedAttention(KernelContext& context, const at::Tensor& q, const KvCacheVi
   std::atomic<size_t> next{0};
   pool.ParallelFor(pool.num_threads(), [&](int thread, int64_t, int64_t) {
     for (size_t i = next.fetch_add(1); i < parts.size(); i = next.fetch_add(1)) {
-      context.cpu_kernels().attention(MakeTask(step, parts[i], static_cast<float>(scale)), type,
-                                      scratch + thread * kAttentionScratchFloats);
+      step.kernel->attend(MakeTask(step, parts[i], static_cast<float>(scale)),
+                          scratch + thread * kAttentionScratchFloats);
     }
   });
 }

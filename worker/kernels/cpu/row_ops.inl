@@ -1,28 +1,6 @@
 // The ops on single rows. Included inside the unnamed namespace of each kernels_*.cc, after
 // vec.inl.
 
-// Calls function(index, load, store) over vectors of a row; the last one may be partial.
-template <typename Function>
-inline void ForEachVec(int64_t num, const Function& function) {
-  int64_t i = 0;
-  for (; i + Vec::kWidth <= num; i += Vec::kWidth) function(i, Vec::kWidth);
-  if (i < num) function(i, static_cast<int>(num - i));
-}
-
-template <typename T>
-inline Vec LoadUpTo(const T* p, int num) {
-  return num == Vec::kWidth ? Load(p) : LoadPartial(p, num);
-}
-
-template <typename T>
-inline void StoreUpTo(T* p, Vec a, int num) {
-  if (num == Vec::kWidth) {
-    Store(p, a);
-  } else {
-    StorePartial(p, a, num);
-  }
-}
-
 // Sums of a panel's row and their bias, if any.
 inline Vec Biased(const float* accumulators, const float* bias, int64_t i, int width) {
   const Vec sums = Load(accumulators + i);

@@ -8,5 +8,5 @@ constexpr KernelTable kTable = {
     .rms_norm_row = RmsNormRow,
     .silu_multiply_row = SiluMultiplyRow,
     .rotate_head = RotateHead,
-    .attention = Attention,
+    .attention = {kAttention<float>, kAttention<Float16>, kAttention<BFloat16>},
 };

@@ -221,6 +221,28 @@ inline void StorePartial(T* p, Vec a, int num) {
   for (int i = 0; i < num; ++i) p[i] = buffer[i];
 }
 
+// Calls function(index, width) over vectors of a row; the last one may be partial.
+template <typename Function>
+inline void ForEachVec(int64_t num, const Function& function) {
+  int64_t i = 0;
+  for (; i + Vec::kWidth <= num; i += Vec::kWidth) function(i, Vec::kWidth);
+  if (i < num) function(i, static_cast<int>(num - i));
+}
+
+template <typename T>
+inline Vec LoadUpTo(const T* p, int num) {
+  return num == Vec::kWidth ? Load(p) : LoadPartial(p, num);
+}
+
+template <typename T>
+inline void StoreUpTo(T* p, Vec a, int num) {
+  if (num == Vec::kWidth) {
+    Store(p, a);
+  } else {
+    StorePartial(p, a, num);
+  }
+}
+
 // Horizontal: lane i with lane i + width / 2 until one is left, the same order for every register
 // width.
 inline float SumLanes(__m128 a) {
