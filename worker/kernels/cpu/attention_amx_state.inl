@@ -1,5 +1,5 @@
-// The working set of attention on AMX, and how queries, keys and values get into the layout of tiles.
-// Included inside an unnamed namespace, after vec.inl and attention_softmax.inl.
+// The working set of attention on AMX, and how queries, keys and values get into the layout of
+// tiles. Included inside an unnamed namespace, after vec.inl and attention_softmax.inl.
 
 constexpr int kAmxTileRows = 16;   // of any tile
 constexpr int kAmxTileDepth = 32;  // bfloat16 values per row of a tile: 64 bytes
@@ -12,7 +12,8 @@ constexpr int kAmxPositionTiles = kKeyTile / kAmxTileDepth;  // depth of probabi
 // 0, 16, 1, 17, …: the first half of a register beside the second.
 inline __m512i InterleavingOrder() {
   const __m512i even = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  return _mm512_or_si512(even, _mm512_slli_epi32(_mm512_add_epi32(even, _mm512_set1_epi32(16)), 16));
+  return _mm512_or_si512(even,
+                         _mm512_slli_epi32(_mm512_add_epi32(even, _mm512_set1_epi32(16)), 16));
 }
 #endif
 
