@@ -119,12 +119,13 @@ TEST_P(AmxAttentionTest, MatchesTheBaselineToTheLastBit) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Shapes, AmxAttentionTest,
-    ::testing::Values(Shape{1, 4, 4, 64, 16, 200}, Shape{16, 1, 4, 64, 16, 150},
-                      Shape{9, 1, 5, 128, 32, 73}, Shape{64, 1, 1, 80, 64, 64},
-                      Shape{1, 1, 64, 8, 8, 130}, Shape{12, 2, 2, 24, 8, 12},
-                      Shape{3, 1, 8, 256, 256, 65}, Shape{1, 3, 1, 96, 128, 1}));
+INSTANTIATE_TEST_SUITE_P(Shapes, AmxAttentionTest,
+                         ::testing::Values(Shape{1, 4, 4, 64, 16, 200},
+                                           Shape{16, 1, 4, 64, 16, 150},
+                                           Shape{9, 1, 5, 128, 32, 73}, Shape{64, 1, 1, 80, 64, 64},
+                                           Shape{1, 1, 64, 8, 8, 130}, Shape{12, 2, 2, 24, 8, 12},
+                                           Shape{3, 1, 8, 256, 256, 65},
+                                           Shape{1, 3, 1, 96, 128, 1}));
 
 }  // namespace
 }  // namespace lockstep::worker::cpu

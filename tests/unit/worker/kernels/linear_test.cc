@@ -2,9 +2,11 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/matmul.h>
 
 #include "tests/unit/worker/kernels/kernel_testing.h"
+#include "worker/kernels/silu_multiply.h"
 
 namespace lockstep::worker {
 namespace {
@@ -81,6 +83,28 @@ TEST_P(LinearTest, TakesStridedRowsAndLeavesTheGapsAlone) {
                  "strided");
   EXPECT_TRUE(target.narrow(1, 0, 8).eq(7).all().item<bool>());
   EXPECT_TRUE(target.narrow(1, 48, 16).eq(7).all().item<bool>());
+}
+
+TEST_P(LinearTest, GatesAppliedToTheSumsGiveTheBitsOfTheTwoOps) {
+  auto context = Context(2);
+  // Halves of whole panels and others; one block of depth and several; one tile of rows and more.
+  const int64_t shapes[][3] = {{1, 64, 33}, {3, 128, 300}, {70, 640, 1100}, {40, 70, 64}};
+  for (const auto& [num_tokens, out_features, in_features] : shapes) {
+    const at::Tensor x = RandomTensor({num_tokens, in_features}, dtype(), 13);
+    const LinearWeight weight = PackWeight(RandomTensor({out_features, in_features}, dtype(), 14));
+    for (const bool has_bias : {false, true}) {
+      std::optional<at::Tensor> bias;
+      if (has_bias) bias = RandomTensor({out_features}, dtype(), 15);
+      at::Tensor gate_up = at::empty({num_tokens, out_features}, at::TensorOptions(dtype()));
+      at::Tensor out = at::empty({num_tokens, out_features / 2}, at::TensorOptions(dtype()));
+      at::Tensor expected = at::empty_like(out);
+      LinearSiluMultiply(*context, x, weight, bias, gate_up, out);
+      SiluMultiply(*context, Run(*context, x, weight, bias, dtype()), expected);
+      ExpectSameBits(out, expected,
+                     std::to_string(num_tokens) + " x " + std::to_string(out_features) +
+                         (has_bias ? ", bias" : ""));
+    }
+  }
 }
 
 TEST_P(LinearTest, PropagatesNotANumber) {
