@@ -1,18 +1,18 @@
 #ifndef LOCKSTEP_WORKER_RUNTIME_UNFILLED_VECTOR_H_
 #define LOCKSTEP_WORKER_RUNTIME_UNFILLED_VECTOR_H_
 
-#include <sys/mman.h>
-
 #include <cstddef>
-#include <cstdlib>
+#include <memory>
 #include <new>
 #include <utility>
 #include <vector>
 
+#include "worker/runtime/large_memory.h"
+
 namespace lockstep::worker {
 
-// Leaves new elements as the memory is, and takes large memory in huge pages, where the system
-// gives them: for elements that are all written once, shortly after.
+// Leaves new elements as the memory is, and takes large memory from large_memory.h: for elements
+// that are all written once, shortly after.
 template <typename T>
 struct UnfilledAllocator {
   using value_type = T;
@@ -22,16 +22,15 @@ struct UnfilledAllocator {
   UnfilledAllocator(const UnfilledAllocator<U>&) {}  // NOLINT(google-explicit-constructor)
 
   T* allocate(size_t num) {
-    constexpr size_t kHugePage = size_t{2} << 20;
-    const bool is_large = num >= kHugePage / sizeof(T);
-    const size_t unit = is_large ? kHugePage : alignof(std::max_align_t);
-    const size_t num_bytes = (num * sizeof(T) + unit - 1) / unit * unit;
-    void* memory = std::aligned_alloc(unit, num_bytes);
-    if (memory == nullptr) throw std::bad_alloc();
-    if (is_large) madvise(memory, num_bytes, MADV_HUGEPAGE);  // refused: ordinary pages
-    return static_cast<T*>(memory);
+    if (num >= LargeMemory::kPage / sizeof(T))
+      return static_cast<T*>(LargeMemory::Take(num * sizeof(T)));
+    return std::allocator<T>().allocate(num);
   }
-  void deallocate(T* memory, size_t /*num*/) { std::free(memory); }
+  void deallocate(T* memory, size_t num) {
+    if (num >= LargeMemory::kPage / sizeof(T))
+      return LargeMemory::GiveBack(memory, num * sizeof(T));
+    std::allocator<T>().deallocate(memory, num);
+  }
 
   // What a container makes without a value.
   template <typename U>
