@@ -1,8 +1,10 @@
 #include "server/config/option_table.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "server/config/option_values.h"
@@ -90,7 +92,9 @@ absl::Status SetModel(absl::string_view value, ServerOptions& options) {
 }
 
 absl::Status SetServedModelName(absl::string_view value, ServerOptions& options) {
-  if (value.empty()) return absl::InvalidArgumentError("expected a name");
+  if (value.empty() || std::any_of(value.begin(), value.end(), absl::ascii_iscntrl)) {
+    return absl::InvalidArgumentError("expected a name without line breaks or the like");
+  }
   options.served_model_name = std::string(value);
   return absl::OkStatus();
 }

@@ -81,6 +81,7 @@ TEST(ParseServerOptions, NamesTheSourceTheValueAndTheLimitOfABadValue) {
       AllOf(HasSubstr("block_size in " + file), HasSubstr("'17'"), HasSubstr("power of two")));
   EXPECT_THAT(ErrorOf({"--listen", "50051"}), HasSubstr("host:port"));
   EXPECT_THAT(ErrorOf({"--tensor-parallel-size", "two"}), HasSubstr("whole number"));
+  EXPECT_THAT(ErrorOf({"--served-model-name", "two\nlines"}), HasSubstr("line breaks"));
 }
 
 TEST(ParseServerOptions, RefusesUnknownOptionsAndSuggestsTheNearest) {
