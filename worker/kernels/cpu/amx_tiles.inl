@@ -1,4 +1,4 @@
-// The processor's AMX tile registers, as gemm_amx.inl describes them. Included inside the unnamed
+// The processor's AMX tile registers, as amx_block.inl describes them. Included inside the unnamed
 // namespace of files that are compiled for AMX.
 
 // Tile registers 0 to 7. The intrinsics want literal register numbers.

@@ -10,10 +10,9 @@ void AttentionAs(const AttentionTask& task, float* scratch) {
   const AttentionState state = MakeAttentionState(task, scratch);
   StartRows<T>(task, state);
   for (int i = 0; i < kKeyTile * state.padded_head_dim; ++i) state.values[i] = 0.0f;
-  const int64_t end = task.first_position + task.num_query_rows;
   // Every row sees the positions before this one.
   const int64_t seen_by_all = HasFewRows(task, state) ? task.first_position + 1 : 0;
-  for (int64_t first = 0; first < end; first += kKeyTile) {
+  for (int64_t first = 0; first < EndOfKeys(task); first += kKeyTile) {
     for (int head = 0; head < task.num_kv_heads; ++head) {
       if (first + kKeyTile <= seen_by_all) {
         AttendFewRows<kMaxFewRows, T>(task, state, head, first);

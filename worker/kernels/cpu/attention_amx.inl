@@ -1,7 +1,6 @@
 // Attention of bfloat16 on AMX tiles, for any number of rows: scores = q · kᵀ from the exact
 // products of bfloat16; probabilities as sums of two bfloat16 each, so that they keep 16 bits,
-// times v. Included inside an unnamed namespace, after attention_amx_state.inl; `Tiles` as in
-// gemm_amx.inl.
+// times v. Included inside an unnamed namespace, after attention_amx_state.inl.
 
 // 2^x for x <= 0, to within 2 units in the last place; 0 below -100, beside a sum of at least 1 no
 // difference, so that no part of it is denormal: those are slow. The coefficients are those of the
@@ -41,54 +40,12 @@ struct AmxOperand {
   int64_t group_stride, depth_stride;  // elements
 };
 
-// c [16 · kGroups, 32] (+)= a · b, over num_depth_tiles.
 template <typename Tiles, int kGroups>
 void MultiplyAmxBlock(const AmxOperand& a, const AmxOperand& b, int num_depth_tiles) {
   const BFloat16* rows = a.tiles;
   const BFloat16* columns = b.tiles;
   for (int k = 0; k < num_depth_tiles; ++k, rows += a.depth_stride, columns += b.depth_stride) {
-    Tiles::template Load<6>(columns, 64);
-    Tiles::template Load<4>(rows, 64);
-    Tiles::template Dot<0, 0>();
-    if constexpr (kGroups > 1) {
-      Tiles::template Load<5>(rows + a.group_stride, 64);
-      Tiles::template Dot<1, 0>();
-    }
-    Tiles::template Load<7>(columns + b.group_stride, 64);
-    Tiles::template Dot<0, 1>();
-    if constexpr (kGroups > 1) Tiles::template Dot<1, 1>();
-  }
-}
-
-template <typename Tiles, int kGroups>
-void ZeroAmxBlock() {
-  Tiles::template Zero<0>();
-  Tiles::template Zero<1>();
-  if constexpr (kGroups > 1) {
-    Tiles::template Zero<2>();
-    Tiles::template Zero<3>();
-  }
-}
-
-template <typename Tiles, int kGroups>
-void LoadAmxBlock(const float* c, int64_t stride) {
-  const int64_t row_bytes = stride * 4;
-  Tiles::template Load<0>(c, row_bytes);
-  Tiles::template Load<1>(c + 16, row_bytes);
-  if constexpr (kGroups > 1) {
-    Tiles::template Load<2>(c + kAmxTileRows * stride, row_bytes);
-    Tiles::template Load<3>(c + kAmxTileRows * stride + 16, row_bytes);
-  }
-}
-
-template <typename Tiles, int kGroups>
-void StoreAmxBlock(float* c, int64_t stride) {
-  const int64_t row_bytes = stride * 4;
-  Tiles::template Store<0>(c, row_bytes);
-  Tiles::template Store<1>(c + 16, row_bytes);
-  if constexpr (kGroups > 1) {
-    Tiles::template Store<2>(c + kAmxTileRows * stride, row_bytes);
-    Tiles::template Store<3>(c + kAmxTileRows * stride + 16, row_bytes);
+    AddAmxProducts<Tiles, kGroups>(rows, a.group_stride, columns, b.group_stride, kAmxTileRowBytes);
   }
 }
 
@@ -110,7 +67,7 @@ void ScoreAmxRows(const AmxAttentionState& state, int group, const BFloat16* key
 // scale of the scores times log2(e).
 inline void SoftmaxAmxRow(float* scores, int num_visible, float log2_scale, float& maximum,
                           float* sums, float* accumulator, int padded_head_dim, BFloat16* out) {
-  for (int i = num_visible > 0 ? num_visible : 0; i < kKeyTile; ++i) scores[i] = -__builtin_inff();
+  HideScores(scores, num_visible);
   Vec tile_maximum = Load(scores);
   for (int i = Vec::kWidth; i < kKeyTile; i += Vec::kWidth) {
     tile_maximum = Max(tile_maximum, Load(scores + i));
@@ -119,12 +76,8 @@ inline void SoftmaxAmxRow(float* scores, int num_visible, float log2_scale, floa
   if (highest > maximum) {
     const Vec correction = Exp2(Set((maximum - highest) * log2_scale));
     maximum = highest;
-    for (int i = 0; i < kAmxTileRows; i += Vec::kWidth) {
-      Store(sums + i, Mul(Load(sums + i), correction));
-    }
-    for (int i = 0; i < padded_head_dim; i += Vec::kWidth) {
-      Store(accumulator + i, Mul(Load(accumulator + i), correction));
-    }
+    ScaleAll(sums, kAmxTileRows, correction);
+    ScaleAll(accumulator, padded_head_dim, correction);
   }
   const Vec scale = Set(log2_scale), offset = Set(-maximum * log2_scale);
   for (int i = 0; i < kKeyTile; i += Vec::kWidth) {
@@ -188,6 +141,7 @@ template <typename Tiles>
 void AttendAmxTile(const AttentionTask& task, const AmxAttentionState& state, const AmxStep& step,
                    int parity) {
   const int begin = step.head * state.num_row_groups, end = begin + state.num_row_groups;
+  const AmxStep next = NextStep(task, step);
   ScoreAmxPair<Tiles>(state, begin, end, state.keys[parity], state.scores[0]);
   LoadAmxValues(task, state, step);
   for (int group = begin, pair = 0; group < end; group += 2, ++pair) {
@@ -196,7 +150,9 @@ void AttendAmxTile(const AttentionTask& task, const AmxAttentionState& state, co
       ScoreAmxPair<Tiles>(state, group + 2, end, state.keys[parity], state.scores[(pair + 1) % 2]);
     }
     SoftmaxAmxRows(task, state, step, group, state.scores[pair % 2]);
-    if (is_last) LoadAmxKeys(task, state, NextStep(task, step), state.keys[1 - parity]);
+    if (is_last && next.first < EndOfKeys(task)) {
+      LoadAmxKeys(task, state, next, state.keys[1 - parity]);
+    }
     if (group + 1 < end) {
       AddAmxValues<Tiles, 2>(state, group);
     } else {
@@ -211,8 +167,8 @@ void AttendAmx(const AttentionTask& task, float* scratch) {
   StartAmxRows(task, state);
   AmxStep step;
   LoadAmxKeys(task, state, step, state.keys[0]);
-  const int64_t end = task.first_position + task.num_query_rows;
-  for (int parity = 0; step.first < end; parity = 1 - parity, step = NextStep(task, step)) {
+  for (int parity = 0; step.first < EndOfKeys(task);
+       parity = 1 - parity, step = NextStep(task, step)) {
     AttendAmxTile<Tiles>(task, state, step, parity);
   }
   for (int head = 0; head < task.num_kv_heads; ++head) {

@@ -13,7 +13,9 @@ namespace {
 // The order matters: each file uses those before it.
 #include "worker/kernels/cpu/vec.inl"
 //
-#include "worker/kernels/cpu/attention_softmax.inl"
+#include "worker/kernels/cpu/attention_rows.inl"
+//
+#include "worker/kernels/cpu/amx_block.inl"
 //
 #include "worker/kernels/cpu/attention_amx_state.inl"
 //

@@ -1,10 +1,7 @@
 // The working set of attention on AMX, and how queries, keys and values get into the layout of
-// tiles. Included inside an unnamed namespace, after vec.inl and attention_softmax.inl.
+// tiles. Included inside an unnamed namespace, after vec.inl, attention_rows.inl and
+// amx_block.inl.
 
-constexpr int kAmxTileRows = 16;   // of any tile
-constexpr int kAmxTileDepth = 32;  // bfloat16 values per row of a tile: 64 bytes
-constexpr int kAmxTileElements = kAmxTileRows * kAmxTileDepth;
-constexpr int kAmxMaxDepthTiles = kMaxHeadDim / kAmxTileDepth;
 constexpr int kAmxKeyGroups = kKeyTile / kAmxTileRows;       // columns of scores, in tiles
 constexpr int kAmxPositionTiles = kKeyTile / kAmxTileDepth;  // depth of probabilities · values
 

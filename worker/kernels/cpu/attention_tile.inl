@@ -1,7 +1,7 @@
 // The working set of attention, and one tile of keys for any number of rows: scores = q · kᵀ,
 // probabilities, accumulators += probabilities · v, all float32 through the matrix kernels of
 // gemm.inl. Included inside the unnamed namespace of each kernels_*.cc, after gemm.inl, row_ops.inl
-// and attention_softmax.inl.
+// and attention_rows.inl.
 
 // The working set of one task, in the scratch memory of its thread.
 struct AttentionState {
@@ -99,6 +99,37 @@ void MultiplyDense(int num_rows, int num_columns, const float* a, int depth, con
     MultiplyRows<kTileRows>(rows, num_columns, a + row * depth, depth, 1, depth, b, b_stride,
                             c + row * num_columns, num_columns, accumulate);
   }
+}
+
+// Turns one row's scores into probabilities relative to the new maximum; the accumulator follows
+// the maximum.
+inline void SoftmaxRow(float* scores, int num_visible, float scale, float& maximum, float& sum,
+                       float* accumulator, int padded_head_dim) {
+  if (num_visible <= 0) {
+    for (int i = 0; i < kKeyTile; ++i) scores[i] = 0.0f;
+    return;
+  }
+  HideScores(scores, num_visible);
+  Vec tile_maximum = Set(-__builtin_inff());
+  for (int i = 0; i < kKeyTile; i += Vec::kWidth) {
+    const Vec scaled = Mul(Load(scores + i), Set(scale));
+    Store(scores + i, scaled);
+    tile_maximum = Max(tile_maximum, scaled);
+  }
+  const float highest = Maximum(tile_maximum);
+  if (highest > maximum) {
+    const Vec correction = Exp(Set(maximum - highest));
+    maximum = highest;
+    sum *= Maximum(correction);  // any lane
+    ScaleAll(accumulator, padded_head_dim, correction);
+  }
+  Vec tile_sum = Set(0.0f);
+  for (int i = 0; i < kKeyTile; i += Vec::kWidth) {
+    const Vec probability = Exp(Sub(Load(scores + i), Set(maximum)));
+    Store(scores + i, probability);
+    tile_sum = Add(tile_sum, probability);
+  }
+  sum += Sum(tile_sum);
 }
 
 template <typename T>

@@ -1,23 +1,11 @@
 // bfloat16 matrix products on AMX tiles: 32 rows by 32 columns from two tiles of rows, two of
 // weights and four of sums. A block of a panel is read from the first-level cache by one tile of
 // rows after the other; rows and sums pass through the second-level cache.
-// Included inside an unnamed namespace. `Tiles` is the tile register file: the processor's
-// (gemm_amx_bf16.cc), or a model of it, with which the tests check this code on processors without
-// AMX.
-//
-//   Tiles::Zero<t>()              tile t = 0
-//   Tiles::Load<t>(p, bytes)      tile t = 16 rows of 64 bytes, `bytes` apart
-//   Tiles::Store<t>(p, bytes)     the reverse
-//   Tiles::Dot<row, column>()     tile 2 row + column [16, 16] +=
-//                                 tile 4 + row [16, 16 pairs] · tile 6 + column [16 pairs, 16]
+// Included inside an unnamed namespace, after amx_block.inl.
 
-constexpr int kAmxTileRows = 16;   // of any tile
-constexpr int kAmxTileDepth = 32;  // bfloat16 values of depth per tile of rows: 64 bytes
-constexpr int kAmxTileElements = kAmxTileRows * kAmxTileDepth;
 constexpr int kAmxRowTiles = 2;
-constexpr int kAmxRows = kAmxRowTiles * kAmxTileRows;  // per call
-constexpr int64_t kPanelRowBytes =
-    int64_t{kPanelWidth} * 4;  // a pair of depths of all columns, or a row of sums
+constexpr int kAmxRows = kAmxRowTiles * kAmxTileRows;         // per call
+constexpr int64_t kPanelRowBytes = int64_t{kPanelWidth} * 4;  // a pair of depths of all columns
 constexpr int64_t kCacheLineBytes = 64;
 static_assert(kPanelWidth == 32 && kDepthMultiple == kAmxTileDepth);
 
@@ -61,55 +49,25 @@ class AheadFetcher {
   int64_t step_bytes_;
 };
 
-template <typename Tiles, int kNum>
-void LoadAmxSums(const float* sums, bool accumulate) {
-  if constexpr (kNum > 0) {
-    constexpr int kRow = (kNum - 1) * kAmxTileRows;
-    LoadAmxSums<Tiles, kNum - 1>(sums, accumulate);
-    if (accumulate) {
-      Tiles::template Load<2 * kNum - 2>(sums + kRow * kPanelWidth, kPanelRowBytes);
-      Tiles::template Load<2 * kNum - 1>(sums + kRow * kPanelWidth + 16, kPanelRowBytes);
-    } else {
-      Tiles::template Zero<2 * kNum - 2>();
-      Tiles::template Zero<2 * kNum - 1>();
-    }
-  }
-}
-
-template <typename Tiles, int kNum>
-void StoreAmxSums(float* sums) {
-  if constexpr (kNum > 0) {
-    constexpr int kRow = (kNum - 1) * kAmxTileRows;
-    StoreAmxSums<Tiles, kNum - 1>(sums);
-    Tiles::template Store<2 * kNum - 2>(sums + kRow * kPanelWidth, kPanelRowBytes);
-    Tiles::template Store<2 * kNum - 1>(sums + kRow * kPanelWidth + 16, kPanelRowBytes);
-  }
-}
-
-// The first kNum tiles of rows.
-template <typename Tiles, int kNum>
+// The first kGroups tiles of rows.
+template <typename Tiles, int kGroups>
 void MultiplyAmxTiles(const BFloat16* rows, int64_t depth, const BFloat16* panel,
                       const FetchAhead& ahead, bool accumulate, float* sums) {
   AheadFetcher weights(ahead.weights, depth / kAmxTileDepth);
   AheadFetcher next_rows(ahead.rows, depth / kAmxTileDepth);
-  LoadAmxSums<Tiles, kNum>(sums, accumulate);
+  if (accumulate) {
+    LoadAmxBlock<Tiles, kGroups>(sums, kPanelWidth);
+  } else {
+    ZeroAmxBlock<Tiles, kGroups>();
+  }
   for (int64_t k = 0; k < depth; k += kAmxTileDepth) {
     weights.Step();
     next_rows.Step();
-    Tiles::template Load<6>(panel, kPanelRowBytes);
-    Tiles::template Load<4>(rows, 64);
-    Tiles::template Dot<0, 0>();
-    if constexpr (kNum > 1) {
-      Tiles::template Load<5>(rows + kAmxTileElements, 64);
-      Tiles::template Dot<1, 0>();
-    }
-    Tiles::template Load<7>(panel + 32, kPanelRowBytes);
-    Tiles::template Dot<0, 1>();
-    if constexpr (kNum > 1) Tiles::template Dot<1, 1>();
+    AddAmxProducts<Tiles, kGroups>(rows, kAmxTileElements, panel, kAmxTileDepth, kPanelRowBytes);
     rows += kAmxRowTiles * kAmxTileElements;
     panel += kAmxTileDepth * kPanelWidth;
   }
-  StoreAmxSums<Tiles, kNum>(sums);
+  StoreAmxBlock<Tiles, kGroups>(sums, kPanelWidth);
 }
 
 template <typename Tiles>

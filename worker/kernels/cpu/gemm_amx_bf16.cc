@@ -10,6 +10,8 @@ namespace {
 
 #include "worker/kernels/cpu/amx_tiles.inl"
 //
+#include "worker/kernels/cpu/amx_block.inl"
+//
 #include "worker/kernels/cpu/gemm_amx.inl"
 
 constexpr GemmKernel kGemm = MakeAmxGemm<ProcessorTiles>(EnterThread, LeaveThread);

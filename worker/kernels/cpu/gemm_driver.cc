@@ -93,6 +93,7 @@ class BlockOrder {
                                               (kPanelWidth * ElementBytes(problem.weight_type)));
   }
 
+  Block First() const { return {.unit = first_unit_}; }
   bool IsEnd(const Block& block) const { return block.unit >= last_unit_; }
   bool IsLastOfPanel(const Block& block) const { return block.begin + depth_ >= padded_depth_; }
   int64_t Depth(const Block& block) const { return std::min(depth_, padded_depth_ - block.begin); }
@@ -169,12 +170,11 @@ class PassPart {
         problem_(problem),
         pass_(pass),
         order_(problem, pass, first_unit, last_unit),
-        first_unit_(first_unit),
         sums_(sums) {}
 
   void Multiply() const {
     if (pass_.kernel->enter_thread != nullptr) pass_.kernel->enter_thread();
-    for (Block block{first_unit_}; !order_.IsEnd(block); block = order_.Next(block)) {
+    for (Block block = order_.First(); !order_.IsEnd(block); block = order_.Next(block)) {
       MultiplyBlock(block);
     }
     if (pass_.kernel->leave_thread != nullptr) pass_.kernel->leave_thread();
@@ -213,11 +213,12 @@ class PassPart {
     const int64_t depth = order_.Depth(block), slot = order_.Slot(block);
     const int64_t num_tiles = pass_.num_tiles();
     const bool is_done = order_.IsLastOfPanel(block) && block.part + 1 == PanelsPerUnit(problem_);
+    const char* panel = Weights(block);
     const Shares weights = NextWeights(block), rows = NextRows(block);
     for (int64_t tile = 0; tile < num_tiles; ++tile) {
       const FetchAhead ahead{weights.share(tile), rows.share(slot * num_tiles + tile)};
       pass_.kernel->multiply(pass_.tile(tile, block.begin, depth), pass_.tile_rows(tile), depth,
-                             Weights(block), ahead, block.begin > 0, Sums(slot, tile));
+                             panel, ahead, block.begin > 0, Sums(slot, tile));
       if (is_done) StoreTile(block.unit, slot, tile);
     }
   }
@@ -243,7 +244,6 @@ class PassPart {
   const GemmProblem& problem_;
   const Pass& pass_;
   BlockOrder order_;
-  int64_t first_unit_;
   float* sums_;
 };
 

@@ -20,8 +20,8 @@ KernelTable WithBFloat16Gemm(KernelTable table, const GemmKernel& gemm) {
   return table;
 }
 
-KernelTable WithAmx(KernelTable table) {
-  table.gemm[kBFloat16] = AmxBf16Gemm();
+KernelTable WithAmx(const KernelTable& base) {
+  KernelTable table = WithBFloat16Gemm(base, AmxBf16Gemm());
   table.attention[kBFloat16] = AmxBf16Attention();
   return table;
 }

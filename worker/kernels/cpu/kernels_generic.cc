@@ -16,7 +16,7 @@ namespace {
 //
 #include "worker/kernels/cpu/row_ops.inl"
 //
-#include "worker/kernels/cpu/attention_softmax.inl"
+#include "worker/kernels/cpu/attention_rows.inl"
 //
 #include "worker/kernels/cpu/attention_tile.inl"
 //

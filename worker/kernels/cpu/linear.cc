@@ -13,14 +13,15 @@ std::vector<float> ToFloats(const at::Tensor& values /* [num] */) {
   return std::vector<float>(data, data + values.numel());
 }
 
-std::vector<float> BiasAsFloats(const at::Tensor& bias) {
-  switch (bias.scalar_type()) {
+std::vector<float> BiasAsFloats(const std::optional<at::Tensor>& bias) {
+  if (!bias.has_value()) return {};
+  switch (bias->scalar_type()) {
     case at::kFloat:
-      return ToFloats<float>(bias);
+      return ToFloats<float>(*bias);
     case at::kHalf:
-      return ToFloats<at::Half>(bias);
+      return ToFloats<at::Half>(*bias);
     default:
-      return ToFloats<at::BFloat16>(bias);
+      return ToFloats<at::BFloat16>(*bias);
   }
 }
 
@@ -45,16 +46,14 @@ GemmProblem MakeProblem(const at::Tensor& x, const LinearWeight& weight,
 
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
             const std::optional<at::Tensor>& bias, at::Tensor& out) {
-  std::vector<float> bias_floats;
-  if (bias.has_value()) bias_floats = BiasAsFloats(*bias);
+  const std::vector<float> bias_floats = BiasAsFloats(bias);
   RunGemm(context, MakeProblem(x, weight, bias_floats, out));
 }
 
 bool LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
                         const std::optional<at::Tensor>& bias, at::Tensor& out) {
   if (weight.out_features() % (2 * kPanelWidth) != 0) return false;
-  std::vector<float> bias_floats;
-  if (bias.has_value()) bias_floats = BiasAsFloats(*bias);
+  const std::vector<float> bias_floats = BiasAsFloats(bias);
   GemmProblem problem = MakeProblem(x, weight, bias_floats, out);
   problem.gated = true;
   RunGemm(context, problem);

@@ -11,6 +11,8 @@
 namespace lockstep::worker::cpu {
 namespace {
 
+#include "worker/kernels/cpu/amx_block.inl"
+//
 #include "worker/kernels/cpu/gemm_amx.inl"
 
 TEST(AmxGemmTest, TilingMatchesTheBaselineForEveryNumberOfRows) {
