@@ -1,19 +1,16 @@
 #include "server/admission/admission.h"
 
 #include <gmock/gmock.h>
-#include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
 
 #include "absl/strings/str_cat.h"
-#include "google/rpc/error_details.pb.h"
-#include "server/admission/field_error.h"
 #include "server/admission/limits.h"
 #include "server/admission/parameters.h"
 #include "server/admission/prompt_encoder.h"
-#include "tests/unit/server/admission/byte_text_model.h"
+#include "tests/unit/server/admission/admission_fixture.h"
 
 namespace lockstep::server {
 namespace {
@@ -21,51 +18,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-std::string FieldOf(const absl::Status& status) {
-  const auto payload = status.GetPayload(kBadRequestUrl);
-  google::rpc::BadRequest details;
-  if (!payload.has_value() || !details.ParseFromString(std::string(*payload))) return "";
-  return details.field_violations_size() == 1 ? details.field_violations(0).field() : "";
-}
-
-template <typename Message>
-Message Parse(const std::string& text) {
-  Message message;
-  EXPECT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &message)) << text;
-  return message;
-}
-
-class AdmissionTest : public ::testing::Test {
- protected:
-  void SetUp() override { ASSERT_NE(text_, nullptr); }
-
-  absl::StatusOr<AdmittedGeneration> Admit(const v1::GenerateRequest& request) {
-    return admission_.Admit(request, times_);
-  }
-  absl::StatusOr<AdmittedGeneration> Admit(const std::string& text_format) {
-    return Admit(Parse<v1::GenerateRequest>(text_format));
-  }
-  absl::StatusOr<AdmittedForward> AdmitForward(const std::string& text_format) {
-    return admission_.Admit(Parse<v1::ForwardRequest>(text_format), times_);
-  }
-  void ExpectRefused(const v1::GenerateRequest& request, absl::StatusCode code,
-                     const std::string& field) {
-    const absl::Status status = Admit(request).status();
-    EXPECT_EQ(status.code(), code) << request.ShortDebugString() << "\n" << status;
-    EXPECT_EQ(FieldOf(status), field) << status;
-    EXPECT_THAT(std::string(status.message()), HasSubstr(field));
-  }
-  void ExpectInvalid(const std::string& text_format, const std::string& field) {
-    ExpectRefused(Parse<v1::GenerateRequest>(text_format), absl::StatusCode::kInvalidArgument,
-                  field);
-  }
-
-  const std::unique_ptr<TextModel> text_ = MakeByteTextModel();
-  ServedModel model_{"bytes", kByteVocabSize, /*max_model_len=*/64, {}};
-  Admission admission_{model_, *text_, /*max_alive=*/100};
-  const CallTimes times_{absl::FromUnixSeconds(1000), absl::FromUnixSeconds(1060)};
-};
 
 TEST_F(AdmissionTest, FillsTheEngineRequestWithDefaults) {
   model_.defaults = {0.5F, 40, 0.9F, 0.1F, 0.7F, 1.2F, {kByteEos}, {}};
@@ -361,49 +313,6 @@ TEST(SequenceSeed, IsTheSeedItselfAndThenSplitMix64) {
 TEST_F(AdmissionTest, ARefusedRequestLeavesItsIdFree) {
   ExpectInvalid("text: '' request_id: 'x'", "text");
   EXPECT_TRUE(Admit("text: 'a' request_id: 'x'").ok());
-}
-
-TEST_F(AdmissionTest, ForwardMakesOneEngineRequestPerPrompt) {
-  const auto admitted =
-      AdmitForward("prompts { ids: [1, 2, 3] } prompts { ids: 4 } all_positions: true");
-  ASSERT_TRUE(admitted.ok()) << admitted.status();
-  ASSERT_EQ(admitted->requests.size(), 2u);
-  EXPECT_THAT(admitted->requests[0]->prompt, ElementsAre(1, 2, 3));
-  EXPECT_EQ(admitted->requests[0]->logits, worker::v1::LOGITS_ALL);
-  EXPECT_THAT(admitted->num_rows, ElementsAre(3, 1));
-  EXPECT_EQ(admitted->num_bytes, 4u * kByteVocabSize * 4);
-  EXPECT_EQ(AdmitForward("prompts { ids: [1, 2] }")->requests[0]->logits, worker::v1::LOGITS_LAST);
-}
-
-TEST_F(AdmissionTest, ForwardTakesAPromptAsLongAsTheContext) {
-  std::string ids = "1";
-  for (int i = 1; i < 64; ++i) ids += ", 1";
-  EXPECT_TRUE(AdmitForward("prompts { ids: [" + ids + "] }").ok());
-  EXPECT_EQ(FieldOf(AdmitForward("prompts { ids: [" + ids + ", 1] }").status()), "prompts[0].ids");
-}
-
-TEST_F(AdmissionTest, ForwardRefusesBadPrompts) {
-  EXPECT_EQ(FieldOf(AdmitForward("").status()), "prompts");
-  EXPECT_EQ(FieldOf(AdmitForward("prompts {}").status()), "prompts[0].ids");
-  EXPECT_EQ(FieldOf(AdmitForward("prompts { ids: 1 } prompts { ids: 300 }").status()),
-            "prompts[1].ids[0]");
-  model_.max_sequences = 2;
-  EXPECT_TRUE(AdmitForward("prompts { ids: 1 } prompts { ids: 2 }").ok());
-  EXPECT_EQ(
-      FieldOf(AdmitForward("prompts { ids: 1 } prompts { ids: 2 } prompts { ids: 3 }").status()),
-      "prompts");
-}
-
-TEST_F(AdmissionTest, ForwardRefusesAnAnswerBeyondTheLimitNamingTheNumbers) {
-  model_.vocab_size = 1 << 20;
-  model_.max_model_len = 1 << 20;
-  v1::ForwardRequest request;
-  request.set_all_positions(true);
-  for (int i = 0; i < 257; ++i) request.add_prompts()->add_ids(1);
-  const absl::Status status = admission_.Admit(request, times_).status();
-  EXPECT_EQ(FieldOf(status), "prompts");
-  EXPECT_THAT(std::string(status.message()), HasSubstr("1077936128"));
-  EXPECT_THAT(std::string(status.message()), HasSubstr("1073741824"));
 }
 
 }  // namespace
