@@ -13,6 +13,15 @@ constexpr int kAmxTileDepth = 32;  // bfloat16 values per row of a tile
 constexpr int64_t kAmxTileRowBytes = 64;
 constexpr int kAmxTileElements = kAmxTileRows * kAmxTileDepth;
 
+// A row of a tile: the first `num` elements of `in`, then zeros; `num` may be anything.
+inline void CopyAmxRow(const BFloat16* in, int64_t num, BFloat16* out) {
+  if (num >= kAmxTileDepth) {
+    __builtin_memcpy(out, in, kAmxTileRowBytes);  // of a constant size: a few instructions
+    return;
+  }
+  for (int i = 0; i < kAmxTileDepth; ++i) out[i] = i < num ? in[i] : BFloat16{0};
+}
+
 // The block += rows · columns, for 32 of depth. Each is two tiles, the second one `stride` elements
 // behind the first; rows of the columns' tiles, which are pairs of depths, are column_row_bytes
 // apart.
@@ -31,34 +40,41 @@ void AddAmxProducts(const BFloat16* rows, int64_t row_stride, const BFloat16* co
   if constexpr (kGroups > 1) Tiles::template Dot<1, 1>();
 }
 
+// A group is the block's rows 0-15 or 16-31; its sums c are `stride` elements apart.
+template <typename Tiles, int kGroup>
+void ZeroAmxGroup() {
+  Tiles::template Zero<2 * kGroup>();
+  Tiles::template Zero<2 * kGroup + 1>();
+}
+
+template <typename Tiles, int kGroup>
+void LoadAmxGroup(const float* c, int64_t stride) {
+  const float* group = c + kGroup * kAmxTileRows * stride;
+  Tiles::template Load<2 * kGroup>(group, stride * 4);
+  Tiles::template Load<2 * kGroup + 1>(group + kAmxTileRows, stride * 4);
+}
+
+template <typename Tiles, int kGroup>
+void StoreAmxGroup(float* c, int64_t stride) {
+  float* group = c + kGroup * kAmxTileRows * stride;
+  Tiles::template Store<2 * kGroup>(group, stride * 4);
+  Tiles::template Store<2 * kGroup + 1>(group + kAmxTileRows, stride * 4);
+}
+
 template <typename Tiles, int kGroups>
 void ZeroAmxBlock() {
-  Tiles::template Zero<0>();
-  Tiles::template Zero<1>();
-  if constexpr (kGroups > 1) {
-    Tiles::template Zero<2>();
-    Tiles::template Zero<3>();
-  }
+  ZeroAmxGroup<Tiles, 0>();
+  if constexpr (kGroups > 1) ZeroAmxGroup<Tiles, 1>();
 }
 
 template <typename Tiles, int kGroups>
 void LoadAmxBlock(const float* c, int64_t stride) {
-  const int64_t row_bytes = stride * 4;
-  Tiles::template Load<0>(c, row_bytes);
-  Tiles::template Load<1>(c + 16, row_bytes);
-  if constexpr (kGroups > 1) {
-    Tiles::template Load<2>(c + kAmxTileRows * stride, row_bytes);
-    Tiles::template Load<3>(c + kAmxTileRows * stride + 16, row_bytes);
-  }
+  LoadAmxGroup<Tiles, 0>(c, stride);
+  if constexpr (kGroups > 1) LoadAmxGroup<Tiles, 1>(c, stride);
 }
 
 template <typename Tiles, int kGroups>
 void StoreAmxBlock(float* c, int64_t stride) {
-  const int64_t row_bytes = stride * 4;
-  Tiles::template Store<0>(c, row_bytes);
-  Tiles::template Store<1>(c + 16, row_bytes);
-  if constexpr (kGroups > 1) {
-    Tiles::template Store<2>(c + kAmxTileRows * stride, row_bytes);
-    Tiles::template Store<3>(c + kAmxTileRows * stride + 16, row_bytes);
-  }
+  StoreAmxGroup<Tiles, 0>(c, stride);
+  if constexpr (kGroups > 1) StoreAmxGroup<Tiles, 1>(c, stride);
 }

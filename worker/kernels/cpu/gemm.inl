@@ -1,5 +1,5 @@
 // Matrix products with float32 multiply-adds, for all element types. Included inside the unnamed
-// namespace of each kernels_*.cc, after vec.inl.
+// namespace of each kernels_*.cc, after vec.inl and gemm_tiles.inl.
 
 // Rows and vectors of columns per register tile: accumulators, operands and one broadcast fill the
 // register file.
@@ -134,11 +134,13 @@ void MultiplyRows(int num_rows, int64_t num_columns, const float* a, int64_t a_r
 }
 
 template <typename T>
-void MultiplyPanel(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
-                   const FetchAhead& /*ahead*/, bool accumulate, float* accumulators) {
-  MultiplyRows<kTileRows>(num_rows, kPanelWidth, static_cast<const float*>(packed_rows), 1,
-                          num_rows, depth, static_cast<const T*>(panel), kPanelWidth, accumulators,
-                          kPanelWidth, accumulate);
+void MultiplyPanel(const PackedRows& rows, const void* panel, const FetchAhead& /*ahead*/,
+                   bool accumulate, float* sums, const TileDone& done) {
+  ForEachTile(rows, sums, done, [&](const void* tile, int num_rows, float* tile_sums) {
+    MultiplyRows<kTileRows>(num_rows, kPanelWidth, static_cast<const float*>(tile), 1, num_rows,
+                            rows.depth, static_cast<const T*>(panel), kPanelWidth, tile_sums,
+                            kPanelWidth, accumulate);
+  });
 }
 
 // packed [padded_depth, num_rows] float32

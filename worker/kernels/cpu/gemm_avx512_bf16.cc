@@ -9,6 +9,8 @@
 namespace lockstep::worker::cpu {
 namespace {
 
+#include "worker/kernels/cpu/gemm_tiles.inl"
+
 constexpr int kTileRows = 14;  // 28 accumulators, 2 vectors of weights, 1 broadcast
 constexpr int kVecs = 2;       // of 16 columns of pairs
 constexpr int kVecPairs = 16;
@@ -63,10 +65,12 @@ void MultiplyRows(int num_rows, const uint32_t* rows, int64_t depth, const uint3
   MultiplyTile<kRows>(rows, depth, panel, accumulate, accumulators);
 }
 
-void Multiply(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
-              const FetchAhead& /*ahead*/, bool accumulate, float* accumulators) {
-  MultiplyRows<kTileRows>(num_rows, static_cast<const uint32_t*>(packed_rows), depth,
-                          static_cast<const uint32_t*>(panel), accumulate, accumulators);
+void Multiply(const PackedRows& rows, const void* panel, const FetchAhead& /*ahead*/,
+              bool accumulate, float* sums, const TileDone& done) {
+  ForEachTile(rows, sums, done, [&](const void* tile, int num_rows, float* tile_sums) {
+    MultiplyRows<kTileRows>(num_rows, static_cast<const uint32_t*>(tile), rows.depth,
+                            static_cast<const uint32_t*>(panel), accumulate, tile_sums);
+  });
 }
 
 // packed [padded_depth / 2, num_rows] pairs

@@ -39,10 +39,12 @@ struct Pass {
   int64_t packed_bytes(int64_t depth) const {
     return rows_of_tiles() * kernel->packed_row_bytes_per_depth * depth;
   }
+  int64_t tile_bytes(int64_t depth) const {
+    return rows_per_tile * kernel->packed_row_bytes_per_depth * depth;
+  }
   // The tile's part of the block [block_begin, block_begin + block_depth) of depth.
   char* tile(int64_t index, int64_t block_begin, int64_t block_depth) const {
-    return packed + packed_bytes(block_begin) +
-           index * rows_per_tile * kernel->packed_row_bytes_per_depth * block_depth;
+    return packed + packed_bytes(block_begin) + index * tile_bytes(block_depth);
   }
 };
 
@@ -142,25 +144,6 @@ void PackRows(ThreadPool& pool, const GemmProblem& problem, const Pass& pass) {
   });
 }
 
-// Bytes in parts of whole cache lines.
-class Shares {
- public:
-  Shares() = default;
-  Shares(const char* begin, int64_t num_bytes, int64_t num_shares)
-      : begin_(begin),
-        num_bytes_(num_bytes),
-        share_bytes_(RoundUp(DivideUp(num_bytes, num_shares), kAlignment)) {}
-
-  FetchAhead::Bytes share(int64_t index) const {
-    const int64_t at = std::min(index * share_bytes_, num_bytes_);
-    return {begin_ + at, std::min(share_bytes_, num_bytes_ - at)};
-  }
-
- private:
-  const char* begin_ = nullptr;
-  int64_t num_bytes_ = 0, share_bytes_ = 0;
-};
-
 // One thread's part of a pass: some units, and room for the sums of a group of them.
 class PassPart {
  public:
@@ -189,38 +172,46 @@ class PassPart {
            (panel_depth + block.begin) * kPanelWidth * ElementBytes(problem_.weight_type);
   }
 
-  float* Sums(int64_t slot, int64_t tile) const {
-    return sums_ + (slot * pass_.num_tiles() + tile) * pass_.rows_per_tile * kPanelWidth;
-  }
+  // Of the first tile; the others' follow.
+  float* Sums(int64_t slot) const { return sums_ + slot * pass_.rows_of_tiles() * kPanelWidth; }
 
-  // What the tiles fetch while they are multiplied by `block`: each of them a part of the next
-  // block, and all tiles and blocks of this depth the rows of the next one.
-  Shares NextWeights(const Block& block) const {
+  // What is fetched while `block` is multiplied: the next block, and of the rows of the next depth
+  // its share among the blocks of this depth.
+  FetchAhead::Bytes NextWeights(const Block& block) const {
     const Block next = order_.Next(block);
     if (order_.IsEnd(next)) return {};
-    const int64_t bytes = order_.Depth(next) * kPanelWidth * ElementBytes(problem_.weight_type);
-    return Shares(Weights(next), bytes, pass_.num_tiles());
+    return {Weights(next), order_.Depth(next) * kPanelWidth * ElementBytes(problem_.weight_type)};
   }
-  Shares NextRows(const Block& block) const {
+  FetchAhead::Bytes NextRows(const Block& block) const {
     const Block next = order_.FirstOfNextDepth(block);
     if (order_.IsEnd(next) || next.begin == block.begin) return {};
-    const int64_t depth = order_.Depth(next);
-    return Shares(pass_.tile(0, next.begin, depth), pass_.packed_bytes(depth),
-                  order_.NumSlots(block) * pass_.num_tiles());
+    const int64_t depth = order_.Depth(next), num_bytes = pass_.packed_bytes(depth);
+    const int64_t share = RoundUp(DivideUp(num_bytes, order_.NumSlots(block)), kAlignment);
+    const int64_t begin = std::min(order_.Slot(block) * share, num_bytes);
+    return {pass_.tile(0, next.begin, depth) + begin, std::min(share, num_bytes - begin)};
   }
 
   void MultiplyBlock(const Block& block) const {
-    const int64_t depth = order_.Depth(block), slot = order_.Slot(block);
-    const int64_t num_tiles = pass_.num_tiles();
+    const int64_t depth = order_.Depth(block);
+    const PackedRows rows = {.tiles = pass_.tile(0, block.begin, depth),
+                             .tile_bytes = pass_.tile_bytes(depth),
+                             .num_rows = pass_.num_rows,
+                             .rows_per_tile = pass_.rows_per_tile,
+                             .depth = depth};
+    const DoneBlock done = {this, block};
     const bool is_done = order_.IsLastOfPanel(block) && block.part + 1 == PanelsPerUnit(problem_);
-    const char* panel = Weights(block);
-    const Shares weights = NextWeights(block), rows = NextRows(block);
-    for (int64_t tile = 0; tile < num_tiles; ++tile) {
-      const FetchAhead ahead{weights.share(tile), rows.share(slot * num_tiles + tile)};
-      pass_.kernel->multiply(pass_.tile(tile, block.begin, depth), pass_.tile_rows(tile), depth,
-                             panel, ahead, block.begin > 0, Sums(slot, tile));
-      if (is_done) StoreTile(block.unit, slot, tile);
-    }
+    pass_.kernel->multiply(rows, Weights(block), {NextWeights(block), NextRows(block)},
+                           block.begin > 0, Sums(order_.Slot(block)),
+                           is_done ? TileDone{StoreTileOf, &done} : TileDone{});
+  }
+
+  struct DoneBlock {
+    const PassPart* part;
+    Block block;
+  };
+  static void StoreTileOf(const void* context, int64_t tile) {
+    const DoneBlock& done = *static_cast<const DoneBlock*>(context);
+    done.part->StoreTile(done.block.unit, done.part->order_.Slot(done.block), tile);
   }
 
   // `slot` is that of the unit's last panel.
@@ -235,8 +226,10 @@ class PassPart {
                (row * problem_.out_stride + column) * ElementBytes(problem_.out_type),
         .out_stride = problem_.out_stride};
     const float* bias = problem_.bias == nullptr ? nullptr : problem_.bias + column;
-    if (!problem_.gated) return kernels_.store_panel(Sums(slot, tile), bias, target);
-    kernels_.store_gated_panel(Sums(slot - 1, tile), bias, Sums(slot, tile),
+    const int64_t offset = tile * pass_.rows_per_tile * kPanelWidth;
+    const float* sums = Sums(slot) + offset;
+    if (!problem_.gated) return kernels_.store_panel(sums, bias, target);
+    kernels_.store_gated_panel(Sums(slot - 1) + offset, bias, sums,
                                bias == nullptr ? nullptr : bias + num_columns, target);
   }
 

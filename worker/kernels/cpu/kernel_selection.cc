@@ -58,8 +58,12 @@ std::vector<float> MultiplyOnce(const GemmKernel& kernel, const std::vector<char
     const int64_t depth = begin == 0 ? kDepthMultiple : kCheckDepth - kDepthMultiple;
     kernel.pack_rows(x.data() + begin * element_bytes, kCheckDepth, num_rows, depth, depth,
                      packed.data());
-    kernel.multiply(packed.data(), num_rows, depth, panel.data() + begin * panel_bytes, {},
-                    begin > 0, sums.data());
+    const PackedRows rows = {.tiles = packed.data(),
+                             .tile_bytes = 0,
+                             .num_rows = num_rows,
+                             .rows_per_tile = num_rows,
+                             .depth = depth};
+    kernel.multiply(rows, panel.data() + begin * panel_bytes, {}, begin > 0, sums.data(), {});
   }
   if (kernel.leave_thread != nullptr) kernel.leave_thread();
   sums.resize(static_cast<size_t>(num_rows * kPanelWidth));

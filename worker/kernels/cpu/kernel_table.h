@@ -13,15 +13,30 @@ namespace lockstep::worker::cpu {
 // GemmKernel::panel_block_bytes for kernels on vector registers.
 inline constexpr int64_t kVectorPanelBlockBytes = 32 * 1024;
 
-// Memory to fetch into the second-level cache while a tile is multiplied: its share of the weights
-// and of the packed rows that are multiplied next. From memory and from the third-level cache their
-// way takes as long as the products of a few tiles.
+// Memory to fetch into the second-level cache while a block is multiplied: the weights and a share
+// of the packed rows that are multiplied next. From memory and from the third-level cache their way
+// takes as long as the products of a few tiles.
 struct FetchAhead {
   struct Bytes {
     const char* begin = nullptr;
     int64_t num = 0;
   };
   Bytes weights, rows;
+};
+
+// A block of depth of rows of x as GemmKernel::pack_rows leaves them: one tile after the other.
+struct PackedRows {
+  const void* tiles;
+  int64_t tile_bytes;
+  int64_t num_rows;
+  int64_t rows_per_tile;  // but of the last tile
+  int64_t depth;          // a multiple of kDepthMultiple but for the last block's
+};
+
+// Called once the sums of a tile are there; null when nobody waits for them.
+struct TileDone {
+  void (*call)(const void* context, int64_t tile) = nullptr;
+  const void* context = nullptr;
 };
 
 // A matrix product kernel for one weight type. Rows of x are first packed in tiles of `max_rows`,
@@ -42,11 +57,10 @@ struct GemmKernel {
   void (*pack_rows)(const void* x, int64_t row_stride, int num_rows, int64_t depth,
                     int64_t padded_depth, void* packed);
 
-  // accumulators [num_rows, kPanelWidth] = or += packed rows [num_rows, depth] · panel [depth,
-  // kPanelWidth], of one block: its depth is a multiple of kDepthMultiple but for the last block's.
-  // `ahead` is a hint.
-  void (*multiply)(const void* packed_rows, int num_rows, int64_t depth, const void* panel,
-                   const FetchAhead& ahead, bool accumulate, float* accumulators);
+  // sums [rows of whole tiles, kPanelWidth] = or += rows · panel [depth, kPanelWidth], of one
+  // block, one tile of rows after the other. `ahead` is a hint.
+  void (*multiply)(const PackedRows& rows, const void* panel, const FetchAhead& ahead,
+                   bool accumulate, float* sums, const TileDone& done);
 
   // Called on each thread around a run of `multiply`; null when nothing is to be done.
   void (*enter_thread)();

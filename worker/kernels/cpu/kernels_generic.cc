@@ -12,6 +12,8 @@ namespace {
 
 #include "worker/kernels/cpu/vec.inl"
 // The order matters: each file uses those before it.
+#include "worker/kernels/cpu/gemm_tiles.inl"
+//
 #include "worker/kernels/cpu/gemm.inl"
 //
 #include "worker/kernels/cpu/row_ops.inl"

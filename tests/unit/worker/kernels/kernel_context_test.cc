@@ -46,10 +46,10 @@ TEST(KernelContextTest, ScratchIsAlignedAndGrows) {
 }
 
 // A kernel that forgets the last row.
-void WrongMultiply(const void* rows, int num_rows, int64_t depth, const void* panel,
-                   const cpu::FetchAhead& ahead, bool accumulate, float* sums) {
-  cpu::GenericKernels().gemm[0].multiply(rows, num_rows, depth, panel, ahead, accumulate, sums);
-  sums[(num_rows - 1) * cpu::kPanelWidth + 3] += 1.0f;
+void WrongMultiply(const cpu::PackedRows& rows, const void* panel, const cpu::FetchAhead& ahead,
+                   bool accumulate, float* sums, const cpu::TileDone& done) {
+  cpu::GenericKernels().gemm[0].multiply(rows, panel, ahead, accumulate, sums, done);
+  sums[(rows.num_rows - 1) * cpu::kPanelWidth + 3] += 1.0f;
 }
 
 TEST(CheckGemmTest, ReportsTheFirstWrongElement) {
