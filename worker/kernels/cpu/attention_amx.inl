@@ -22,15 +22,23 @@ inline Vec Exp2(Vec x) {
 #endif
 }
 
-// Stores a, rounded; returns what was stored.
-inline Vec StoreRounded(BFloat16* out, Vec a) {
+// Stores kAmxTileDepth probabilities in two parts, whose sum keeps 16 bits: `high` and, at
+// high + kAmxLowPart, what it lacks.
+inline void StoreParts(const Vec (&values)[kAmxTileDepth / Vec::kWidth], BFloat16* high) {
 #if defined(__AVX512BF16__)
-  const __m256i bits = (__m256i)_mm512_cvtneps_pbh(a.v);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), bits);
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
+  // Whole cache lines, because tiles are loaded from them. Cut off, the first part is exact.
+  const __m512 cut = _mm512_castsi512_ps(_mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+  const __m512 first = _mm512_and_ps(values[0].v, cut), second = _mm512_and_ps(values[1].v, cut);
+  _mm512_storeu_si512(high, (__m512i)_mm512_cvtne2ps_pbh(second, first));
+  _mm512_storeu_si512(high + kAmxLowPart,
+                      (__m512i)_mm512_cvtne2ps_pbh(_mm512_sub_ps(values[1].v, second),
+                                                   _mm512_sub_ps(values[0].v, first)));
 #else
-  Store(out, a);
-  return Load(out);
+  for (const Vec& value : values) {
+    Store(high, value);
+    Store(high + kAmxLowPart, Sub(value, Load(high)));
+    high += Vec::kWidth;
+  }
 #endif
 }
 
@@ -49,116 +57,114 @@ void MultiplyAmxBlock(const AmxOperand& a, const AmxOperand& b, int num_depth_ti
   }
 }
 
-// scores [kGroups · 16, kKeyTile] of row groups from `group`, counted over all heads.
+// Scores of the head's row groups from `group`.
 template <typename Tiles, int kGroups>
-void ScoreAmxRows(const AmxAttentionState& state, int group, const BFloat16* keys, float* scores) {
+void ScoreAmxRows(const AmxAttentionState& state, int head, int group, const BFloat16* keys) {
   const int64_t stride = int64_t{state.num_depth_tiles} * kAmxTileElements;
+  const BFloat16* queries = state.queries + (head * state.num_row_groups + group) * stride;
+  float* scores = state.scores + group * kAmxTileRows * kKeyTile;
   for (int column = 0; column < kAmxKeyGroups; column += 2) {
     ZeroAmxBlock<Tiles, kGroups>();
-    MultiplyAmxBlock<Tiles, kGroups>({state.queries + group * stride, stride, kAmxTileElements},
+    MultiplyAmxBlock<Tiles, kGroups>({queries, stride, kAmxTileElements},
                                      {keys + column * stride, stride, kAmxTileElements},
                                      state.num_depth_tiles);
     StoreAmxBlock<Tiles, kGroups>(scores + column * kAmxTileRows, kKeyTile);
   }
 }
 
-// Turns one row's scores into the two parts of its probabilities, in the layout of `probabilities`,
-// relative to the new maximum; its accumulator and its sums follow the maximum. `log2_scale` is the
-// scale of the scores times log2(e).
-inline void SoftmaxAmxRow(float* scores, int num_visible, float log2_scale, float& maximum,
-                          float* sums, float* accumulator, int padded_head_dim, BFloat16* out) {
-  HideScores(scores, num_visible);
+// A row's maximum follows its scores when they exceed it by so much, as powers of two: sums have
+// room for that, and few tiles of keys make rows be scaled.
+constexpr float kLog2Headroom = 8.0f;
+
+// Makes room for a row's scores of a tile: where its maximum follows them, its accumulator and its
+// sums are scaled. `log2_scale` is the scale of the scores times log2(e); the maximum includes it.
+inline void FollowScores(const float* scores, float log2_scale, float& maximum, float* sums,
+                         float* accumulator, int padded_head_dim) {
   Vec tile_maximum = Load(scores);
   for (int i = Vec::kWidth; i < kKeyTile; i += Vec::kWidth) {
     tile_maximum = Max(tile_maximum, Load(scores + i));
   }
-  const float highest = Maximum(tile_maximum);
-  if (highest > maximum) {
-    const Vec correction = Exp2(Set((maximum - highest) * log2_scale));
-    maximum = highest;
-    ScaleAll(sums, kAmxTileRows, correction);
-    ScaleAll(accumulator, padded_head_dim, correction);
+  const float highest = Maximum(tile_maximum) * log2_scale;
+  if (!(highest > maximum + kLog2Headroom)) return;
+  const Vec correction = Exp2(Set(maximum - highest));
+  maximum = highest;
+  ScaleAll(sums, kAmxTileRows, correction);
+  ScaleAll(accumulator, padded_head_dim, correction);
+}
+
+// Turns a row's scores into the two parts of its probabilities relative to its maximum.
+inline void SoftmaxAmxRow(const float* scores, float log2_scale, float maximum, float* sums,
+                          BFloat16* probabilities) {
+  constexpr int kVecs = kAmxTileDepth / Vec::kWidth, kSums = kAmxTileRows / Vec::kWidth;
+  const Vec scale = Set(log2_scale), offset = Set(-maximum);
+  Vec row_sums[kSums];
+  for (int i = 0; i < kSums; ++i) row_sums[i] = Load(sums + i * Vec::kWidth);
+  for (int tile = 0; tile < kAmxPositionTiles; ++tile, scores += kAmxTileDepth) {
+    Vec values[kVecs];
+    for (int i = 0; i < kVecs; ++i) {
+      values[i] = Exp2(MulAdd(Load(scores + i * Vec::kWidth), scale, offset));
+      row_sums[i % kSums] = Add(row_sums[i % kSums], values[i]);
+    }
+    StoreParts(values, probabilities + tile * kAmxTileElements);
   }
-  const Vec scale = Set(log2_scale), offset = Set(-maximum * log2_scale);
-  for (int i = 0; i < kKeyTile; i += Vec::kWidth) {
-    const Vec probability = Exp2(MulAdd(Load(scores + i), scale, offset));
-    float* sum = sums + i % kAmxTileRows;
-    Store(sum, Add(Load(sum), probability));
-    BFloat16* high = out + i / kAmxTileDepth * kAmxTileElements + i % kAmxTileDepth;
-    const Vec rounded = StoreRounded(high, probability);
-    StoreRounded(high + kAmxLowPart, Sub(probability, rounded));
-  }
+  for (int i = 0; i < kSums; ++i) Store(sums + i * Vec::kWidth, row_sums[i]);
 }
 
 inline void SoftmaxAmxRows(const AttentionTask& task, const AmxAttentionState& state,
-                           const AmxStep& step, int group, float* scores) {
+                           const AmxStep& step) {
   constexpr float kLog2E = 1.44269504f;
-  const int first_row = (group - step.head * state.num_row_groups) * kAmxTileRows;
-  const int left = state.rows_per_head - first_row;
-  for (int i = 0; i < (left < 2 * kAmxTileRows ? left : 2 * kAmxTileRows); ++i) {
-    const int64_t visible =
-        task.first_position + (first_row + i) / task.group_size - step.first + 1;
-    const int row = group * kAmxTileRows + i;
-    SoftmaxAmxRow(scores + i * kKeyTile, visible < kKeyTile ? static_cast<int>(visible) : kKeyTile,
-                  task.scale * kLog2E, state.maxima[row], state.sums + row * kAmxTileRows,
-                  state.accumulators + row * state.padded_head_dim, state.padded_head_dim,
+  const float log2_scale = task.scale * kLog2E;
+  const int first_row = step.head * state.num_row_groups * kAmxTileRows;
+  for (int i = 0; i < state.rows_per_head; ++i) {
+    const int row = first_row + i;
+    float* scores = state.scores + i * kKeyTile;
+    float* sums = state.sums + row * kAmxTileRows;
+    const int64_t visible = task.first_position + i / task.group_size - step.first + 1;
+    HideScores(scores, visible < kKeyTile ? static_cast<int>(visible) : kKeyTile);
+    FollowScores(scores, log2_scale, state.maxima[row], sums,
+                 state.accumulators + row * state.padded_head_dim, state.padded_head_dim);
+    SoftmaxAmxRow(scores, log2_scale, state.maxima[row], sums,
                   state.probabilities + i / kAmxTileRows * kAmxPositionTiles * kAmxTileElements +
                       i % kAmxTileRows * kAmxTileDepth);
   }
 }
 
+// Accumulators of the head's row groups from `group` += probabilities · values.
 template <typename Tiles, int kGroups>
-void AddAmxValues(const AmxAttentionState& state, int group) {
+void AddAmxValues(const AmxAttentionState& state, int head, int group) {
   constexpr int64_t kGroupStride = kAmxPositionTiles * kAmxTileElements;
-  const AmxOperand high = {state.probabilities, kGroupStride, kAmxTileElements};
-  const AmxOperand low = {state.probabilities + kAmxLowPart, kGroupStride, kAmxTileElements};
+  const BFloat16* probabilities = state.probabilities + group * kGroupStride;
+  const AmxOperand high = {probabilities, kGroupStride, kAmxTileElements};
+  const AmxOperand low = {probabilities + kAmxLowPart, kGroupStride, kAmxTileElements};
   const int stride = state.padded_head_dim;
+  float* rows = state.accumulators + (head * state.num_row_groups + group) * kAmxTileRows * stride;
   for (int column = 0; column < stride; column += 2 * kAmxTileRows) {
-    float* sums = state.accumulators + group * kAmxTileRows * stride + column;
     const AmxOperand values = {state.values + column * kAmxTileDepth, kAmxTileElements,
                                int64_t{stride} * kAmxTileDepth};
-    LoadAmxBlock<Tiles, kGroups>(sums, stride);
+    LoadAmxBlock<Tiles, kGroups>(rows + column, stride);
     MultiplyAmxBlock<Tiles, kGroups>(high, values, kAmxPositionTiles);
     MultiplyAmxBlock<Tiles, kGroups>(low, values, kAmxPositionTiles);
-    StoreAmxBlock<Tiles, kGroups>(sums, stride);
-  }
-}
-
-template <typename Tiles>
-void ScoreAmxPair(const AmxAttentionState& state, int group, int end, const BFloat16* keys,
-                  float* scores) {
-  if (group + 1 < end) {
-    ScoreAmxRows<Tiles, 2>(state, group, keys, scores);
-  } else {
-    ScoreAmxRows<Tiles, 1>(state, group, keys, scores);
+    StoreAmxBlock<Tiles, kGroups>(rows + column, stride);
   }
 }
 
 // One tile of keys for one head, whose keys are in buffer `parity`. What waits for the tile
-// registers stands apart from what they wait for: the scores of the next rows come before the
-// softmax of these, and the next step's keys before the last product.
+// registers, and they for memory that was just written, stands apart from what they wait for: the
+// values are interleaved behind the scores, and the next step's keys behind the probabilities.
 template <typename Tiles>
 void AttendAmxTile(const AttentionTask& task, const AmxAttentionState& state, const AmxStep& step,
                    int parity) {
-  const int begin = step.head * state.num_row_groups, end = begin + state.num_row_groups;
-  const AmxStep next = NextStep(task, step);
-  ScoreAmxPair<Tiles>(state, begin, end, state.keys[parity], state.scores[0]);
-  LoadAmxValues(task, state, step);
-  for (int group = begin, pair = 0; group < end; group += 2, ++pair) {
-    const bool is_last = group + 2 >= end;
-    if (!is_last) {
-      ScoreAmxPair<Tiles>(state, group + 2, end, state.keys[parity], state.scores[(pair + 1) % 2]);
-    }
-    SoftmaxAmxRows(task, state, step, group, state.scores[pair % 2]);
-    if (is_last && next.first < EndOfKeys(task)) {
-      LoadAmxKeys(task, state, next, state.keys[1 - parity]);
-    }
-    if (group + 1 < end) {
-      AddAmxValues<Tiles, 2>(state, group);
-    } else {
-      AddAmxValues<Tiles, 1>(state, group);
-    }
+  const int num_groups = state.num_row_groups, whole = num_groups / 2 * 2;
+  for (int group = 0; group < whole; group += 2) {
+    ScoreAmxRows<Tiles, 2>(state, step.head, group, state.keys[parity]);
   }
+  if (whole < num_groups) ScoreAmxRows<Tiles, 1>(state, step.head, whole, state.keys[parity]);
+  LoadAmxValues(task, state, step);
+  SoftmaxAmxRows(task, state, step);
+  const AmxStep next = NextStep(task, step);
+  if (next.first < EndOfKeys(task)) LoadAmxKeys(task, state, next, state.keys[1 - parity]);
+  for (int group = 0; group < whole; group += 2) AddAmxValues<Tiles, 2>(state, step.head, group);
+  if (whole < num_groups) AddAmxValues<Tiles, 1>(state, step.head, whole);
 }
 
 template <typename Tiles>

@@ -40,18 +40,19 @@ struct AmxAttentionState {
   BFloat16* keys[2];        // of a tile and of the next: [key groups, depth tiles, 16, 32], pairs
                             // of features
   BFloat16* values;         // [position tiles, columns / 16, 16, 32]: pairs of positions
-  BFloat16* probabilities;  // [2: high and low parts, 2 row groups, position tiles, 16, 32]
-  float* scores[2];         // of two row groups and of the next two: [2, 16, kKeyTile]
+  BFloat16* probabilities;  // of a head: [2: high and low parts, row groups, position tiles, 16,
+                            // 32]
+  float* scores;            // of a head: [row groups, 16, kKeyTile]
   float* accumulators;      // [num_rows, padded_head_dim]
-  float* maxima;            // [num_rows], of the scores
+  float* maxima;            // [num_rows], which the scores exceed by little; scaled, as powers of 2
   float* sums;              // [num_rows, 16], of the probabilities; to be added up
 };
 
-constexpr int64_t kAmxLowPart = 2 * kAmxPositionTiles * kAmxTileElements;
-constexpr int kAmxScores = 2 * kAmxTileRows * kKeyTile;
+constexpr int64_t kAmxLowPart = kMaxAttentionRows * kKeyTile;
+constexpr int kAmxScores = kMaxAttentionRows * kKeyTile;
 static_assert(kMaxAttentionRows == kKeyTile && kMaxHeadDim % kAmxTileDepth == 0);
 static_assert(kAttentionScratchFloats >= 2 * kMaxAttentionRows * kMaxHeadDim + kAmxLowPart +
-                                             2 * kAmxScores + kMaxAttentionRows * kMaxHeadDim +
+                                             kAmxScores + kMaxAttentionRows * kMaxHeadDim +
                                              17 * kMaxAttentionRows);
 
 inline AmxAttentionState MakeAmxState(const AttentionTask& task, float* scratch) {
@@ -67,9 +68,8 @@ inline AmxAttentionState MakeAmxState(const AttentionTask& task, float* scratch)
   state.keys[1] = state.keys[0] + kElements;
   state.values = state.keys[1] + kElements;
   state.probabilities = state.values + kElements;
-  state.scores[0] = scratch + 2 * kElements + kAmxLowPart;
-  state.scores[1] = state.scores[0] + kAmxScores;
-  state.accumulators = state.scores[1] + kAmxScores;
+  state.scores = scratch + 2 * kElements + kAmxLowPart;
+  state.accumulators = state.scores + kAmxScores;
   state.maxima = state.accumulators + kElements;
   state.sums = state.maxima + kMaxAttentionRows;
   return state;
@@ -93,8 +93,7 @@ inline void StartAmxRows(const AttentionTask& task, const AmxAttentionState& sta
       BFloat16* out =
           state.queries + group * row_group + row % kAmxTileRows * int64_t{kAmxTileDepth};
       for (int i = 0; i < task.head_dim; i += kAmxTileDepth, out += kAmxTileElements) {
-        const int num = task.head_dim - i < kAmxTileDepth ? task.head_dim - i : kAmxTileDepth;
-        __builtin_memcpy(out, in + i, static_cast<size_t>(num) * sizeof(BFloat16));
+        CopyAmxRow(in + i, task.head_dim - i, out);
       }
     }
   }
