@@ -1,9 +1,5 @@
 #include "worker/kernels/kernel_context.h"
 
-#include <sys/mman.h>
-
-#include <cstdlib>
-#include <new>
 #include <string>
 #include <utility>
 
@@ -12,14 +8,6 @@
 #include "worker/kernels/cpu/kernel_selection.h"
 
 namespace lockstep::worker {
-namespace {
-
-// Scratch memory is walked in all directions: huge pages, where the system gives them, spare page
-// table walks.
-constexpr size_t kHugePage = size_t{2} << 20;
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<KernelContext>> KernelContext::Create(const KernelOptions& options) {
   if (options.num_threads < 1) {
     return absl::InvalidArgumentError(absl::StrCat("num_threads is ", options.num_threads,
@@ -45,19 +33,12 @@ KernelContext::KernelContext(int num_threads, IsaLevel isa_level,
       cpu_kernels_(cpu_kernels),
       warnings_(std::move(warnings)) {}
 
-KernelContext::~KernelContext() { std::free(scratch_); }
-
 void* KernelContext::Scratch(size_t num_bytes) {
-  if (num_bytes > scratch_size_) {
-    std::free(std::exchange(scratch_, nullptr));
-    scratch_size_ = 0;
-    const size_t size = (num_bytes + kHugePage - 1) / kHugePage * kHugePage;
-    scratch_ = std::aligned_alloc(kHugePage, size);
-    if (scratch_ == nullptr) throw std::bad_alloc();
-    madvise(scratch_, size, MADV_HUGEPAGE);  // refused: ordinary pages
-    scratch_size_ = size;
+  if (num_bytes > scratch_.size()) {
+    scratch_ = HugePages();  // before the larger one is mapped
+    scratch_ = HugePages(num_bytes);
   }
-  return scratch_;
+  return scratch_.data();
 }
 
 }  // namespace lockstep::worker

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/kernels/huge_pages.h"
 #include "worker/kernels/isa_level.h"
 #include "worker/kernels/thread_pool.h"
 
@@ -37,7 +38,6 @@ class KernelContext {
   // INVALID_ARGUMENT when num_threads < 1 or when a forced level is above what the processor has.
   static absl::StatusOr<std::unique_ptr<KernelContext>> Create(const KernelOptions& options);
 
-  ~KernelContext();
   KernelContext(const KernelContext&) = delete;
   KernelContext& operator=(const KernelContext&) = delete;
 
@@ -60,8 +60,7 @@ class KernelContext {
   IsaLevel isa_level_;
   const cpu::KernelTable* cpu_kernels_;  // static storage
   std::vector<std::string> warnings_;
-  void* scratch_ = nullptr;
-  size_t scratch_size_ = 0;
+  HugePages scratch_;
 };
 
 }  // namespace lockstep::worker

@@ -2,6 +2,8 @@
 
 #include <ATen/ops/empty.h>
 
+#include "worker/kernels/huge_pages.h"
+
 namespace lockstep::worker {
 namespace {
 
@@ -10,12 +12,17 @@ namespace {
 // memory all the time.
 constexpr int64_t kRowGapBytes = 64;
 
-// [num_rows, num_columns]; on the CPU with gaps between the rows.
+at::Tensor DenseMatrix(int64_t num_rows, int64_t num_columns, const at::TensorOptions& options) {
+  if (!options.device().is_cpu()) return at::empty({num_rows, num_columns}, options);
+  return ZerosInHugePages({num_rows, num_columns}, c10::typeMetaToScalarType(options.dtype()));
+}
+
+// On the CPU with gaps between the rows.
 at::Tensor Matrix(int64_t num_rows, int64_t num_columns, const at::TensorOptions& options) {
   const int64_t gap = options.device().is_cpu()
                           ? kRowGapBytes / static_cast<int64_t>(options.dtype().itemsize())
                           : 0;
-  return at::empty({num_rows, num_columns + gap}, options).narrow(1, 0, num_columns);
+  return DenseMatrix(num_rows, num_columns + gap, options).narrow(1, 0, num_columns);
 }
 
 }  // namespace
@@ -25,16 +32,16 @@ Activations::Activations(const ActivationSizes& sizes) {
   const auto floats = options.dtype(at::kFloat);
   const auto elements = options.dtype(sizes.dtype);
   const int64_t num_rows = sizes.max_num_tokens;
-  all_.residual = at::empty({num_rows, sizes.hidden}, floats);
-  all_.partial = at::empty({num_rows, sizes.hidden}, floats);
+  all_.residual = DenseMatrix(num_rows, sizes.hidden, floats);
+  all_.partial = DenseMatrix(num_rows, sizes.hidden, floats);
   all_.normed = Matrix(num_rows, sizes.hidden, elements);
-  all_.cos_sin = at::empty({num_rows, sizes.head_dim}, floats);
+  all_.cos_sin = DenseMatrix(num_rows, sizes.head_dim, floats);
   all_.qkv = Matrix(num_rows, sizes.qkv, elements);
   all_.attended = Matrix(num_rows, sizes.q, elements);
   all_.gate_up = Matrix(num_rows, 2 * sizes.ffn, elements);
   all_.activated = Matrix(num_rows, sizes.ffn, elements);
-  logit_shard_ = at::empty({sizes.max_logit_rows, sizes.shard_vocab}, floats);
-  logits_ = at::empty({sizes.max_logit_rows, sizes.gathered_vocab}, floats);
+  logit_shard_ = DenseMatrix(sizes.max_logit_rows, sizes.shard_vocab, floats);
+  logits_ = DenseMatrix(sizes.max_logit_rows, sizes.gathered_vocab, floats);
 }
 
 ActivationRows Activations::Rows(int64_t num_rows) const {

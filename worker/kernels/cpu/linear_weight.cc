@@ -1,37 +1,20 @@
 #include "worker/kernels/cpu/linear_weight.h"
 
-#include <ATen/ops/from_blob.h>
 #include <c10/util/Exception.h>
-#include <sys/mman.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <type_traits>
 
 #include "worker/kernels/cpu/packed_layout.h"
+#include "worker/kernels/huge_pages.h"
 
 namespace lockstep::worker::cpu {
 namespace {
 
-constexpr int64_t kHugePage = int64_t{2} << 20;
 // Units (a pair of bfloat16, or one element) of a row that are transposed at a time: one panel's
 // worth stays in L1.
 constexpr int64_t kTransposeUnits = 64;
-
-// Maps zero pages whose start is aligned to a huge page.
-void* MapAligned(int64_t num_bytes) {
-  char* base = static_cast<char*>(mmap(nullptr, static_cast<size_t>(num_bytes + kHugePage),
-                                       PROT_READ | PROT_WRITE,
-                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-  TORCH_CHECK(base != MAP_FAILED, "cannot map ", num_bytes,
-              " bytes for a weight: ", std::strerror(errno));
-  const int64_t head = (kHugePage - reinterpret_cast<intptr_t>(base) % kHugePage) % kHugePage;
-  if (head > 0) munmap(base, static_cast<size_t>(head));
-  munmap(base + head + num_bytes, static_cast<size_t>(kHugePage - head));
-  madvise(base + head, static_cast<size_t>(num_bytes), MADV_HUGEPAGE);  // refused: ordinary pages
-  return base + head;
-}
 
 // Converts `num` elements at `src`, which need not be aligned.
 template <typename To, typename From>
@@ -128,15 +111,8 @@ void UnpackRowFrom(const at::Tensor& packed, int64_t in_features, int64_t row,
 }  // namespace
 
 at::Tensor AllocatePackedWeight(int64_t out_features, int64_t in_features, at::ScalarType dtype) {
-  const int64_t shape[] = {NumPanels(out_features), PaddedDepth(in_features, dtype), kPanelWidth};
-  const int64_t num_bytes =
-      shape[0] * shape[1] * shape[2] * static_cast<int64_t>(c10::elementSize(dtype));
-  constexpr int64_t kPage = 4096;
-  const int64_t mapped = (num_bytes + kPage - 1) / kPage * kPage;
-  void* memory = MapAligned(mapped);
-  return at::from_blob(
-      memory, shape, [mapped](void* p) { munmap(p, static_cast<size_t>(mapped)); },
-      at::TensorOptions(dtype));
+  return ZerosInHugePages({NumPanels(out_features), PaddedDepth(in_features, dtype), kPanelWidth},
+                          dtype);
 }
 
 void PackWeightRows(at::Tensor& packed, int64_t in_features, int64_t first_row, int64_t num_rows,
