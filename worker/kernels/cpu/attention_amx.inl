@@ -16,7 +16,7 @@ inline Vec Exp2(Vec x) {
   p = MulAdd(p, f, Set(2.4022120e-1f));
   p = MulAdd(p, f, Set(6.9314694e-1f));
   p = MulAdd(p, f, Set(1.0000001f));
-  return ZeroWhereLess({_mm512_scalef_ps(p.v, n.v)}, x, lowest);
+  return ZeroWhereLess(Scale(p, n), x, lowest);
 #else
   return ZeroWhereLess(Exp(Mul(x, Set(0.693147181f))), x, lowest);
 #endif

@@ -228,9 +228,9 @@ class PassPart {
     const float* bias = problem_.bias == nullptr ? nullptr : problem_.bias + column;
     const int64_t offset = tile * pass_.rows_per_tile * kPanelWidth;
     const float* sums = Sums(slot) + offset;
-    if (!problem_.gated) return kernels_.store_panel(sums, bias, target);
-    kernels_.store_gated_panel(Sums(slot - 1) + offset, bias, sums,
-                               bias == nullptr ? nullptr : bias + num_columns, target);
+    if (!problem_.gated) return kernels_.rows.store_panel(sums, bias, target);
+    kernels_.rows.store_gated_panel(Sums(slot - 1) + offset, bias, sums,
+                                    bias == nullptr ? nullptr : bias + num_columns, target);
   }
 
   const KernelTable& kernels_;

@@ -15,13 +15,14 @@ constexpr int64_t kCheckDepth = 3 * kDepthMultiple;
 
 constexpr int kBFloat16 = static_cast<int>(ElementType::kBFloat16);
 
-KernelTable WithBFloat16Gemm(KernelTable table, const GemmKernel& gemm) {
+KernelTable WithBFloat16(KernelTable table, const GemmKernel& gemm) {
   table.gemm[kBFloat16] = gemm;
+  table.rows = Avx512Bf16Rows();
   return table;
 }
 
 KernelTable WithAmx(const KernelTable& base) {
-  KernelTable table = WithBFloat16Gemm(base, AmxBf16Gemm());
+  KernelTable table = WithBFloat16(base, AmxBf16Gemm());
   table.attention[kBFloat16] = AmxBf16Attention();
   return table;
 }
@@ -105,7 +106,7 @@ std::string CheckGemm(const GemmKernel& kernel, ElementType weight_type) {
 }
 
 const KernelTable& KernelsOf(IsaLevel level) {
-  static const KernelTable kAvx512Bf16 = WithBFloat16Gemm(Avx512Kernels(), Avx512Bf16Gemm());
+  static const KernelTable kAvx512Bf16 = WithBFloat16(Avx512Kernels(), Avx512Bf16Gemm());
   static const KernelTable kAmxBf16 = WithAmx(Avx512Kernels());
   switch (level) {
     case IsaLevel::kGeneric:

@@ -113,9 +113,8 @@ inline constexpr int64_t kAttentionScratchFloats =
     int64_t{kMaxAttentionRows} * kKeyTile +         // scores
     int64_t{2} * kMaxAttentionRows;                 // maxima and sums
 
-struct KernelTable {
-  GemmKernel gemm[kNumElementTypes];  // by weight type
-
+// Kernels on rows.
+struct RowKernels {
   // out = accumulators [num_rows, kPanelWidth] + bias [num_columns] (null: none).
   void (*store_panel)(const float* accumulators, const float* bias, const StoreTarget& target);
 
@@ -136,7 +135,11 @@ struct KernelTable {
   // Rotates one head's first 2 · half features: in and out may be the same.
   void (*rotate_head)(const void* in, const float* cos, const float* sin, int half,
                       ElementType type, void* out);
+};
 
+struct KernelTable {
+  GemmKernel gemm[kNumElementTypes];  // by weight type
+  RowKernels rows;
   AttentionKernel attention[kNumElementTypes];  // by the cache's type
 };
 
@@ -146,6 +149,7 @@ const KernelTable& Avx2Kernels();
 const KernelTable& Avx512Kernels();
 // Only the kernels that replace those of the AVX-512 table.
 const GemmKernel& Avx512Bf16Gemm();
+const RowKernels& Avx512Bf16Rows();
 const GemmKernel& AmxBf16Gemm();
 const AttentionKernel& AmxBf16Attention();
 

@@ -17,7 +17,7 @@ void RmsNorm(KernelContext& context, const at::Tensor& x, at::Tensor* residual,
                     type = ElementTypeOf(out.scalar_type());
   context.pool().ParallelFor(x.size(0), [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      context.cpu_kernels().rms_norm_row(
+      context.cpu_kernels().rows.rms_norm_row(
           x_data + row * x_row_bytes, x_type,
           residual == nullptr ? nullptr : residual_data + row * residual_stride, weight_data,
           static_cast<float>(epsilon), x.size(1), type, out_data + row * out_row_bytes);

@@ -92,14 +92,14 @@ void RopeAndCacheWrite(KernelContext& context, at::Tensor& qkv, const at::Tensor
       const float* cos = angles + token * cos_sin.stride(0);
       char* heads = rows + token * row_bytes;
       for (int64_t head = 0; head < num_heads; ++head) {
-        context.cpu_kernels().rotate_head(heads + head * head_bytes, cos, cos + half, half, type,
-                                          heads + head * head_bytes);
+        context.cpu_kernels().rows.rotate_head(heads + head * head_bytes, cos, cos + half, half,
+                                               type, heads + head * head_bytes);
       }
       if (slots[token] < 0) continue;
       for (int64_t head = 0; head < writer.num_kv_heads; ++head) {
         const char* key_in = heads + (num_heads + head) * head_bytes;
         std::memcpy(key, key_in, static_cast<size_t>(head_bytes));
-        context.cpu_kernels().rotate_head(key_in, cos, cos + half, half, type, key);
+        context.cpu_kernels().rows.rotate_head(key_in, cos, cos + half, half, type, key);
         writer.Write(slots[token], head, key, key_in + writer.num_kv_heads * head_bytes);
       }
     }

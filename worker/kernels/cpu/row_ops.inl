@@ -35,6 +35,10 @@ template <typename T>
 inline Vec RoundTo(Vec a) {
   if constexpr (std::is_same_v<T, float>) {
     return a;
+#if defined(__AVX512BF16__)
+  } else if constexpr (std::is_same_v<T, BFloat16>) {
+    return Widen(_mm512_cvtneps_pbh(a.v));
+#endif
   } else {
     T buffer[Vec::kWidth];
     Store(buffer, a);
@@ -165,3 +169,9 @@ void RotateHead(const void* in, const float* cos, const float* sin, int half, El
                           static_cast<BFloat16*>(out));
   }
 }
+
+constexpr RowKernels kRowKernels = {.store_panel = StorePanel,
+                                    .store_gated_panel = StoreGatedPanel,
+                                    .rms_norm_row = RmsNormRow,
+                                    .silu_multiply_row = SiluMultiplyRow,
+                                    .rotate_head = RotateHead};

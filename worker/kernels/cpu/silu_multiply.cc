@@ -14,8 +14,8 @@ void SiluMultiply(KernelContext& context, const at::Tensor& gate_up, at::Tensor&
   context.pool().ParallelFor(out.size(0), [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       const char* gate = in + row * in_row_bytes;
-      context.cpu_kernels().silu_multiply_row(gate, gate + ffn * element_bytes, ffn, type,
-                                              out_data + row * out_row_bytes);
+      context.cpu_kernels().rows.silu_multiply_row(gate, gate + ffn * element_bytes, ffn, type,
+                                                   out_data + row * out_row_bytes);
     }
   });
 }

@@ -3,10 +3,6 @@
 
 constexpr KernelTable kTable = {
     .gemm = {kFloatGemm<float>, kFloatGemm<Float16>, kFloatGemm<BFloat16>},
-    .store_panel = StorePanel,
-    .store_gated_panel = StoreGatedPanel,
-    .rms_norm_row = RmsNormRow,
-    .silu_multiply_row = SiluMultiplyRow,
-    .rotate_head = RotateHead,
+    .rows = kRowKernels,
     .attention = {kAttention<float>, kAttention<Float16>, kAttention<BFloat16>},
 };

@@ -30,6 +30,14 @@ inline void Store(Float16* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
+#if defined(__AVX512BF16__)
+inline Vec Widen(__m256bh values) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)values), 16))};
+}
+inline void Store(BFloat16* p, Vec a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
+}
+#else
 inline void Store(BFloat16* p, Vec a) {
   const __m512i bits = _mm512_castps_si512(a.v);
   const __m512i lsb = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
@@ -39,6 +47,7 @@ inline void Store(BFloat16* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtepi32_epi16(_mm512_srli_epi32(rounded, 16)));
 }
+#endif
 inline Vec Add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Vec Sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline Vec Mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
@@ -56,11 +65,8 @@ inline Vec ZeroWhereLess(Vec a, Vec x, Vec limit) {
 inline Vec Round(Vec a) {
   return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-// 2^n of integral n in [-126, 127]
-inline Vec PowerOfTwo(Vec n) {
-  return {_mm512_castsi512_ps(
-      _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
-}
+// a · 2^n of integral n in [-126, 127]
+inline Vec Scale(Vec a, Vec n) { return {_mm512_scalef_ps(a.v, n.v)}; }
 
 #elif defined(__AVX2__)
 
@@ -116,9 +122,9 @@ inline Vec ZeroWhereLess(Vec a, Vec x, Vec limit) {
 inline Vec Round(Vec a) {
   return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
-inline Vec PowerOfTwo(Vec n) {
-  return {_mm256_castsi256_ps(
-      _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
+inline Vec Scale(Vec a, Vec n) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+  return {_mm256_mul_ps(a.v, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)))};
 }
 
 #else
@@ -199,9 +205,9 @@ inline Vec ZeroWhereLess(Vec a, Vec x, Vec limit) {
   return {_mm_andnot_ps(_mm_cmplt_ps(x.v, limit.v), a.v)};
 }
 inline Vec Round(Vec a) { return {_mm_cvtepi32_ps(_mm_cvtps_epi32(a.v))}; }  // |a| < 2^31
-inline Vec PowerOfTwo(Vec n) {
-  return {_mm_castsi128_ps(
-      _mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n.v), _mm_set1_epi32(127)), 23))};
+inline Vec Scale(Vec a, Vec n) {
+  const __m128i exponent = _mm_add_epi32(_mm_cvtps_epi32(n.v), _mm_set1_epi32(127));
+  return {_mm_mul_ps(a.v, _mm_castsi128_ps(_mm_slli_epi32(exponent, 23)))};
 }
 
 #endif
@@ -287,5 +293,5 @@ inline Vec Exp(Vec x) {
   p = MulAdd(p, r, Set(1.6666665459e-1f));
   p = MulAdd(p, r, Set(5.0000001201e-1f));
   p = Add(MulAdd(p, Mul(r, r), r), Set(1.0f));
-  return ZeroWhereLess(Mul(p, PowerOfTwo(n)), x, lowest);
+  return ZeroWhereLess(Scale(p, n), x, lowest);
 }
