@@ -58,7 +58,7 @@ void CompareLinear(KernelContext& context, const char* name, int64_t out_feature
     weights.push_back(LinearWeight::Create(out_features, in_features, dtype, at::kCPU));
     weights.back().PackRows(0, out_features, matrices.back().const_data_ptr(), dtype, in_features);
   }
-  for (const int64_t rows : {1, 4, 8, 16, 64, 512}) {
+  for (const int64_t rows : {1, 4, 16, 32, 64, 512}) {
     const at::Tensor x = Values({rows, in_features}, dtype);
     at::Tensor out = at::empty({rows, out_features}, at::TensorOptions(dtype));
     const double ours = FastestCall([&](int i) {

@@ -1,60 +1,35 @@
 // The processor's AMX tile registers, as amx_block.inl describes them. Included inside the unnamed
 // namespace of files that are compiled for AMX.
 
-// Tile registers 0 to 7. The intrinsics want literal register numbers.
-#define LOCKSTEP_FOR_TILE(t, action) \
-  if constexpr ((t) == 0) {          \
-    action(0);                       \
-  } else if constexpr ((t) == 1) {   \
-    action(1);                       \
-  } else if constexpr ((t) == 2) {   \
-    action(2);                       \
-  } else if constexpr ((t) == 3) {   \
-    action(3);                       \
-  } else if constexpr ((t) == 4) {   \
-    action(4);                       \
-  } else if constexpr ((t) == 5) {   \
-    action(5);                       \
-  } else if constexpr ((t) == 6) {   \
-    action(6);                       \
-  } else {                           \
-    action(7);                       \
-  }
-
+// In assembly: the compiler's intrinsics do not tell it that loads read memory.
 struct ProcessorTiles {
   template <int t>
   static void Zero() {
-#define LOCKSTEP_ZERO(n) _tile_zero(n)
-    LOCKSTEP_FOR_TILE(t, LOCKSTEP_ZERO)
-#undef LOCKSTEP_ZERO
+    __asm__ volatile("tilezero %%tmm%c0" : : "i"(t));
   }
-
   template <int t>
-  static void Load(const void* p, int64_t stride_bytes) {
-#define LOCKSTEP_LOAD(n) _tile_loadd(n, p, stride_bytes)
-    LOCKSTEP_FOR_TILE(t, LOCKSTEP_LOAD)
-#undef LOCKSTEP_LOAD
+  static void Load(const void* p, int64_t row_bytes) {
+    __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(row_bytes), "i"(t) : "memory");
   }
-
   template <int t>
-  static void Store(void* p, int64_t stride_bytes) {
-#define LOCKSTEP_STORE(n) _tile_stored(n, p, stride_bytes)
-    LOCKSTEP_FOR_TILE(t, LOCKSTEP_STORE)
-#undef LOCKSTEP_STORE
+  static void LoadOnce(const void* p, int64_t row_bytes) {
+    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2"
+                     :
+                     : "r"(p), "r"(row_bytes), "i"(t)
+                     : "memory");
   }
-
-  template <int row, int column>
+  template <int t>
+  static void Store(void* p, int64_t row_bytes) {
+    __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)"
+                     :
+                     : "r"(p), "r"(row_bytes), "i"(t)
+                     : "memory");
+  }
+  template <int sums, int rows, int columns>
   static void Dot() {
-    static_assert(row < 2 && column < 2);
-    if constexpr (row == 0 && column == 0) {
-      _tile_dpbf16ps(0, 4, 6);
-    } else if constexpr (row == 0) {
-      _tile_dpbf16ps(1, 4, 7);
-    } else if constexpr (column == 0) {
-      _tile_dpbf16ps(2, 5, 6);
-    } else {
-      _tile_dpbf16ps(3, 5, 7);
-    }
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0"
+                     :
+                     : "i"(sums), "i"(rows), "i"(columns));
   }
 };
 

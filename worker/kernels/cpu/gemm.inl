@@ -134,13 +134,14 @@ void MultiplyRows(int num_rows, int64_t num_columns, const float* a, int64_t a_r
 }
 
 template <typename T>
-void MultiplyPanel(const PackedRows& rows, const void* panel, const FetchAhead& /*ahead*/,
-                   bool accumulate, float* sums, const TileDone& done) {
-  ForEachTile(rows, sums, done, [&](const void* tile, int num_rows, float* tile_sums) {
-    MultiplyRows<kTileRows>(num_rows, kPanelWidth, static_cast<const float*>(tile), 1, num_rows,
-                            rows.depth, static_cast<const T*>(panel), kPanelWidth, tile_sums,
-                            kPanelWidth, accumulate);
-  });
+void MultiplyPanels(const PackedRows& rows, const PanelBlocks& panels, const FetchAhead& /*ahead*/,
+                    bool accumulate, float* sums, const TileDone& done) {
+  ForEachTile(rows, panels, sums, done,
+              [&](const void* tile, int num_rows, const void* panel, float* tile_sums) {
+                MultiplyRows<kTileRows>(num_rows, kPanelWidth, static_cast<const float*>(tile), 1,
+                                        num_rows, rows.depth, static_cast<const T*>(panel),
+                                        kPanelWidth, tile_sums, kPanelWidth, accumulate);
+              });
 }
 
 // packed [padded_depth, num_rows] float32
@@ -169,9 +170,9 @@ template <typename T>
 constexpr GemmKernel kFloatGemm = {.max_rows = kTileRows,
                                    .packed_row_bytes_per_depth = sizeof(float),
                                    .pads_rows = false,
+                                   .panels_at_once = 1,
                                    .panel_block_bytes = kVectorPanelBlockBytes,
-                                   .few_tiles = 1,
                                    .pack_rows = PackRowsAsFloat<T>,
-                                   .multiply = MultiplyPanel<T>,
+                                   .multiply = MultiplyPanels<T>,
                                    .enter_thread = nullptr,
                                    .leave_thread = nullptr};

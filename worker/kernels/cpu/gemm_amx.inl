@@ -1,25 +1,22 @@
-// bfloat16 matrix products on AMX tiles: 32 rows by 32 columns from two tiles of rows, two of
-// weights and four of sums. A block of a panel is read from the first-level cache by one tile of
-// rows after the other; rows and sums pass through the second-level cache.
+// bfloat16 matrix products on AMX tiles: 16 rows by two panels of 32 columns from one tile of rows,
+// four of weights and four of sums. A block of the panels is read from the first-level cache by one
+// tile of rows after the other; rows and sums pass through the second-level cache.
 // Included inside an unnamed namespace, after amx_block.inl.
 
-constexpr int kAmxRowTiles = 2;
-constexpr int kAmxRows = kAmxRowTiles * kAmxTileRows;         // per call
 constexpr int64_t kPanelRowBytes = int64_t{kPanelWidth} * 4;  // a pair of depths of all columns
 constexpr int64_t kCacheLineBytes = 64;
 static_assert(kPanelWidth == 32 && kDepthMultiple == kAmxTileDepth);
 
-// packed [padded_depth / 32, 2, 16, 32] bfloat16: for each 32 of depth the tiles of rows 0-15 and
-// 16-31. Rows that a tile lacks are zero; tiles without rows are left as they are.
+// packed [padded_depth / 32, 16, 32] bfloat16: one tile of rows for each 32 of depth, rows that it
+// lacks zero.
 void PackAmxRows(const void* x, int64_t row_stride, int num_rows, int64_t depth,
                  int64_t padded_depth, void* packed) {
-  const int tile_rows = (num_rows + kAmxTileRows - 1) / kAmxTileRows * kAmxTileRows;
-  for (int row = 0; row < tile_rows; ++row) {
+  for (int row = 0; row < kAmxTileRows; ++row) {
     const BFloat16* in = static_cast<const BFloat16*>(x) + row * row_stride;
     BFloat16* out = static_cast<BFloat16*>(packed) + row * kAmxTileDepth;
     for (int64_t first = 0; first < padded_depth; first += kAmxTileDepth) {
       CopyAmxRow(in + first, row < num_rows ? depth - first : 0, out);
-      out += kAmxRowTiles * kAmxTileElements;
+      out += kAmxTileElements;
     }
   }
 }
@@ -43,114 +40,144 @@ class AheadFetcher {
   int64_t step_bytes_;
 };
 
-// A block of a panel, by which tiles of rows are multiplied one after the other.
+// A block of one or two panels, by which tiles of rows are multiplied one after the other. Panel
+// p's sums are in tiles 2 p and 2 p + 1.
 template <typename Tiles>
-struct AmxPanelBlock {
-  const BFloat16* weights;
-  int64_t num_steps;  // of 32 depths
+struct AmxPanels {
+  const BFloat16* weights[kMaxPanels];
+  int64_t sums_stride;  // from one panel's to the next one's
+  int64_t num_steps;    // of 32 depths
   bool accumulate;
-  AheadFetcher ahead_weights, ahead_rows;
+  AheadFetcher ahead[kMaxPanels + 1];
 
-  template <int kGroup>
+  template <int kPanel>
   void Begin(const float* sums) const {
+    sums += kPanel * sums_stride;
     if (accumulate) {
-      LoadAmxGroup<Tiles, kGroup>(sums, kPanelWidth);
+      Tiles::template Load<2 * kPanel>(sums, kPanelWidth * 4);
+      Tiles::template Load<2 * kPanel + 1>(sums + kAmxTileRows, kPanelWidth * 4);
     } else {
-      ZeroAmxGroup<Tiles, kGroup>();
+      Tiles::template Zero<2 * kPanel>();
+      Tiles::template Zero<2 * kPanel + 1>();
     }
   }
 
-  // One step for one group of rows.
-  template <int kGroup>
-  void Add(const BFloat16* rows, int64_t step) const {
-    const BFloat16* columns = weights + step * kAmxTileDepth * kPanelWidth;
-    Tiles::template Load<6>(columns, kPanelRowBytes);
-    Tiles::template Load<4 + kGroup>(rows + (step * kAmxRowTiles + kGroup) * kAmxTileElements,
-                                     kAmxTileRowBytes);
-    Tiles::template Dot<kGroup, 0>();
-    Tiles::template Load<7>(columns + kAmxTileDepth, kPanelRowBytes);
-    Tiles::template Dot<kGroup, 1>();
+  template <int kPanel>
+  void Finish(float* sums) const {
+    sums += kPanel * sums_stride;
+    Tiles::template Store<2 * kPanel>(sums, kPanelWidth * 4);
+    Tiles::template Store<2 * kPanel + 1>(sums + kAmxTileRows, kPanelWidth * 4);
   }
 
-  // Steps [first, last).
-  template <int kGroups>
+  // One step of one panel; the step's rows are in tile 4.
+  template <int kPanel>
+  void Add(int64_t step) const {
+    const BFloat16* columns = weights[kPanel] + step * kAmxTileDepth * kPanelWidth;
+    constexpr int kLeft = kPanel == 0 ? 5 : 7, kRight = kPanel == 0 ? 6 : 5;
+    Tiles::template Load<kLeft>(columns, kPanelRowBytes);
+    Tiles::template Dot<2 * kPanel, 4, kLeft>();
+    Tiles::template Load<kRight>(columns + kAmxTileDepth, kPanelRowBytes);
+    Tiles::template Dot<2 * kPanel + 1, 4, kRight>();
+  }
+
+  template <int kPanel>
+  void AddAlone(const BFloat16* rows, int64_t step) const {
+    Tiles::template Load<4>(rows + step * kAmxTileElements, kAmxTileRowBytes);
+    Add<kPanel>(step);
+  }
+
+  // Steps [first, last) of all panels.
+  template <int kPanels>
   void AddSteps(const BFloat16* rows, int64_t first, int64_t last) {
     for (int64_t step = first; step < last; ++step) {
-      ahead_weights.Step();
-      ahead_rows.Step();
-      AddAmxProducts<Tiles, kGroups>(rows + step * kAmxRowTiles * kAmxTileElements,
-                                     kAmxTileElements, weights + step * kAmxTileDepth * kPanelWidth,
-                                     kAmxTileDepth, kPanelRowBytes);
+      for (AheadFetcher& fetcher : ahead) fetcher.Step();
+      Tiles::template LoadOnce<4>(rows + step * kAmxTileElements, kAmxTileRowBytes);
+      Add<0>(step);
+      if constexpr (kPanels > 1) Add<1>(step);
     }
   }
 };
 
-// Tiles of two groups of rows. The sums of one group are stored and those of the next tile loaded
-// while the products of the other group are under way, so that neither waits for the other: the
-// first step of a tile and its last one are taken group by group.
 template <typename Tiles>
-void MultiplyAmxTiles(AmxPanelBlock<Tiles>& block, const BFloat16* rows, int64_t num_tiles,
-                      float* sums, const TileDone& done) {
-  const int64_t last = block.num_steps - 1, tile_sums = kAmxRows * kPanelWidth;
-  const int64_t tile_elements = block.num_steps * kAmxRowTiles * kAmxTileElements;
-  block.template Begin<0>(sums);
-  block.template Add<0>(rows, 0);
-  block.template Begin<1>(sums);
-  block.template Add<1>(rows, 0);
-  for (int64_t tile = 0; tile < num_tiles; ++tile, sums += tile_sums) {
-    block.template AddSteps<2>(rows, 1, last);
+void MultiplyByOnePanel(AmxPanels<Tiles>& panels, const PackedRows& rows, float* sums,
+                        const TileDone& done) {
+  const BFloat16* packed = static_cast<const BFloat16*>(rows.tiles);
+  for (int64_t tile = 0; tile * kAmxTileRows < rows.num_rows; ++tile) {
+    panels.template Begin<0>(sums);
+    panels.template AddSteps<1>(packed, 0, panels.num_steps);
+    panels.template Finish<0>(sums);
+    if (done.call != nullptr) done.call(done.context, tile);
+    packed += panels.num_steps * kAmxTileElements;
+    sums += kAmxTileRows * kPanelWidth;
+  }
+}
+
+// The sums of one panel are stored and those of the next tile of rows loaded while the products of
+// the other panel are under way, so that neither waits for the other: the first step of a tile and
+// its last one are taken panel by panel.
+template <typename Tiles>
+void MultiplyByTwoPanels(AmxPanels<Tiles>& panels, const PackedRows& rows, float* sums,
+                         const TileDone& done) {
+  const int64_t last = panels.num_steps - 1;
+  const BFloat16* packed = static_cast<const BFloat16*>(rows.tiles);
+  panels.template Begin<0>(sums);
+  panels.template AddAlone<0>(packed, 0);
+  panels.template Begin<1>(sums);
+  panels.template AddAlone<1>(packed, 0);
+  for (int64_t tile = 0; tile * kAmxTileRows < rows.num_rows; ++tile) {
+    panels.template AddSteps<2>(packed, 1, last);
     if (last > 0) {
-      block.template Add<0>(rows, last);
-      block.template Add<1>(rows, last);
+      panels.template AddAlone<0>(packed, last);
+      panels.template AddAlone<1>(packed, last);
     }
-    rows += tile_elements;
-    const bool has_next = tile + 1 < num_tiles;
-    StoreAmxGroup<Tiles, 0>(sums, kPanelWidth);
+    packed += panels.num_steps * kAmxTileElements;
+    float* next_sums = sums + kAmxTileRows * kPanelWidth;
+    const bool has_next = (tile + 1) * kAmxTileRows < rows.num_rows;
+    panels.template Finish<0>(sums);
     if (has_next) {
-      block.template Begin<0>(sums + tile_sums);
-      block.template Add<0>(rows, 0);
+      panels.template Begin<0>(next_sums);
+      panels.template AddAlone<0>(packed, 0);
     }
-    StoreAmxGroup<Tiles, 1>(sums, kPanelWidth);
+    panels.template Finish<1>(sums);
     if (has_next) {
-      block.template Begin<1>(sums + tile_sums);
-      block.template Add<1>(rows, 0);
+      panels.template Begin<1>(next_sums);
+      panels.template AddAlone<1>(packed, 0);
     }
     if (done.call != nullptr) done.call(done.context, tile);
+    sums = next_sums;
   }
 }
 
 template <typename Tiles>
-void MultiplyAmx(const PackedRows& rows, const void* panel, const FetchAhead& ahead,
+void MultiplyAmx(const PackedRows& rows, const PanelBlocks& blocks, const FetchAhead& ahead,
                  bool accumulate, float* sums, const TileDone& done) {
   const int64_t num_steps = rows.depth / kAmxTileDepth;
-  const int64_t num_tiles = (rows.num_rows + kAmxTileRows - 1) / kAmxRows;  // of two groups
-  const bool has_single = rows.num_rows > num_tiles * kAmxRows;
-  const int64_t num_fetches =
-      (num_steps > 2 ? num_steps - 2 : 1) * num_tiles + (has_single ? num_steps : 0);
-  AmxPanelBlock<Tiles> block = {.weights = static_cast<const BFloat16*>(panel),
-                                .num_steps = num_steps,
-                                .accumulate = accumulate,
-                                .ahead_weights = AheadFetcher(ahead.weights, num_fetches),
-                                .ahead_rows = AheadFetcher(ahead.rows, num_fetches)};
-  const BFloat16* packed = static_cast<const BFloat16*>(rows.tiles);
-  if (num_tiles > 0) MultiplyAmxTiles(block, packed, num_tiles, sums, done);
-  if (!has_single) return;
-  packed += num_tiles * num_steps * kAmxRowTiles * kAmxTileElements;
-  sums += num_tiles * kAmxRows * kPanelWidth;
-  block.template Begin<0>(sums);
-  block.template AddSteps<1>(packed, 0, num_steps);
-  StoreAmxGroup<Tiles, 0>(sums, kPanelWidth);
-  if (done.call != nullptr) done.call(done.context, num_tiles);
+  const int64_t num_tiles = (rows.num_rows + kAmxTileRows - 1) / kAmxTileRows;
+  const int64_t steps_of_tile = blocks.num_panels == 1 ? num_steps : num_steps - 2;
+  const int64_t num_fetches = num_tiles * (steps_of_tile > 0 ? steps_of_tile : 1);
+  AmxPanels<Tiles> panels = {.weights = {static_cast<const BFloat16*>(blocks.weights[0]),
+                                         static_cast<const BFloat16*>(blocks.weights[1])},
+                             .sums_stride = blocks.sums_stride,
+                             .num_steps = num_steps,
+                             .accumulate = accumulate,
+                             .ahead = {AheadFetcher(ahead.weights[0], num_fetches),
+                                       AheadFetcher(ahead.weights[1], num_fetches),
+                                       AheadFetcher(ahead.rows, num_fetches)}};
+  if (blocks.num_panels == 1) {
+    MultiplyByOnePanel(panels, rows, sums, done);
+  } else {
+    MultiplyByTwoPanels(panels, rows, sums, done);
+  }
 }
 
 // enter and leave configure and release the processor's tiles on a thread.
 template <typename Tiles>
 constexpr GemmKernel MakeAmxGemm(void (*enter)(), void (*leave)()) {
-  return {.max_rows = kAmxRows,
+  return {.max_rows = kAmxTileRows,
           .packed_row_bytes_per_depth = sizeof(BFloat16),
           .pads_rows = true,
+          .panels_at_once = 2,
           .panel_block_bytes = 16 * 1024,
-          .few_tiles = 3,
           .pack_rows = PackAmxRows,
           .multiply = MultiplyAmx<Tiles>,
           .enter_thread = enter,

@@ -65,12 +65,13 @@ void MultiplyRows(int num_rows, const uint32_t* rows, int64_t depth, const uint3
   MultiplyTile<kRows>(rows, depth, panel, accumulate, accumulators);
 }
 
-void Multiply(const PackedRows& rows, const void* panel, const FetchAhead& /*ahead*/,
+void Multiply(const PackedRows& rows, const PanelBlocks& panels, const FetchAhead& /*ahead*/,
               bool accumulate, float* sums, const TileDone& done) {
-  ForEachTile(rows, sums, done, [&](const void* tile, int num_rows, float* tile_sums) {
-    MultiplyRows<kTileRows>(num_rows, static_cast<const uint32_t*>(tile), rows.depth,
-                            static_cast<const uint32_t*>(panel), accumulate, tile_sums);
-  });
+  ForEachTile(rows, panels, sums, done,
+              [&](const void* tile, int num_rows, const void* panel, float* tile_sums) {
+                MultiplyRows<kTileRows>(num_rows, static_cast<const uint32_t*>(tile), rows.depth,
+                                        static_cast<const uint32_t*>(panel), accumulate, tile_sums);
+              });
 }
 
 // packed [padded_depth / 2, num_rows] pairs
@@ -93,8 +94,8 @@ void PackRows(const void* x, int64_t row_stride, int num_rows, int64_t depth, in
 constexpr GemmKernel kGemm = {.max_rows = kTileRows,
                               .packed_row_bytes_per_depth = sizeof(BFloat16),
                               .pads_rows = false,
+                              .panels_at_once = 1,
                               .panel_block_bytes = kVectorPanelBlockBytes,
-                              .few_tiles = 1,
                               .pack_rows = PackRows,
                               .multiply = Multiply,
                               .enter_thread = nullptr,

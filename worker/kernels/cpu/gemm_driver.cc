@@ -7,9 +7,12 @@ namespace {
 
 // Rows of x that are packed at once and multiplied in one pass over the weight in memory.
 constexpr int64_t kMaxPassRows = 512;
-// Panels per group: a slice of packed rows that comes from the third-level cache serves this many,
-// whose sums stay in the second-level cache meanwhile.
+// Panels per group of units: a slice of packed rows that comes from the third-level cache serves
+// this many, whose sums stay in the second-level cache meanwhile.
 constexpr int64_t kGroupPanels = 8;
+// With one tile all waits for the weights, which come fastest in the order in which they lie in
+// memory. So much of a panel, and what is fetched meanwhile, stays in the second-level cache.
+constexpr int64_t kStreamedBlockBytes = 128 * 1024;
 constexpr int64_t kAlignment = 64;
 
 int64_t DivideUp(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
@@ -61,61 +64,72 @@ Pass MakePass(const GemmKernel& kernel, const GemmProblem& problem, int64_t inde
   return pass;
 }
 
-// A unit is what is stored at once: a panel, or one of gates with that of their factors.
-int64_t PanelsPerUnit(const GemmProblem& problem) { return problem.gated ? 2 : 1; }
+// The panels of a product in units of those that are multiplied at once: neighbours, or a panel of
+// gates with that of their factors.
+class Units {
+ public:
+  Units(const GemmProblem& problem, const GemmKernel& kernel)
+      : is_gated_(problem.gated),
+        num_panels_(DivideUp(problem.num_columns, kPanelWidth)),
+        size_(is_gated_ ? 2 : kernel.panels_at_once) {}
 
-int64_t NumUnits(const GemmProblem& problem) {
-  return DivideUp(problem.num_columns / PanelsPerUnit(problem), kPanelWidth);
-}
+  int64_t size() const { return size_; }  // panels of a unit, but perhaps of the last
+  int64_t num() const { return DivideUp(num_panels_, size_); }
+  int num_panels(int64_t unit) const {
+    return is_gated_ ? 2 : static_cast<int>(std::min(size_, num_panels_ - unit * size_));
+  }
+  int64_t panel(int64_t unit, int part) const {
+    return is_gated_ ? part * num() + unit : unit * size_ + part;
+  }
 
-// Some depth of one panel.
+ private:
+  bool is_gated_;
+  int64_t num_panels_, size_;
+};
+
+// Some depth of the panels of a unit.
 struct Block {
   int64_t unit = 0;
-  int64_t part = 0;   // the panel of the unit
   int64_t begin = 0;  // of the depth
 };
 
 // The blocks of some units in the order in which they are multiplied: for each group of units one
-// depth after the other, and for each depth the panels.
+// depth after the other, and for each depth the units.
 class BlockOrder {
  public:
-  BlockOrder(const GemmProblem& problem, const Pass& pass, int64_t first_unit, int64_t last_unit)
+  BlockOrder(const GemmProblem& problem, const Pass& pass, int64_t unit_size, int64_t first_unit,
+             int64_t last_unit)
       : first_unit_(first_unit),
         last_unit_(last_unit),
-        parts_(PanelsPerUnit(problem)),
         padded_depth_(problem.padded_depth),
         depth_(DepthOfBlocks(problem, pass)),
-        group_units_(depth_ < padded_depth_ ? kGroupPanels / parts_ : 1) {}
+        group_units_(pass.num_tiles() == 1 ? 1 : kGroupPanels / unit_size) {}
 
-  // With few tiles all waits for the weights, which come fastest in the order in which they lie in
-  // memory.
   static int64_t DepthOfBlocks(const GemmProblem& problem, const Pass& pass) {
-    if (pass.num_tiles() <= pass.kernel->few_tiles) return problem.padded_depth;
-    return std::min(problem.padded_depth, pass.kernel->panel_block_bytes /
-                                              (kPanelWidth * ElementBytes(problem.weight_type)));
+    const int64_t bytes =
+        pass.num_tiles() == 1 ? kStreamedBlockBytes : pass.kernel->panel_block_bytes;
+    return std::min(problem.padded_depth,
+                    bytes / (kPanelWidth * ElementBytes(problem.weight_type)));
   }
 
   Block First() const { return {.unit = first_unit_}; }
   bool IsEnd(const Block& block) const { return block.unit >= last_unit_; }
-  bool IsLastOfPanel(const Block& block) const { return block.begin + depth_ >= padded_depth_; }
+  bool IsLastOfUnit(const Block& block) const { return block.begin + depth_ >= padded_depth_; }
   int64_t Depth(const Block& block) const { return std::min(depth_, padded_depth_ - block.begin); }
   // Of the blocks of one depth in its group.
-  int64_t Slot(const Block& block) const {
-    return (block.unit - GroupBegin(block.unit)) * parts_ + block.part;
-  }
+  int64_t Slot(const Block& block) const { return block.unit - GroupBegin(block.unit); }
   int64_t NumSlots(const Block& block) const {
-    return (GroupEnd(block.unit) - GroupBegin(block.unit)) * parts_;
+    return GroupEnd(block.unit) - GroupBegin(block.unit);
   }
 
   Block Next(const Block& block) const {
-    if (block.part + 1 < parts_) return {block.unit, block.part + 1, block.begin};
-    if (block.unit + 1 < GroupEnd(block.unit)) return {block.unit + 1, 0, block.begin};
+    if (block.unit + 1 < GroupEnd(block.unit)) return {block.unit + 1, block.begin};
     return FirstOfNextDepth(block);
   }
   // The first block behind those of this depth in the group.
   Block FirstOfNextDepth(const Block& block) const {
-    if (!IsLastOfPanel(block)) return {GroupBegin(block.unit), 0, block.begin + depth_};
-    return {GroupEnd(block.unit), 0, 0};
+    if (!IsLastOfUnit(block)) return {GroupBegin(block.unit), block.begin + depth_};
+    return {GroupEnd(block.unit), 0};
   }
 
  private:
@@ -124,7 +138,7 @@ class BlockOrder {
     return std::min(GroupBegin(unit) + group_units_, last_unit_);
   }
 
-  int64_t first_unit_, last_unit_, parts_, padded_depth_, depth_, group_units_;
+  int64_t first_unit_, last_unit_, padded_depth_, depth_, group_units_;
 };
 
 void PackRows(ThreadPool& pool, const GemmProblem& problem, const Pass& pass) {
@@ -148,11 +162,12 @@ void PackRows(ThreadPool& pool, const GemmProblem& problem, const Pass& pass) {
 class PassPart {
  public:
   PassPart(const KernelTable& kernels, const GemmProblem& problem, const Pass& pass,
-           int64_t first_unit, int64_t last_unit, float* sums)
+           const Units& units, int64_t first_unit, int64_t last_unit, float* sums)
       : kernels_(kernels),
         problem_(problem),
         pass_(pass),
-        order_(problem, pass, first_unit, last_unit),
+        units_(units),
+        order_(problem, pass, units.size(), first_unit, last_unit),
         sums_(sums) {}
 
   void Multiply() const {
@@ -164,23 +179,30 @@ class PassPart {
   }
 
  private:
-  int64_t PanelOf(int64_t unit, int64_t part) const { return part * NumUnits(problem_) + unit; }
-
-  const char* Weights(const Block& block) const {
-    const int64_t panel_depth = PanelOf(block.unit, block.part) * problem_.padded_depth;
+  const char* Weights(const Block& block, int part) const {
+    const int64_t panel_depth = units_.panel(block.unit, part) * problem_.padded_depth;
     return static_cast<const char*>(problem_.weight) +
            (panel_depth + block.begin) * kPanelWidth * ElementBytes(problem_.weight_type);
   }
 
-  // Of the first tile; the others' follow.
-  float* Sums(int64_t slot) const { return sums_ + slot * pass_.rows_of_tiles() * kPanelWidth; }
+  int64_t PanelSums() const { return pass_.rows_of_tiles() * kPanelWidth; }
+  // Of the unit's first panel and first tile; the other tiles' follow, then the other panels'.
+  float* Sums(const Block& block) const {
+    return sums_ + order_.Slot(block) * units_.size() * PanelSums();
+  }
 
   // What is fetched while `block` is multiplied: the next block, and of the rows of the next depth
   // its share among the blocks of this depth.
-  FetchAhead::Bytes NextWeights(const Block& block) const {
+  FetchAhead Ahead(const Block& block) const {
+    FetchAhead ahead;
     const Block next = order_.Next(block);
-    if (order_.IsEnd(next)) return {};
-    return {Weights(next), order_.Depth(next) * kPanelWidth * ElementBytes(problem_.weight_type)};
+    if (order_.IsEnd(next)) return ahead;
+    const int64_t num_bytes = order_.Depth(next) * kPanelWidth * ElementBytes(problem_.weight_type);
+    for (int part = 0; part < units_.num_panels(next.unit); ++part) {
+      ahead.weights[part] = {Weights(next, part), num_bytes};
+    }
+    ahead.rows = NextRows(block);
+    return ahead;
   }
   FetchAhead::Bytes NextRows(const Block& block) const {
     const Block next = order_.FirstOfNextDepth(block);
@@ -198,11 +220,14 @@ class PassPart {
                              .num_rows = pass_.num_rows,
                              .rows_per_tile = pass_.rows_per_tile,
                              .depth = depth};
+    PanelBlocks panels = {
+        .weights = {}, .num_panels = units_.num_panels(block.unit), .sums_stride = PanelSums()};
+    for (int part = 0; part < panels.num_panels; ++part) {
+      panels.weights[part] = Weights(block, part);
+    }
     const DoneBlock done = {this, block};
-    const bool is_done = order_.IsLastOfPanel(block) && block.part + 1 == PanelsPerUnit(problem_);
-    pass_.kernel->multiply(rows, Weights(block), {NextWeights(block), NextRows(block)},
-                           block.begin > 0, Sums(order_.Slot(block)),
-                           is_done ? TileDone{StoreTileOf, &done} : TileDone{});
+    pass_.kernel->multiply(rows, panels, Ahead(block), block.begin > 0, Sums(block),
+                           order_.IsLastOfUnit(block) ? TileDone{StoreTileOf, &done} : TileDone{});
   }
 
   struct DoneBlock {
@@ -211,31 +236,43 @@ class PassPart {
   };
   static void StoreTileOf(const void* context, int64_t tile) {
     const DoneBlock& done = *static_cast<const DoneBlock*>(context);
-    done.part->StoreTile(done.block.unit, done.part->order_.Slot(done.block), tile);
+    done.part->StoreTile(done.block, tile);
   }
 
-  // `slot` is that of the unit's last panel.
-  void StoreTile(int64_t unit, int64_t slot, int64_t tile) const {
-    const int64_t row = pass_.first_row + tile * pass_.rows_per_tile, column = unit * kPanelWidth;
-    const int64_t num_columns = problem_.num_columns / PanelsPerUnit(problem_);
-    StoreTarget target{
-        .num_rows = pass_.tile_rows(tile),
-        .num_columns = std::min<int64_t>(kPanelWidth, num_columns - column),
-        .type = problem_.out_type,
-        .out = static_cast<char*>(problem_.out) +
-               (row * problem_.out_stride + column) * ElementBytes(problem_.out_type),
-        .out_stride = problem_.out_stride};
-    const float* bias = problem_.bias == nullptr ? nullptr : problem_.bias + column;
-    const int64_t offset = tile * pass_.rows_per_tile * kPanelWidth;
-    const float* sums = Sums(slot) + offset;
-    if (!problem_.gated) return kernels_.rows.store_panel(sums, bias, target);
-    kernels_.rows.store_gated_panel(Sums(slot - 1) + offset, bias, sums,
-                                    bias == nullptr ? nullptr : bias + num_columns, target);
+  void StoreTile(const Block& block, int64_t tile) const {
+    const float* sums = Sums(block) + tile * pass_.rows_per_tile * kPanelWidth;
+    if (problem_.gated) {
+      const int64_t column = block.unit * kPanelWidth;
+      return kernels_.rows.store_gated_panel(sums, Bias(column), sums + PanelSums(),
+                                             Bias(problem_.num_columns / 2 + column),
+                                             Target(tile, column));
+    }
+    for (int part = 0; part < units_.num_panels(block.unit); ++part) {
+      const int64_t column = units_.panel(block.unit, part) * kPanelWidth;
+      kernels_.rows.store_panel(sums + part * PanelSums(), Bias(column), Target(tile, column));
+    }
+  }
+
+  const float* Bias(int64_t column) const {
+    return problem_.bias == nullptr ? nullptr : problem_.bias + column;
+  }
+
+  // The tile's part of `out` from a column.
+  StoreTarget Target(int64_t tile, int64_t column) const {
+    const int64_t row = pass_.first_row + tile * pass_.rows_per_tile;
+    const int64_t num_columns = problem_.gated ? problem_.num_columns / 2 : problem_.num_columns;
+    return {.num_rows = pass_.tile_rows(tile),
+            .num_columns = std::min<int64_t>(kPanelWidth, num_columns - column),
+            .type = problem_.out_type,
+            .out = static_cast<char*>(problem_.out) +
+                   (row * problem_.out_stride + column) * ElementBytes(problem_.out_type),
+            .out_stride = problem_.out_stride};
   }
 
   const KernelTable& kernels_;
   const GemmProblem& problem_;
   const Pass& pass_;
+  const Units& units_;
   BlockOrder order_;
   float* sums_;
 };
@@ -248,8 +285,10 @@ void RunPass(KernelContext& context, const GemmProblem& problem, Pass& pass) {
   pass.packed = scratch;
   float* all_sums = reinterpret_cast<float*>(scratch + packed_bytes);
   PackRows(context.pool(), problem, pass);
-  context.pool().ParallelFor(NumUnits(problem), [&](int thread, int64_t begin, int64_t end) {
-    PassPart(context.cpu_kernels(), problem, pass, begin, end, all_sums + thread * sums).Multiply();
+  const Units units(problem, *pass.kernel);
+  context.pool().ParallelFor(units.num(), [&](int thread, int64_t begin, int64_t end) {
+    PassPart(context.cpu_kernels(), problem, pass, units, begin, end, all_sums + thread * sums)
+        .Multiply();
   });
 }
 

@@ -3,6 +3,7 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -11,7 +12,7 @@ namespace lockstep::worker::cpu {
 namespace {
 
 constexpr const char* kTypeNames[] = {"float32", "float16", "bfloat16"};
-constexpr int64_t kCheckDepth = 3 * kDepthMultiple;
+constexpr int64_t kCheckDepth = 5 * kDepthMultiple;
 
 constexpr int kBFloat16 = static_cast<int>(ElementType::kBFloat16);
 
@@ -47,27 +48,46 @@ std::vector<char> CheckValues(ElementType type, int64_t num) {
   return bytes;
 }
 
-// [num_rows, kPanelWidth], the depth in two blocks.
+// x [at least num_rows, kCheckDepth] · num_panels of `panels`, the depth in two blocks:
+// [num_panels, num_rows, kPanelWidth].
 std::vector<float> MultiplyOnce(const GemmKernel& kernel, const std::vector<char>& x,
-                                const std::vector<char>& panel, int num_rows) {
-  std::vector<float> packed(static_cast<size_t>(kernel.max_rows * kCheckDepth));
-  std::vector<float> sums(static_cast<size_t>(kernel.max_rows * kPanelWidth), -1.0f);
-  const int64_t panel_bytes = static_cast<int64_t>(panel.size()) / kCheckDepth;
-  const int64_t element_bytes = panel_bytes / kPanelWidth;
+                                const std::vector<char>& panels, int num_panels, int num_rows) {
+  const int64_t panel_bytes = static_cast<int64_t>(panels.size()) / kMaxPanels;
+  const int64_t element_bytes = panel_bytes / (kCheckDepth * kPanelWidth);
+  const int rows_per_tile =
+      kernel.pads_rows ? kernel.max_rows : std::min(kernel.max_rows, num_rows);
+  const int num_tiles = (num_rows + rows_per_tile - 1) / rows_per_tile;
+  const int64_t sums_stride = int64_t{num_tiles} * rows_per_tile * kPanelWidth;
+  std::vector<char> packed(static_cast<size_t>(num_tiles * rows_per_tile * kCheckDepth *
+                                               kernel.packed_row_bytes_per_depth));
+  std::vector<float> sums(static_cast<size_t>(num_panels * sums_stride), -1.0f);
   if (kernel.enter_thread != nullptr) kernel.enter_thread();
   for (const int64_t begin : {int64_t{0}, int64_t{kDepthMultiple}}) {
     const int64_t depth = begin == 0 ? kDepthMultiple : kCheckDepth - kDepthMultiple;
-    kernel.pack_rows(x.data() + begin * element_bytes, kCheckDepth, num_rows, depth, depth,
-                     packed.data());
-    const PackedRows rows = {.tiles = packed.data(),
-                             .tile_bytes = 0,
-                             .num_rows = num_rows,
-                             .rows_per_tile = num_rows,
-                             .depth = depth};
-    kernel.multiply(rows, panel.data() + begin * panel_bytes, {}, begin > 0, sums.data(), {});
+    const int64_t tile_bytes = rows_per_tile * kernel.packed_row_bytes_per_depth * depth;
+    for (int tile = 0; tile < num_tiles; ++tile) {
+      const int row = tile * rows_per_tile;
+      kernel.pack_rows(x.data() + (row * kCheckDepth + begin) * element_bytes, kCheckDepth,
+                       std::min(rows_per_tile, num_rows - row), depth, depth,
+                       packed.data() + tile * tile_bytes);
+    }
+    PanelBlocks blocks = {.weights = {}, .num_panels = num_panels, .sums_stride = sums_stride};
+    for (int panel = 0; panel < num_panels; ++panel) {
+      blocks.weights[panel] =
+          panels.data() + panel * panel_bytes + begin * kPanelWidth * element_bytes;
+    }
+    kernel.multiply({.tiles = packed.data(),
+                     .tile_bytes = tile_bytes,
+                     .num_rows = num_rows,
+                     .rows_per_tile = rows_per_tile,
+                     .depth = depth},
+                    blocks, {}, begin > 0, sums.data(), {});
   }
   if (kernel.leave_thread != nullptr) kernel.leave_thread();
-  sums.resize(static_cast<size_t>(num_rows * kPanelWidth));
+  for (int panel = 0; panel < num_panels; ++panel) {
+    std::copy_n(sums.begin() + panel * sums_stride, num_rows * kPanelWidth,
+                sums.begin() + panel * num_rows * kPanelWidth);
+  }
   return sums;
 }
 
@@ -84,21 +104,24 @@ std::string CheckTable(const KernelTable& table) {
 
 std::string CheckGemm(const GemmKernel& kernel, ElementType weight_type) {
   const GemmKernel& reference = GenericKernels().gemm[static_cast<int>(weight_type)];
-  const std::vector<char> x = CheckValues(weight_type, kernel.max_rows * kCheckDepth);
-  const std::vector<char> panel = CheckValues(weight_type, kPanelWidth * kCheckDepth);
-  const size_t row_bytes = x.size() / static_cast<size_t>(kernel.max_rows);
-  for (int num_rows = 1; num_rows <= kernel.max_rows; ++num_rows) {
-    const std::vector<float> actual = MultiplyOnce(kernel, x, panel, num_rows);
-    for (int row = 0; row < num_rows; ++row) {
-      const std::vector<char> one_row(x.begin() + static_cast<int64_t>(row_bytes) * row,
-                                      x.begin() + static_cast<int64_t>(row_bytes) * (row + 1));
-      const std::vector<float> expected = MultiplyOnce(reference, one_row, panel, 1);
-      for (int column = 0; column < kPanelWidth; ++column) {
-        const float got = actual[static_cast<size_t>(row * kPanelWidth + column)];
-        const float want = expected[static_cast<size_t>(column)];
+  const int max_rows = 2 * kernel.max_rows + 1;  // three tiles
+  const std::vector<char> x = CheckValues(weight_type, max_rows * kCheckDepth);
+  const std::vector<char> panels =
+      CheckValues(weight_type, int64_t{kMaxPanels} * kPanelWidth * kCheckDepth);
+  const std::vector<float> expected = MultiplyOnce(reference, x, panels, kMaxPanels, max_rows);
+  for (int num_panels = 1; num_panels <= kMaxPanels; ++num_panels) {
+    for (int num_rows = 1; num_rows <= max_rows; ++num_rows) {
+      if (num_rows > kernel.max_rows + 1 && num_rows < max_rows) continue;
+      const std::vector<float> actual = MultiplyOnce(kernel, x, panels, num_panels, num_rows);
+      for (int i = 0; i < num_panels * num_rows * kPanelWidth; ++i) {
+        const int column = i % kPanelWidth, row = i / kPanelWidth % num_rows,
+                  panel = i / kPanelWidth / num_rows;
+        const float
+            got = actual[static_cast<size_t>(i)],
+            want = expected[static_cast<size_t>((panel * max_rows + row) * kPanelWidth + column)];
         if (got == want) continue;
-        return absl::StrCat("row ", row, " of ", num_rows, ", column ", column, " is ", got,
-                            ", expected ", want);
+        return absl::StrCat("row ", row, " of ", num_rows, ", column ", column, " of panel ", panel,
+                            " of ", num_panels, " is ", got, ", expected ", want);
       }
     }
   }

@@ -13,6 +13,9 @@ namespace lockstep::worker::cpu {
 // GemmKernel::panel_block_bytes for kernels on vector registers.
 inline constexpr int64_t kVectorPanelBlockBytes = 32 * 1024;
 
+// Panels that are multiplied at once.
+inline constexpr int kMaxPanels = 2;
+
 // Memory to fetch into the second-level cache while a block is multiplied: the weights and a share
 // of the packed rows that are multiplied next. From memory and from the third-level cache their way
 // takes as long as the products of a few tiles.
@@ -21,7 +24,8 @@ struct FetchAhead {
     const char* begin = nullptr;
     int64_t num = 0;
   };
-  Bytes weights, rows;
+  Bytes weights[kMaxPanels];
+  Bytes rows;
 };
 
 // A block of depth of rows of x as GemmKernel::pack_rows leaves them: one tile after the other.
@@ -33,7 +37,14 @@ struct PackedRows {
   int64_t depth;          // a multiple of kDepthMultiple but for the last block's
 };
 
-// Called once the sums of a tile are there; null when nobody waits for them.
+// A block of depth of one or more panels.
+struct PanelBlocks {
+  const void* weights[kMaxPanels];  // [depth, kPanelWidth] each
+  int num_panels;
+  int64_t sums_stride;  // elements from one panel's sums to the next one's
+};
+
+// Called once the sums of a tile are there, of all panels; null when nobody waits for them.
 struct TileDone {
   void (*call)(const void* context, int64_t tile) = nullptr;
   const void* context = nullptr;
@@ -48,18 +59,18 @@ struct GemmKernel {
   int packed_row_bytes_per_depth;  // in a packed tile
   bool pads_rows;             // a packed tile has room for max_rows, even with fewer rows, and sums
                               // are written for more rows than there are
+  int panels_at_once;         // as many as `multiply` takes best
   int64_t panel_block_bytes;  // of a panel that stay in the first-level cache while one tile after
                               // the other is multiplied by them
-  int few_tiles;  // up to so many are multiplied by whole panels, because all waits for memory
 
   // Packs num_rows <= max_rows rows of a block of depth, x [num_rows, depth], for `multiply`,
   // filling up to padded_depth with zeros.
   void (*pack_rows)(const void* x, int64_t row_stride, int num_rows, int64_t depth,
                     int64_t padded_depth, void* packed);
 
-  // sums [rows of whole tiles, kPanelWidth] = or += rows · panel [depth, kPanelWidth], of one
-  // block, one tile of rows after the other. `ahead` is a hint.
-  void (*multiply)(const PackedRows& rows, const void* panel, const FetchAhead& ahead,
+  // For each panel sums [rows of whole tiles, kPanelWidth] = or += rows · panel, of one block, one
+  // tile of rows after the other. `ahead` is a hint.
+  void (*multiply)(const PackedRows& rows, const PanelBlocks& panels, const FetchAhead& ahead,
                    bool accumulate, float* sums, const TileDone& done);
 
   // Called on each thread around a run of `multiply`; null when nothing is to be done.

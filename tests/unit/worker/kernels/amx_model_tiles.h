@@ -23,6 +23,10 @@ struct ModelTiles {
     }
   }
   template <int t>
+  static void LoadOnce(const void* p, int64_t stride_bytes) {
+    Load<t>(p, stride_bytes);
+  }
+  template <int t>
   static void Store(void* p, int64_t stride_bytes) {
     for (int row = 0; row < 16; ++row) {
       std::memcpy(static_cast<char*>(p) + row * stride_bytes, tiles[t][row], 64);
@@ -36,9 +40,8 @@ struct ModelTiles {
     std::memcpy(&value, &wide, 4);
     return value;
   }
-  template <int tile_row, int tile_column>
+  template <int sums, int rows, int columns>
   static void Dot() {
-    constexpr int sums = 2 * tile_row + tile_column, rows = 4 + tile_row, columns = 6 + tile_column;
     for (int row = 0; row < 16; ++row) {
       for (int column = 0; column < 16; ++column) {
         float even = 0.0f, odd = 0.0f, sum;

@@ -46,9 +46,10 @@ TEST(KernelContextTest, ScratchIsAlignedAndGrows) {
 }
 
 // A kernel that forgets the last row.
-void WrongMultiply(const cpu::PackedRows& rows, const void* panel, const cpu::FetchAhead& ahead,
-                   bool accumulate, float* sums, const cpu::TileDone& done) {
-  cpu::GenericKernels().gemm[0].multiply(rows, panel, ahead, accumulate, sums, done);
+void WrongMultiply(const cpu::PackedRows& rows, const cpu::PanelBlocks& panels,
+                   const cpu::FetchAhead& ahead, bool accumulate, float* sums,
+                   const cpu::TileDone& done) {
+  cpu::GenericKernels().gemm[0].multiply(rows, panels, ahead, accumulate, sums, done);
   sums[(rows.num_rows - 1) * cpu::kPanelWidth + 3] += 1.0f;
 }
 
