@@ -90,4 +90,22 @@ void LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const Linea
   SiluMultiply(context, gate_up, out);
 }
 
+void GatedMlp(KernelContext& context, const at::Tensor& x, const MlpWeights& weights,
+              at::Tensor& gate_up, at::Tensor& activated, bool adds, at::Tensor& out) {
+  if (!adds && out.is_cpu()) {
+    CheckLinear("GatedMlp", x, weights.gate_up, weights.gate_up_bias, gate_up);
+    CheckLinear("GatedMlp", activated, weights.down, weights.down_bias, out);
+    TORCH_CHECK(weights.gate_up.out_features() == 2 * weights.down.in_features(),
+                "GatedMlp: gate_up has ", weights.gate_up.out_features(), " features, down takes ",
+                weights.down.in_features());
+    if (cpu::GatedMlp(context, x, weights, out)) return;
+  }
+  LinearSiluMultiply(context, x, weights.gate_up, weights.gate_up_bias, gate_up, activated);
+  if (adds) {
+    LinearAdd(context, activated, weights.down, weights.down_bias, out);
+  } else {
+    Linear(context, activated, weights.down, weights.down_bias, out);
+  }
+}
+
 }  // namespace lockstep::worker

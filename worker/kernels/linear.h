@@ -79,6 +79,21 @@ void LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const Linea
                         const std::optional<at::Tensor>& bias, at::Tensor& gate_up,
                         at::Tensor& out);
 
+// The weights of Llama's MLP. gate_up: the gates' features, then as many others; down takes half as
+// many.
+struct MlpWeights {
+  LinearWeight gate_up;
+  LinearWeight down;
+  std::optional<at::Tensor> gate_up_bias;
+  std::optional<at::Tensor> down_bias;
+};
+
+// The MLP: Linear, or with `adds` LinearAdd, of LinearSiluMultiply, bit for bit. gate_up
+// [num_tokens, gate_up.out_features] and activated [num_tokens, down.in_features], of the weights'
+// dtype, are what lies between the products, where it is written at all.
+void GatedMlp(KernelContext& context, const at::Tensor& x, const MlpWeights& weights,
+              at::Tensor& gate_up, at::Tensor& activated, bool adds, at::Tensor& out);
+
 }  // namespace lockstep::worker
 
 #endif  // LOCKSTEP_WORKER_KERNELS_LINEAR_H_

@@ -21,22 +21,19 @@ class MlpLayer {
   MlpLayer(WeightLoader& loader, const std::string& prefix, bool has_bias);
 
   // This rank's intermediate features.
-  int64_t ffn_size() const { return down_.in_features(); }
+  int64_t ffn_size() const { return weights_.down.in_features(); }
 
   //   x          [num_tokens, hidden], the model's dtype
-  //   gate_up    [num_tokens, 2 · ffn_size], the model's dtype, overwritten
-  //   activated  [num_tokens, ffn_size], the model's dtype, overwritten
+  //   gate_up    [num_tokens, 2 · ffn_size], the model's dtype, for use in between
+  //   activated  [num_tokens, ffn_size], the model's dtype, for use in between
   //   out        [num_tokens, hidden] float32; with `adds` the result is added to it
   void Forward(KernelContext& context, const at::Tensor& x, at::Tensor& gate_up,
                at::Tensor& activated, bool adds, at::Tensor& out) const;
 
-  int64_t num_bytes() const { return gate_up_.num_bytes() + down_.num_bytes(); }
+  int64_t num_bytes() const { return weights_.gate_up.num_bytes() + weights_.down.num_bytes(); }
 
  private:
-  LinearWeight gate_up_;
-  LinearWeight down_;
-  std::optional<at::Tensor> gate_up_bias_;
-  std::optional<at::Tensor> down_bias_;  // on rank 0 alone
+  MlpWeights weights_;  // down's bias on rank 0 alone
 };
 
 }  // namespace lockstep::worker

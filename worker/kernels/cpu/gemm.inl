@@ -170,6 +170,7 @@ template <typename T>
 constexpr GemmKernel kFloatGemm = {.max_rows = kTileRows,
                                    .packed_row_bytes_per_depth = sizeof(float),
                                    .pads_rows = false,
+                                   .packs_panels = false,
                                    .panels_at_once = 1,
                                    .panel_block_bytes = kVectorPanelBlockBytes,
                                    .pack_rows = PackRowsAsFloat<T>,

@@ -176,6 +176,7 @@ constexpr GemmKernel MakeAmxGemm(void (*enter)(), void (*leave)()) {
   return {.max_rows = kAmxTileRows,
           .packed_row_bytes_per_depth = sizeof(BFloat16),
           .pads_rows = true,
+          .packs_panels = true,
           .panels_at_once = 2,
           .panel_block_bytes = 16 * 1024,
           .pack_rows = PackAmxRows,

@@ -94,6 +94,7 @@ void PackRows(const void* x, int64_t row_stride, int num_rows, int64_t depth, in
 constexpr GemmKernel kGemm = {.max_rows = kTileRows,
                               .packed_row_bytes_per_depth = sizeof(BFloat16),
                               .pads_rows = false,
+                              .packs_panels = false,
                               .panels_at_once = 1,
                               .panel_block_bytes = kVectorPanelBlockBytes,
                               .pack_rows = PackRows,

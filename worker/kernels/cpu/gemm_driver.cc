@@ -158,16 +158,42 @@ void PackRows(ThreadPool& pool, const GemmProblem& problem, const Pass& pass) {
   });
 }
 
+// The product whose packed rows the results of this one become; null: they go to its `out`.
+struct PackedOut {
+  const GemmProblem* problem = nullptr;
+  const Pass* pass = nullptr;
+
+  // The part of a tile from a column, which begins a panel's worth of depth.
+  StoreTarget Target(int64_t tile, int64_t column) const {
+    const int64_t block_depth = BlockOrder::DepthOfBlocks(*problem, *pass);
+    const int64_t begin = column / block_depth * block_depth;
+    const int64_t depth = std::min(block_depth, problem->padded_depth - begin);
+    return {.num_rows = pass->tile_rows(tile),
+            .num_columns = kPanelWidth,
+            .type = problem->weight_type,
+            .out = pass->tile(tile, begin, depth) + pass->tile_bytes(column - begin),
+            .out_stride = kPanelWidth};
+  }
+};
+
+struct PassOfProduct {
+  const KernelTable& kernels;
+  const GemmProblem& problem;
+  const Pass& pass;
+  const Units& units;
+  const PackedOut& packed_out;
+};
+
 // One thread's part of a pass: some units, and room for the sums of a group of them.
 class PassPart {
  public:
-  PassPart(const KernelTable& kernels, const GemmProblem& problem, const Pass& pass,
-           const Units& units, int64_t first_unit, int64_t last_unit, float* sums)
-      : kernels_(kernels),
-        problem_(problem),
-        pass_(pass),
-        units_(units),
-        order_(problem, pass, units.size(), first_unit, last_unit),
+  PassPart(const PassOfProduct& whole, int64_t first_unit, int64_t last_unit, float* sums)
+      : kernels_(whole.kernels),
+        problem_(whole.problem),
+        pass_(whole.pass),
+        units_(whole.units),
+        packed_out_(whole.packed_out),
+        order_(problem_, pass_, units_.size(), first_unit, last_unit),
         sums_(sums) {}
 
   void Multiply() const {
@@ -259,6 +285,7 @@ class PassPart {
 
   // The tile's part of `out` from a column.
   StoreTarget Target(int64_t tile, int64_t column) const {
+    if (packed_out_.problem != nullptr) return packed_out_.Target(tile, column);
     const int64_t row = pass_.first_row + tile * pass_.rows_per_tile;
     const int64_t num_columns = problem_.gated ? problem_.num_columns / 2 : problem_.num_columns;
     return {.num_rows = pass_.tile_rows(tile),
@@ -273,21 +300,31 @@ class PassPart {
   const GemmProblem& problem_;
   const Pass& pass_;
   const Units& units_;
+  const PackedOut& packed_out_;
   BlockOrder order_;
   float* sums_;
 };
 
-void RunPass(KernelContext& context, const GemmProblem& problem, Pass& pass) {
-  const int64_t packed_bytes = RoundUp(pass.packed_bytes(problem.padded_depth), kAlignment);
-  const int64_t sums = pass.rows_of_tiles() * kPanelWidth * kGroupPanels;
-  char* scratch = static_cast<char*>(context.Scratch(static_cast<size_t>(
-      packed_bytes + context.pool().num_threads() * sums * static_cast<int64_t>(sizeof(float)))));
-  pass.packed = scratch;
-  float* all_sums = reinterpret_cast<float*>(scratch + packed_bytes);
-  PackRows(context.pool(), problem, pass);
+int64_t PackedBytes(const GemmProblem& problem, const Pass& pass) {
+  return RoundUp(pass.packed_bytes(problem.padded_depth), kAlignment);
+}
+
+// Floats of one thread.
+int64_t NumSums(const Pass& pass) { return pass.rows_of_tiles() * kPanelWidth * kGroupPanels; }
+
+// Scratch memory for the packed rows of one or more products and for the sums behind them.
+char* TakeScratch(KernelContext& context, int64_t packed_bytes, int64_t num_sums) {
+  const int64_t sums_bytes =
+      context.pool().num_threads() * num_sums * static_cast<int64_t>(sizeof(float));
+  return static_cast<char*>(context.Scratch(static_cast<size_t>(packed_bytes + sums_bytes)));
+}
+
+void MultiplyPass(KernelContext& context, const GemmProblem& problem, const Pass& pass,
+                  const PackedOut& packed_out, void* all_sums) {
   const Units units(problem, *pass.kernel);
   context.pool().ParallelFor(units.num(), [&](int thread, int64_t begin, int64_t end) {
-    PassPart(context.cpu_kernels(), problem, pass, units, begin, end, all_sums + thread * sums)
+    float* sums = static_cast<float*>(all_sums) + thread * NumSums(pass);
+    PassPart({context.cpu_kernels(), problem, pass, units, packed_out}, begin, end, sums)
         .Multiply();
   });
 }
@@ -298,8 +335,26 @@ void RunGemm(KernelContext& context, const GemmProblem& problem) {
   const GemmKernel& kernel = context.cpu_kernels().gemm[static_cast<int>(problem.weight_type)];
   for (int64_t index = 0; index < NumPasses(problem); ++index) {
     Pass pass = MakePass(kernel, problem, index);
-    RunPass(context, problem, pass);
+    const int64_t packed_bytes = PackedBytes(problem, pass);
+    pass.packed = TakeScratch(context, packed_bytes, NumSums(pass));
+    PackRows(context.pool(), problem, pass);
+    MultiplyPass(context, problem, pass, {}, pass.packed + packed_bytes);
   }
+}
+
+bool RunGatedMlp(KernelContext& context, const GemmProblem& gated, const GemmProblem& down) {
+  const GemmKernel& kernel = context.cpu_kernels().gemm[static_cast<int>(gated.weight_type)];
+  if (!kernel.packs_panels || gated.num_columns % (2 * kPanelWidth) != 0) return false;
+  for (int64_t index = 0; index < NumPasses(gated); ++index) {
+    Pass first = MakePass(kernel, gated, index), second = MakePass(kernel, down, index);
+    const int64_t first_bytes = PackedBytes(gated, first), second_bytes = PackedBytes(down, second);
+    first.packed = TakeScratch(context, first_bytes + second_bytes, NumSums(first));
+    second.packed = first.packed + first_bytes;
+    PackRows(context.pool(), gated, first);
+    MultiplyPass(context, gated, first, {&down, &second}, second.packed + second_bytes);
+    MultiplyPass(context, down, second, {}, second.packed + second_bytes);
+  }
+  return true;
 }
 
 }  // namespace lockstep::worker::cpu

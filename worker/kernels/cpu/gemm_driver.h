@@ -29,6 +29,12 @@ struct GemmProblem {
 // Blocks the product for the caches and spreads the panels over the context's threads.
 void RunGemm(KernelContext& context, const GemmProblem& problem);
 
+// A gated product and the one that takes its results, whose x and x_stride are not used: they go
+// there as its rows are packed, without a way through memory in between. False, and nothing is
+// done, where the kernel packs rows in another way or half of the gated product's columns are not
+// whole panels.
+bool RunGatedMlp(KernelContext& context, const GemmProblem& gated, const GemmProblem& down);
+
 }  // namespace lockstep::worker::cpu
 
 #endif  // LOCKSTEP_WORKER_KERNELS_CPU_GEMM_DRIVER_H_

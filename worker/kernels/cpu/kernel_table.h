@@ -57,9 +57,11 @@ struct TileDone {
 struct GemmKernel {
   int max_rows;                    // rows per tile
   int packed_row_bytes_per_depth;  // in a packed tile
-  bool pads_rows;             // a packed tile has room for max_rows, even with fewer rows, and sums
-                              // are written for more rows than there are
-  int panels_at_once;         // as many as `multiply` takes best
+  bool pads_rows;      // a packed tile has room for max_rows, even with fewer rows, and sums
+                       // are written for more rows than there are
+  bool packs_panels;   // packed rows of a tile are [depth / kPanelWidth, max_rows, kPanelWidth], of
+                       // the weight's type
+  int panels_at_once;  // as many as `multiply` takes best
   int64_t panel_block_bytes;  // of a panel that stay in the first-level cache while one tile after
                               // the other is multiplied by them
 

@@ -60,4 +60,13 @@ bool LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const Linea
   return true;
 }
 
+bool GatedMlp(KernelContext& context, const at::Tensor& x, const MlpWeights& weights,
+              at::Tensor& out) {
+  const std::vector<float> gate_up_bias = BiasAsFloats(weights.gate_up_bias),
+                           down_bias = BiasAsFloats(weights.down_bias);
+  GemmProblem gated = MakeProblem(x, weights.gate_up, gate_up_bias, out);
+  gated.gated = true;
+  return RunGatedMlp(context, gated, MakeProblem(x, weights.down, down_bias, out));
+}
+
 }  // namespace lockstep::worker::cpu

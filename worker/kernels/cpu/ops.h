@@ -18,6 +18,10 @@ namespace lockstep::worker::cpu {
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
             const std::optional<at::Tensor>& bias, at::Tensor& out);
 
+// As worker::GatedMlp without `adds` where that is done at once, else false.
+bool GatedMlp(KernelContext& context, const at::Tensor& x, const MlpWeights& weights,
+              at::Tensor& out);
+
 // As worker::LinearSiluMultiply where a half of the features is whole panels, else false.
 bool LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
                         const std::optional<at::Tensor>& bias, at::Tensor& out);

@@ -107,6 +107,36 @@ TEST_P(LinearTest, GatesAppliedToTheSumsGiveTheBitsOfTheTwoOps) {
   }
 }
 
+TEST_P(LinearTest, TheMlpAtOnceGivesTheBitsOfItsProducts) {
+  auto context = Context(2);
+  // Intermediate features in whole panels and others; one tile of rows, several, and two passes.
+  const int64_t shapes[][4] = {
+      {1, 64, 32, 33}, {19, 96, 2400, 40}, {40, 70, 35, 9}, {600, 64, 608, 96}};
+  for (const auto& [num_tokens, in_features, ffn, out_features] : shapes) {
+    const at::Tensor x = RandomTensor({num_tokens, in_features}, dtype(), 20);
+    MlpWeights weights = {.gate_up = PackWeight(RandomTensor({2 * ffn, in_features}, dtype(), 21)),
+                          .down = PackWeight(RandomTensor({out_features, ffn}, dtype(), 22)),
+                          .gate_up_bias = std::nullopt,
+                          .down_bias = std::nullopt};
+    at::Tensor gate_up = at::empty({num_tokens, 2 * ffn}, at::TensorOptions(dtype()));
+    at::Tensor activated = at::empty({num_tokens, ffn}, at::TensorOptions(dtype()));
+    for (const bool has_bias : {false, true}) {
+      if (has_bias) {
+        weights.gate_up_bias = RandomTensor({2 * ffn}, dtype(), 23);
+        weights.down_bias = RandomTensor({out_features}, dtype(), 24);
+      }
+      at::Tensor out = at::empty({num_tokens, out_features}, at::TensorOptions(at::kFloat));
+      at::Tensor expected = at::empty_like(out);
+      GatedMlp(*context, x, weights, gate_up, activated, false, out);
+      LinearSiluMultiply(*context, x, weights.gate_up, weights.gate_up_bias, gate_up, activated);
+      Linear(*context, activated, weights.down, weights.down_bias, expected);
+      ExpectSameBits(
+          out, expected,
+          std::to_string(num_tokens) + " x " + std::to_string(ffn) + (has_bias ? ", bias" : ""));
+    }
+  }
+}
+
 TEST_P(LinearTest, PropagatesNotANumber) {
   auto context = Context();
   at::Tensor x = RandomTensor({3, 64}, dtype(), 10);
