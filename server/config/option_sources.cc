@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <istream>
+#include <string>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -12,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "absl/strings/string_view.h"
 #include "process/command_line.h"
 #include "server/config/option_table.h"
 
@@ -103,6 +106,19 @@ absl::Status Take(const CLI::Option& option, SourcedValues& values) {
   return absl::OkStatus();
 }
 
+// CLI11 passes over lines of one or two characters, which may be what is left of an option.
+absl::Status CheckShortLines(const std::string& path, std::istream& file) {
+  std::string line;
+  for (int number = 1; std::getline(file, line); ++number) {
+    const absl::string_view text = absl::StripAsciiWhitespace(line);
+    const bool is_read = text.size() > 2 || text.empty() || text == "]";
+    if (is_read || text.front() == '#' || text.front() == ';') continue;
+    return absl::InvalidArgumentError(absl::StrCat("--config ", path, ": line ", number, ", '", text,
+                                                   "', is not name = value"));
+  }
+  return absl::OkStatus();
+}
+
 constexpr char kFooter[] =
     "Every option is also an environment variable (--max-num-seqs: LOCKSTEP_MAX_NUM_SEQS) and a "
     "key of the --config "
@@ -161,6 +177,9 @@ absl::StatusOr<SourcedValues> ReadConfigFile(const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat("--config ", path, ": no such file, or not readable"));
   }
+  if (absl::Status status = CheckShortLines(path, file); !status.ok()) return status;
+  file.clear();
+  file.seekg(0);
   SourcedValues values;
   for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(file)) {
     if (!item.parents.empty()) {

@@ -187,7 +187,8 @@ absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks,
   if (status = TestReferenceModel(); !status.ok()) return status;
   const int64_t num_tokens =
       std::min<int64_t>({kMaxTestTokens, config_.max_num_batched_tokens, config_.max_model_len});
-  status = TestForward(*model_, *communicator_, *cache_, device_->device(), num_tokens);
+  status = TestForward(*model_, *communicator_, *cache_, device_->device(), num_tokens,
+                       config_.model_dir);
   if (!status.ok()) return status;
   runner_ = std::make_unique<StepRunner>(StepRunner::Parts{.config = config_,
                                                            .device = *device_,

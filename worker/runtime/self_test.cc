@@ -130,7 +130,7 @@ std::string DescribeSpeed(const CollectiveSpeed& speed, int world_size) {
 }
 
 absl::Status TestForward(LlamaModel& model, Communicator& communicator, KvCache& cache,
-                         at::Device device, int64_t num_tokens) {
+                         at::Device device, int64_t num_tokens, const std::string& model_dir) {
   const StepBatch batch = TestBatch(num_tokens, model.vocab_size(), device);
   at::Tensor hidden;
   absl::Status status = model.Forward(batch, communicator, cache, hidden);
@@ -145,8 +145,9 @@ absl::Status TestForward(LlamaModel& model, Communicator& communicator, KvCache&
   const std::span<const float> row(host.const_data_ptr<float>(), static_cast<size_t>(host.numel()));
   if (!FindMaximum(row).is_valid) {
     return absl::InternalError(
-        "self-test: the model's logits are not finite: the weights are damaged or overflow the "
-        "dtype; try bfloat16 or float32");
+        absl::StrCat("self-test: the logits of ", model_dir,
+                     " are not finite: its weights are damaged or overflow the dtype; fetch them "
+                     "again, or try --dtype bfloat16 or float32"));
   }
   return absl::OkStatus();
 }

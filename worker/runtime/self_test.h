@@ -35,9 +35,10 @@ absl::StatusOr<CollectiveSpeed> MeasureCollectives(Communicator& communicator, a
 std::string DescribeSpeed(const CollectiveSpeed& speed, int world_size);
 
 // A forward pass over a few tokens in block 0 of the cache: logits must be finite and all ranks
-// must have computed the same, bit for bit. `num_tokens` is at most one block.
+// must have computed the same, bit for bit. `num_tokens` is at most one block; `model_dir` is named
+// where the weights are at fault.
 absl::Status TestForward(LlamaModel& model, Communicator& communicator, KvCache& cache,
-                         at::Device device, int64_t num_tokens);
+                         at::Device device, int64_t num_tokens, const std::string& model_dir);
 
 }  // namespace lockstep::worker
 

@@ -101,6 +101,8 @@ TEST(ParseServerOptions, RefusesUnknownKeysAndSectionsOfTheFile) {
   EXPECT_THAT(ErrorOf({"--config", WriteFile("model: llama\n").c_str()}),
               HasSubstr("model: llama"));
   EXPECT_THAT(ErrorOf({"--config", "/no/such/file"}), HasSubstr("/no/such/file"));
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("# a\n\nblock_size = 8\n x\n").c_str()}),
+              HasSubstr("line 4, 'x', is not name = value"));
 }
 
 TEST(ParseServerOptions, RefusesAnOptionGivenTwice) {

@@ -20,6 +20,7 @@
 namespace lockstep::worker {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
@@ -254,7 +255,8 @@ TEST(ModelExecutorTest, WeightsThatGiveNoFiniteLogitsFailAtTheStart) {
   file.close();
   const auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), 2);
   EXPECT_EQ(ranks.status().code(), absl::StatusCode::kInternal);
-  EXPECT_THAT(std::string(ranks.status().message()), HasSubstr("not finite"));
+  EXPECT_THAT(std::string(ranks.status().message()),
+              AllOf(HasSubstr("not finite"), HasSubstr(model.directory().string())));
 }
 
 // A device that works while a model is loaded, and then no more.
