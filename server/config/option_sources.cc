@@ -113,8 +113,8 @@ absl::Status CheckShortLines(const std::string& path, std::istream& file) {
     const absl::string_view text = absl::StripAsciiWhitespace(line);
     const bool is_read = text.size() > 2 || text.empty() || text == "]";
     if (is_read || text.front() == '#' || text.front() == ';') continue;
-    return absl::InvalidArgumentError(absl::StrCat("--config ", path, ": line ", number, ", '", text,
-                                                   "', is not name = value"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--config ", path, ": line ", number, ", '", text, "', is not name = value"));
   }
   return absl::OkStatus();
 }
