@@ -342,9 +342,8 @@ void RunGemm(KernelContext& context, const GemmProblem& problem) {
   }
 }
 
-bool RunGatedMlp(KernelContext& context, const GemmProblem& gated, const GemmProblem& down) {
+void RunGatedMlp(KernelContext& context, const GemmProblem& gated, const GemmProblem& down) {
   const GemmKernel& kernel = context.cpu_kernels().gemm[static_cast<int>(gated.weight_type)];
-  if (!kernel.packs_panels || gated.num_columns % (2 * kPanelWidth) != 0) return false;
   for (int64_t index = 0; index < NumPasses(gated); ++index) {
     Pass first = MakePass(kernel, gated, index), second = MakePass(kernel, down, index);
     const int64_t first_bytes = PackedBytes(gated, first), second_bytes = PackedBytes(down, second);
@@ -354,7 +353,6 @@ bool RunGatedMlp(KernelContext& context, const GemmProblem& gated, const GemmPro
     MultiplyPass(context, gated, first, {&down, &second}, second.packed + second_bytes);
     MultiplyPass(context, down, second, {}, second.packed + second_bytes);
   }
-  return true;
 }
 
 }  // namespace lockstep::worker::cpu

@@ -30,10 +30,9 @@ struct GemmProblem {
 void RunGemm(KernelContext& context, const GemmProblem& problem);
 
 // A gated product and the one that takes its results, whose x and x_stride are not used: they go
-// there as its rows are packed, without a way through memory in between. False, and nothing is
-// done, where the kernel packs rows in another way or half of the gated product's columns are not
-// whole panels.
-bool RunGatedMlp(KernelContext& context, const GemmProblem& gated, const GemmProblem& down);
+// there as its rows are packed, without a way through memory in between. For kernels that pack
+// panels.
+void RunGatedMlp(KernelContext& context, const GemmProblem& gated, const GemmProblem& down);
 
 }  // namespace lockstep::worker::cpu
 

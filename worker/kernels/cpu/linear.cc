@@ -42,6 +42,11 @@ GemmProblem MakeProblem(const at::Tensor& x, const LinearWeight& weight,
           .out_stride = out.stride(0)};
 }
 
+// Gates and their factors are stored panel by panel.
+bool HalvesAreWholePanels(const LinearWeight& weight) {
+  return weight.out_features() % (2 * kPanelWidth) == 0;
+}
+
 }  // namespace
 
 void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
@@ -52,7 +57,7 @@ void Linear(KernelContext& context, const at::Tensor& x, const LinearWeight& wei
 
 bool LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const LinearWeight& weight,
                         const std::optional<at::Tensor>& bias, at::Tensor& out) {
-  if (weight.out_features() % (2 * kPanelWidth) != 0) return false;
+  if (!HalvesAreWholePanels(weight)) return false;
   const std::vector<float> bias_floats = BiasAsFloats(bias);
   GemmProblem problem = MakeProblem(x, weight, bias_floats, out);
   problem.gated = true;
@@ -62,11 +67,16 @@ bool LinearSiluMultiply(KernelContext& context, const at::Tensor& x, const Linea
 
 bool GatedMlp(KernelContext& context, const at::Tensor& x, const MlpWeights& weights,
               at::Tensor& out) {
+  const int type = static_cast<int>(ElementTypeOf(weights.down.dtype()));
+  if (!context.cpu_kernels().gemm[type].packs_panels || !HalvesAreWholePanels(weights.gate_up)) {
+    return false;
+  }
   const std::vector<float> gate_up_bias = BiasAsFloats(weights.gate_up_bias),
                            down_bias = BiasAsFloats(weights.down_bias);
   GemmProblem gated = MakeProblem(x, weights.gate_up, gate_up_bias, out);
   gated.gated = true;
-  return RunGatedMlp(context, gated, MakeProblem(x, weights.down, down_bias, out));
+  RunGatedMlp(context, gated, MakeProblem(x, weights.down, down_bias, out));
+  return true;
 }
 
 }  // namespace lockstep::worker::cpu
