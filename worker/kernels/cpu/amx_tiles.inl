@@ -1,4 +1,4 @@
-// The processor's AMX tile registers, as amx_block.inl describes them. Included inside the unnamed
+// The processor's AMX tile registers, as amx_layout.inl describes them. Included inside the unnamed
 // namespace of files that are compiled for AMX.
 
 // In assembly: the compiler's intrinsics do not tell it that loads read memory.

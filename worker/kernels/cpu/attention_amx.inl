@@ -42,6 +42,57 @@ inline void StoreParts(const Vec (&values)[kAmxTileDepth / Vec::kWidth], BFloat1
 #endif
 }
 
+// A block of sums: 16 · kGroups rows (kGroups is 1 or 2) by 32 columns, in tiles 0 to 3.
+
+// The block += rows · columns, for 32 of depth. Each is two tiles, the second one `stride` elements
+// behind the first; the columns' tiles are of pairs of depths.
+template <typename Tiles, int kGroups>
+void AddAmxProducts(const BFloat16* rows, int64_t row_stride, const BFloat16* columns,
+                    int64_t column_stride) {
+  Tiles::template Load<6>(columns, kAmxTileRowBytes);
+  Tiles::template Load<4>(rows, kAmxTileRowBytes);
+  Tiles::template Dot<0, 4, 6>();
+  if constexpr (kGroups > 1) {
+    Tiles::template Load<5>(rows + row_stride, kAmxTileRowBytes);
+    Tiles::template Dot<2, 5, 6>();
+  }
+  Tiles::template Load<7>(columns + column_stride, kAmxTileRowBytes);
+  Tiles::template Dot<1, 4, 7>();
+  if constexpr (kGroups > 1) Tiles::template Dot<3, 5, 7>();
+}
+
+template <typename Tiles, int kGroups>
+void ZeroAmxBlock() {
+  Tiles::template Zero<0>();
+  Tiles::template Zero<1>();
+  if constexpr (kGroups > 1) {
+    Tiles::template Zero<2>();
+    Tiles::template Zero<3>();
+  }
+}
+
+template <typename Tiles, int kGroups>
+void LoadAmxBlock(const float* c, int64_t stride) {
+  const int64_t row_bytes = stride * 4;
+  Tiles::template Load<0>(c, row_bytes);
+  Tiles::template Load<1>(c + 16, row_bytes);
+  if constexpr (kGroups > 1) {
+    Tiles::template Load<2>(c + kAmxTileRows * stride, row_bytes);
+    Tiles::template Load<3>(c + kAmxTileRows * stride + 16, row_bytes);
+  }
+}
+
+template <typename Tiles, int kGroups>
+void StoreAmxBlock(float* c, int64_t stride) {
+  const int64_t row_bytes = stride * 4;
+  Tiles::template Store<0>(c, row_bytes);
+  Tiles::template Store<1>(c + 16, row_bytes);
+  if constexpr (kGroups > 1) {
+    Tiles::template Store<2>(c + kAmxTileRows * stride, row_bytes);
+    Tiles::template Store<3>(c + kAmxTileRows * stride + 16, row_bytes);
+  }
+}
+
 // Tiles along the depth, and from one group of 16 rows (or columns) to the next.
 struct AmxOperand {
   const BFloat16* tiles;
@@ -53,7 +104,7 @@ void MultiplyAmxBlock(const AmxOperand& a, const AmxOperand& b, int num_depth_ti
   const BFloat16* rows = a.tiles;
   const BFloat16* columns = b.tiles;
   for (int k = 0; k < num_depth_tiles; ++k, rows += a.depth_stride, columns += b.depth_stride) {
-    AddAmxProducts<Tiles, kGroups>(rows, a.group_stride, columns, b.group_stride, kAmxTileRowBytes);
+    AddAmxProducts<Tiles, kGroups>(rows, a.group_stride, columns, b.group_stride);
   }
 }
 

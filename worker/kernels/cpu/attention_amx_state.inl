@@ -1,6 +1,6 @@
 // The working set of attention on AMX, and how queries, keys and values get into the layout of
 // tiles. Included inside an unnamed namespace, after vec.inl, attention_rows.inl and
-// amx_block.inl.
+// amx_layout.inl.
 
 constexpr int kAmxKeyGroups = kKeyTile / kAmxTileRows;       // columns of scores, in tiles
 constexpr int kAmxPositionTiles = kKeyTile / kAmxTileDepth;  // depth of probabilities · values

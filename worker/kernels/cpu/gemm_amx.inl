@@ -1,7 +1,7 @@
 // bfloat16 matrix products on AMX tiles: 16 rows by two panels of 32 columns from one tile of rows,
 // four of weights and four of sums. A block of the panels is read from the first-level cache by one
 // tile of rows after the other; rows and sums pass through the second-level cache.
-// Included inside an unnamed namespace, after amx_block.inl.
+// Included inside an unnamed namespace, after amx_layout.inl.
 
 constexpr int64_t kPanelRowBytes = int64_t{kPanelWidth} * 4;  // a pair of depths of all columns
 constexpr int64_t kCacheLineBytes = 64;

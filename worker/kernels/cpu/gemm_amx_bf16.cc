@@ -10,7 +10,7 @@ namespace {
 
 #include "worker/kernels/cpu/amx_tiles.inl"
 //
-#include "worker/kernels/cpu/amx_block.inl"
+#include "worker/kernels/cpu/amx_layout.inl"
 //
 #include "worker/kernels/cpu/gemm_amx.inl"
 

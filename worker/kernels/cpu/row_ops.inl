@@ -37,7 +37,7 @@ inline Vec RoundTo(Vec a) {
     return a;
 #if defined(__AVX512BF16__)
   } else if constexpr (std::is_same_v<T, BFloat16>) {
-    return Widen(_mm512_cvtneps_pbh(a.v));
+    return WidenBFloat16((__m256i)_mm512_cvtneps_pbh(a.v));
 #endif
   } else {
     T buffer[Vec::kWidth];

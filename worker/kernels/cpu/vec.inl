@@ -12,10 +12,11 @@ inline Vec Load(const float* p) { return {_mm512_loadu_ps(p)}; }
 inline Vec Load(const Float16* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
 }
+inline Vec WidenBFloat16(__m256i bits) {
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16))};
+}
 inline Vec Load(const BFloat16* p) {
-  const __m512i wide =
-      _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+  return WidenBFloat16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 // The even or odd elements of kWidth pairs.
 inline Vec LoadEven(const BFloat16* p) {
@@ -31,9 +32,6 @@ inline void Store(Float16* p, Vec a) {
                       _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 #if defined(__AVX512BF16__)
-inline Vec Widen(__m256bh values) {
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)values), 16))};
-}
 inline void Store(BFloat16* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), (__m256i)_mm512_cvtneps_pbh(a.v));
 }

@@ -19,7 +19,7 @@ namespace {
 //
 #include "worker/kernels/cpu/attention_rows.inl"
 //
-#include "worker/kernels/cpu/amx_block.inl"
+#include "worker/kernels/cpu/amx_layout.inl"
 //
 #include "worker/kernels/cpu/attention_amx_state.inl"
 //

@@ -11,7 +11,7 @@
 namespace lockstep::worker::cpu {
 namespace {
 
-#include "worker/kernels/cpu/amx_block.inl"
+#include "worker/kernels/cpu/amx_layout.inl"
 //
 #include "worker/kernels/cpu/gemm_amx.inl"
 
