@@ -26,11 +26,12 @@ function(lockstep_binary name)
 endfunction()
 
 # What a sanitizer is told, also in the servers and workers that a test starts; its word anywhere in a test's output fails
-# the test, because a process that a test kills has no exit status of its own.
+# the test, because a process that a test kills has no exit status of its own. The longest history: a race that a
+# suppression names is only found to be that one while the older access's stack can be restored.
 set(LOCKSTEP_TEST_PROPERTIES "")
 if(LOCKSTEP_SANITIZER)
   set(LOCKSTEP_TEST_ENVIRONMENT
-    "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitizers/thread.supp ignore_noninstrumented_modules=1 second_deadlock_stack=1")
+    "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitizers/thread.supp ignore_noninstrumented_modules=1 second_deadlock_stack=1 history_size=7")
   set(LOCKSTEP_TEST_PROPERTIES ENVIRONMENT "${LOCKSTEP_TEST_ENVIRONMENT}" FAIL_REGULAR_EXPRESSION "Sanitizer: ")
 endif()
 
