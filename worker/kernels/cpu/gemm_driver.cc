@@ -1,5 +1,7 @@
 #include "worker/kernels/cpu/gemm_driver.h"
 
+#include <immintrin.h>
+
 #include <algorithm>
 
 namespace lockstep::worker::cpu {
@@ -14,6 +16,8 @@ constexpr int64_t kGroupPanels = 8;
 // memory. So much of a panel, and what is fetched meanwhile, stays in the second-level cache.
 constexpr int64_t kStreamedBlockBytes = 128 * 1024;
 constexpr int64_t kAlignment = 64;
+// Of results that have left the caches before anybody reads them: a prompt's logits.
+constexpr int64_t kMinBytesPastCaches = int64_t{32} << 20;
 
 int64_t DivideUp(int64_t value, int64_t divisor) { return (value + divisor - 1) / divisor; }
 
@@ -184,6 +188,15 @@ struct PassOfProduct {
   const PackedOut& packed_out;
 };
 
+// Whether the results are written around the caches, which would have to fetch each line before it
+// is written: where they are large and in whole cache lines.
+bool GoesPastCaches(const GemmProblem& problem) {
+  const int64_t stride_bytes = problem.out_stride * ElementBytes(problem.out_type);
+  return problem.out_type == ElementType::kFloat32 && !problem.gated &&
+         problem.num_rows * stride_bytes >= kMinBytesPastCaches && stride_bytes % kAlignment == 0 &&
+         reinterpret_cast<uintptr_t>(problem.out) % kAlignment == 0;
+}
+
 // One thread's part of a pass: some units, and room for the sums of a group of them.
 class PassPart {
  public:
@@ -194,7 +207,8 @@ class PassPart {
         units_(whole.units),
         packed_out_(whole.packed_out),
         order_(problem_, pass_, units_.size(), first_unit, last_unit),
-        sums_(sums) {}
+        sums_(sums),
+        past_caches_(GoesPastCaches(problem_)) {}
 
   void Multiply() const {
     if (pass_.kernel->enter_thread != nullptr) pass_.kernel->enter_thread();
@@ -202,6 +216,7 @@ class PassPart {
       MultiplyBlock(block);
     }
     if (pass_.kernel->leave_thread != nullptr) pass_.kernel->leave_thread();
+    if (past_caches_) _mm_sfence();
   }
 
  private:
@@ -293,7 +308,8 @@ class PassPart {
             .type = problem_.out_type,
             .out = static_cast<char*>(problem_.out) +
                    (row * problem_.out_stride + column) * ElementBytes(problem_.out_type),
-            .out_stride = problem_.out_stride};
+            .out_stride = problem_.out_stride,
+            .past_caches = past_caches_ && column + kPanelWidth <= num_columns};
   }
 
   const KernelTable& kernels_;
@@ -303,6 +319,7 @@ class PassPart {
   const PackedOut& packed_out_;
   BlockOrder order_;
   float* sums_;
+  bool past_caches_;
 };
 
 int64_t PackedBytes(const GemmProblem& problem, const Pass& pass) {

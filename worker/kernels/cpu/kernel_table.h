@@ -87,6 +87,8 @@ struct StoreTarget {
   ElementType type;
   void* out;  // [num_rows, num_columns]
   int64_t out_stride;
+  // Written around the caches; for kPanelWidth columns of float32 in whole cache lines alone.
+  bool past_caches = false;
 };
 
 // Some query rows of one sequence, and some neighbouring heads of the cache with the query heads

@@ -19,7 +19,19 @@ void StorePanelAs(const float* accumulators, const float* bias, const StoreTarge
   }
 }
 
+void StorePanelPastCaches(const float* accumulators, const float* bias, const StoreTarget& target) {
+  float* out = static_cast<float*>(target.out);
+  for (int64_t row = 0; row < target.num_rows; ++row) {
+    ForEachVec(kPanelWidth, [&](int64_t i, int width) {
+      StorePastCaches(out + i, Biased(accumulators, bias, i, width));
+    });
+    accumulators += kPanelWidth;
+    out += target.out_stride;
+  }
+}
+
 void StorePanel(const float* accumulators, const float* bias, const StoreTarget& target) {
+  if (target.past_caches) return StorePanelPastCaches(accumulators, bias, target);
   switch (target.type) {
     case ElementType::kFloat32:
       return StorePanelAs<float>(accumulators, bias, target);

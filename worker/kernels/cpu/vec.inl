@@ -27,6 +27,7 @@ inline Vec LoadOdd(const BFloat16* p) {
   return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(p), high))};
 }
 inline void Store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+inline void StorePastCaches(float* p, Vec a) { _mm512_stream_ps(p, a.v); }
 inline void Store(Float16* p, Vec a) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
                       _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -91,6 +92,7 @@ inline Vec LoadOdd(const BFloat16* p) {
   return {_mm256_castsi256_ps(_mm256_and_si256(pairs, high))};
 }
 inline void Store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+inline void StorePastCaches(float* p, Vec a) { _mm256_stream_ps(p, a.v); }
 inline void Store(Float16* p, Vec a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                    _mm256_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -161,6 +163,7 @@ inline Vec LoadOdd(const BFloat16* p) {
   return {_mm_castsi128_ps(_mm_and_si128(pairs, high))};
 }
 inline void Store(float* p, Vec a) { _mm_storeu_ps(p, a.v); }
+inline void StorePastCaches(float* p, Vec a) { _mm_stream_ps(p, a.v); }
 inline uint16_t Float16Bits(uint32_t bits) {
   const uint32_t sign = (bits >> 16) & 0x8000u;
   const uint32_t magnitude = bits & 0x7fffffffu;

@@ -71,6 +71,25 @@ TEST_P(LinearTest, ThreadsDoNotChangeBits) {
   }
 }
 
+TEST_P(LinearTest, LargeResultsHaveTheBitsOfSmallOnes) {
+  auto context = Context(2);
+  constexpr int64_t kNumRows = 530, kPart = 106;
+  // Rows of whole cache lines, which may be written around the caches, with a panel that is not
+  // full, and others.
+  for (const int64_t out_features : {16400, 16402}) {
+    const at::Tensor x = RandomTensor({kNumRows, 40}, dtype(), 16);
+    const LinearWeight weight = PackWeight(RandomTensor({out_features, 40}, dtype(), 17));
+    const at::Tensor bias = RandomTensor({out_features}, dtype(), 18);
+    const at::Tensor whole = Run(*context, x, weight, bias, at::kFloat);
+    ASSERT_GE(whole.nbytes(), size_t{32} << 20);
+    for (int64_t row = 0; row < kNumRows; row += kPart) {
+      ExpectSameBits(whole.narrow(0, row, kPart),
+                     Run(*context, x.narrow(0, row, kPart), weight, bias, at::kFloat),
+                     std::to_string(out_features) + " columns, rows from " + std::to_string(row));
+    }
+  }
+}
+
 TEST_P(LinearTest, TakesStridedRowsAndLeavesTheGapsAlone) {
   auto context = Context();
   const at::Tensor wide = RandomTensor({6, 100}, dtype(), 8);
