@@ -3,21 +3,25 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
+#include <deque>
+#include <iterator>
 #include <mutex>
 #include <new>
-#include <utility>
 
 namespace lockstep::worker {
 
 // Memory for large results that come again and again, such as a prompt's logits at all positions,
-// in huge pages where the system gives them. What was given back last is kept for the next taker,
-// because new pages cost as much as filling them does; the system may have its pages back
-// meanwhile, when memory is short. Any thread may call.
+// in huge pages where the system gives them. What is given back is kept for the next takers of the
+// same size, because new pages cost as much as filling them does; the system may have its pages
+// back meanwhile, when memory is short. Any thread may call.
 class LargeMemory {
  public:
   static constexpr size_t kPage = size_t{2} << 20;
+  // What is given back beyond this takes the place of what has been kept for longest.
+  static constexpr size_t kMaxKept = size_t{1} << 30;
 
   // At least `num_bytes`, aligned to kPage; contents are unspecified. Throws std::bad_alloc.
   static void* Take(size_t num_bytes) {
@@ -32,31 +36,47 @@ class LargeMemory {
   // `num_bytes` as they were taken.
   static void GiveBack(void* memory, size_t num_bytes) {
     const size_t size = WholePages(num_bytes);
-    const bool is_reclaimable = madvise(memory, size, MADV_FREE) == 0;
-    std::free(is_reclaimable ? TheKept().Keep(memory, size) : memory);
+    if (madvise(memory, size, MADV_FREE) == 0) {
+      TheKept().Keep(memory, size);
+    } else {
+      std::free(memory);
+    }
   }
 
  private:
   class Kept {
    public:
-    // What is kept, if it has this size.
+    // Something of this size, or null.
     void* Take(size_t size) {
       const std::lock_guard lock(mutex_);
-      if (size != size_) return nullptr;
-      size_ = 0;
-      return std::exchange(memory_, nullptr);
+      const auto block =
+          std::find_if(blocks_.rbegin(), blocks_.rend(),
+                       [size](const Block& candidate) { return candidate.size == size; });
+      if (block == blocks_.rend()) return nullptr;
+      void* memory = block->memory;
+      blocks_.erase(std::next(block).base());
+      num_bytes_ -= size;
+      return memory;
     }
-    // Returns what was kept before.
-    void* Keep(void* memory, size_t size) {
+    void Keep(void* memory, size_t size) {
       const std::lock_guard lock(mutex_);
-      size_ = size;
-      return std::exchange(memory_, memory);
+      blocks_.push_back({memory, size});
+      num_bytes_ += size;
+      while (num_bytes_ > kMaxKept) {
+        num_bytes_ -= blocks_.front().size;
+        std::free(blocks_.front().memory);
+        blocks_.pop_front();
+      }
     }
 
    private:
+    struct Block {
+      void* memory;
+      size_t size;
+    };
     std::mutex mutex_;
-    void* memory_ = nullptr;
-    size_t size_ = 0;
+    std::deque<Block> blocks_;  // the oldest first
+    size_t num_bytes_ = 0;      // of all blocks
   };
 
   static Kept& TheKept() {
