@@ -114,10 +114,20 @@ absl::Status ForwardBatch::ReserveBytes(uint64_t num_bytes) {
 
 void ForwardBatch::TakeLogits(std::size_t index, worker::v1::SlotLogits logits) {
   if (!status_.ok()) return;
-  const auto bytes = std::make_shared<const std::string>(std::move(*logits.mutable_logits()));
   Output& output = outputs_[index];
-  output.num_bytes += static_cast<int64_t>(bytes->size());
-  output.rows.push_back(SliceOf(bytes->data(), bytes->size(), bytes));
+  std::vector<std::shared_ptr<const std::string>> shards;
+  for (std::string& shard : *logits.mutable_shards()) {
+    output.num_bytes += static_cast<int64_t>(shard.size());
+    shards.push_back(std::make_shared<const std::string>(std::move(shard)));
+  }
+  // Row by row, unless the rows lie one after the other already.
+  const size_t num_rows = shards.size() == 1 ? 1 : logits.num_rows();
+  for (size_t row = 0; row < num_rows; ++row) {
+    for (const auto& shard : shards) {
+      const size_t row_bytes = shard->size() / num_rows;
+      output.rows.push_back(SliceOf(shard->data() + row * row_bytes, row_bytes, shard));
+    }
+  }
 }
 
 void ForwardBatch::Complete(std::size_t index, const Completion& completion) {

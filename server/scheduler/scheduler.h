@@ -38,7 +38,7 @@ struct SchedulerOptions {
   int32_t max_num_seqs = 256;    // slots
   int32_t max_num_batched_tokens = 1024;
   int32_t block_size = 16;  // tokens per KV block
-  // Token ids of results are below it.
+  // Token ids of results are below it, and rows of logits as long.
   int32_t vocab_size = std::numeric_limits<int32_t>::max();
   // Plans that may be unconfirmed at once: with 2, a step is on its way while the one before it
   // runs.

@@ -1,5 +1,6 @@
 // How the scheduler takes in a step's result.
 #include <algorithm>
+#include <string>
 
 #include "absl/strings/str_cat.h"
 #include "server/scheduler/scheduler.h"
@@ -19,21 +20,31 @@ absl::Status BadResult(uint64_t step, absl::string_view what) {
 void DropRows(worker::v1::SlotLogits& logits, int32_t num_rows) {
   const uint32_t num_dropped = std::min(static_cast<uint32_t>(num_rows), logits.num_rows());
   if (num_dropped == 0) return;
-  const size_t row_bytes = logits.logits().size() / logits.num_rows();
-  logits.mutable_logits()->erase(0, row_bytes * num_dropped);
+  for (std::string& shard : *logits.mutable_shards()) {
+    shard.erase(0, shard.size() / logits.num_rows() * num_dropped);
+  }
   logits.set_position(logits.position() + num_dropped);
   logits.set_num_rows(logits.num_rows() - num_dropped);
+}
+
+// Whether the shards are whole rows and side by side as wide as the vocabulary.
+bool HasAllColumns(const worker::v1::SlotLogits& logits, size_t vocab_size) {
+  size_t row_bytes = 0;
+  for (const std::string& shard : logits.shards()) {
+    if (shard.size() % logits.num_rows() != 0) return false;
+    row_bytes += shard.size() / logits.num_rows();
+  }
+  return row_bytes == vocab_size * sizeof(float);
 }
 
 // Whether `parts` of the result's logits are, one after the other, just the rows from `position`
 // on.
 bool HasRows(const worker::v1::StepResult& result, const std::vector<int>& parts, int32_t position,
-             int32_t num_rows) {
+             int32_t num_rows, size_t vocab_size) {
   auto next = static_cast<uint32_t>(position);
   for (int part : parts) {
     const worker::v1::SlotLogits& logits = result.logits(part);
-    if (logits.position() != next || logits.num_rows() == 0 ||
-        logits.logits().size() % logits.num_rows() != 0) {
+    if (logits.position() != next || logits.num_rows() == 0 || !HasAllColumns(logits, vocab_size)) {
       return false;
     }
     next += logits.num_rows();
@@ -119,7 +130,8 @@ absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::MatchResult(
       return BadResult(step.step, absl::StrCat("lacks the token at position ", row.position,
                                                " of slot ", row.slot));
     }
-    if (row.num_logits > 0 && !HasRows(result, report.logits, row.position, row.num_logits)) {
+    if (row.num_logits > 0 && !HasRows(result, report.logits, row.position, row.num_logits,
+                                       static_cast<size_t>(options_.vocab_size))) {
       return BadResult(step.step,
                        absl::StrCat("lacks the logits of ", row.num_logits, " positions from ",
                                     row.position, " of slot ", row.slot));

@@ -1,6 +1,8 @@
 #include "server/worker_pool/step_ledger.h"
 
+#include <algorithm>
 #include <map>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +12,7 @@
 namespace lockstep::server {
 namespace {
 
+using worker::v1::SlotLogits;
 using worker::v1::StepResult;
 
 // Appends the logits of `part`, in front of which `whole` stands, and takes over everything else.
@@ -18,6 +21,23 @@ void JoinPart(StepResult& whole, StepResult part) {
   for (auto& rows : *part.mutable_logits()) *logits->Add() = std::move(rows);
   part.mutable_logits()->Swap(logits);
   whole = std::move(part);
+}
+
+// Moves a rank's shards behind those of the same rows in `logits`. False if there are none.
+bool AddShards(google::protobuf::RepeatedPtrField<SlotLogits> shards,
+               google::protobuf::RepeatedPtrField<SlotLogits>& logits) {
+  auto rows = logits.begin();
+  for (SlotLogits& shard : shards) {
+    const auto is_same = [&](const SlotLogits& other) {
+      return other.slot() == shard.slot() && other.position() == shard.position() &&
+             other.num_rows() == shard.num_rows();
+    };
+    rows = std::find_if(rows, logits.end(), is_same);
+    if (rows == logits.end()) return false;
+    for (std::string& columns : *shard.mutable_shards()) *rows->add_shards() = std::move(columns);
+    ++rows;
+  }
+  return true;
 }
 
 }  // namespace
@@ -29,7 +49,7 @@ absl::Status StepLedger::Submit(uint64_t step, absl::Time now) {
         absl::StrCat("step ", step, " was submitted where step ", expected, " was due"));
   }
   if (pending_.empty()) oldest_since_ = now;
-  pending_.push_back({std::vector<uint64_t>(world_size_, 0), 0, {}});
+  pending_.push_back({std::vector<StepResult>(world_size_), 0});
   return absl::OkStatus();
 }
 
@@ -43,15 +63,16 @@ absl::Status StepLedger::Answer(uint32_t rank, StepResult result, absl::Time now
   }
   PendingStep& step = pending_[expected - num_complete_ - 1];
   const bool is_whole = !result.more();
-  step.hashes[rank] = result.state_hash();
-  if (rank == 0) JoinPart(step.result, std::move(result));
+  JoinPart(step.answers[rank], std::move(result));
   if (!is_whole) return absl::OkStatus();
   num_answered_[rank] = expected;
   ++step.num_answers;
 
   while (!pending_.empty() && pending_.front().num_answers == world_size_) {
     if (absl::Status status = CheckAgreement(pending_.front()); !status.ok()) return status;
-    complete.push_back(std::move(pending_.front().result));
+    absl::StatusOr<StepResult> joined = Join(std::move(pending_.front()));
+    if (!joined.ok()) return joined.status();
+    complete.push_back(*std::move(joined));
     pending_.pop_front();
     ++num_complete_;
     oldest_since_ = now;
@@ -62,7 +83,7 @@ absl::Status StepLedger::Answer(uint32_t rank, StepResult result, absl::Time now
 absl::Status StepLedger::CheckAgreement(const PendingStep& step) const {
   std::map<uint64_t, std::vector<uint32_t>> ranks_by_hash;
   for (uint32_t rank = 0; rank < world_size_; ++rank) {
-    ranks_by_hash[step.hashes[rank]].push_back(rank);
+    ranks_by_hash[step.answers[rank].state_hash()].push_back(rank);
   }
   if (ranks_by_hash.size() == 1) return absl::OkStatus();
   std::vector<std::string> parties;
@@ -72,6 +93,19 @@ absl::Status StepLedger::CheckAgreement(const PendingStep& step) const {
   return absl::InternalError(absl::StrCat("ranks disagree about the state after step ",
                                           oldest_step(), ": hash ",
                                           absl::StrJoin(parties, "; hash ")));
+}
+
+absl::StatusOr<StepResult> StepLedger::Join(PendingStep step) const {
+  StepResult whole = std::move(step.answers[0]);
+  for (uint32_t rank = 1; rank < world_size_; ++rank) {
+    StepResult& other = step.answers[rank];
+    whole.set_duration_ns(std::max(whole.duration_ns(), other.duration_ns()));
+    if (!AddShards(std::move(*other.mutable_logits()), *whole.mutable_logits())) {
+      return absl::InternalError(absl::StrCat("rank ", rank, " answered step ", oldest_step(),
+                                              " with logits of rows that rank 0 has not"));
+    }
+  }
+  return whole;
 }
 
 std::vector<uint32_t> StepLedger::RanksWithoutAnswer() const {

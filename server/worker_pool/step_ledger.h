@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "lockstep/worker/v1/control_link.pb.h"
 
@@ -23,8 +24,9 @@ class StepLedger {
   absl::Status Submit(uint64_t step, absl::Time now);
 
   // One message from a rank; moves the results that are complete now, in order of steps, to the end
-  // of `complete`. INTERNAL names the rank and the step: an answer out of order, or a state hash
-  // that differs from the other ranks'.
+  // of `complete`: rank 0's, with the shards of logits of all ranks and the longest duration.
+  // INTERNAL names the rank and the step: an answer out of order, a state hash that differs from
+  // the other ranks', or logits of other rows.
   absl::Status Answer(uint32_t rank, worker::v1::StepResult result, absl::Time now,
                       std::vector<worker::v1::StepResult>& complete);
 
@@ -40,12 +42,12 @@ class StepLedger {
 
  private:
   struct PendingStep {
-    std::vector<uint64_t> hashes;  // [world_size]
+    std::vector<worker::v1::StepResult> answers;  // [world_size], their parts joined
     uint32_t num_answers = 0;
-    worker::v1::StepResult result;  // rank 0's, its parts joined
   };
 
   absl::Status CheckAgreement(const PendingStep& step) const;
+  absl::StatusOr<worker::v1::StepResult> Join(PendingStep step) const;
 
   std::deque<PendingStep> pending_;     // from step num_complete_ + 1
   std::vector<uint64_t> num_answered_;  // [world_size]

@@ -166,7 +166,7 @@ TEST(WorkerPoolTest, AnAddressInUseIsAnErrorAtOnce) {
   EXPECT_THAT(status.message(), AllOf(HasSubstr(first.address()), HasSubstr("in use")));
 }
 
-TEST(WorkerPoolTest, LogitsLargerThanGrpcsDefaultComeThrough) {
+TEST(WorkerPoolTest, ManyLogitsComeThroughInTheShardsOfBothRanks) {
   Recorder recorder;
   GrpcWorkerPool pool(FakePool(2));
   ASSERT_TRUE(pool.Start(recorder).ok());
@@ -177,9 +177,16 @@ TEST(WorkerPoolTest, LogitsLargerThanGrpcsDefaultComeThrough) {
   pool.Submit(plan);
   const auto results = recorder.WaitForResults(1);
   ASSERT_EQ(results.size(), 1);
-  ASSERT_EQ(results[0].logits_size(), 1);
-  EXPECT_EQ(results[0].logits(0).num_rows(), kNumTokens);
-  EXPECT_EQ(results[0].logits(0).logits().size(), size_t{kNumTokens} * 64 * sizeof(float));
+  uint32_t num_rows = 0;
+  for (const worker::v1::SlotLogits& logits : results[0].logits()) {
+    EXPECT_EQ(logits.position(), num_rows);
+    num_rows += logits.num_rows();
+    ASSERT_EQ(logits.shards_size(), 2);
+    for (const std::string& shard : logits.shards()) {
+      EXPECT_EQ(shard.size(), size_t{logits.num_rows()} * 32 * sizeof(float));
+    }
+  }
+  EXPECT_EQ(num_rows, kNumTokens);
 }
 
 // A frontend that dies without a word: a child process with a pool of its own, killed.

@@ -34,6 +34,7 @@ absl::StatusOr<worker::LoadedInfo> FakeStepExecutor::Load(const worker::WorkerCo
                                                           int rank, int world_size,
                                                           worker::LoadProgressCallback progress) {
   rank_ = rank;
+  world_size_ = world_size;
   progress(1, 2);
   if (Has(Fault::kFailLoad)) return absl::DataLossError("model.safetensors ends early");
   if (Has(Fault::kCrashInLoad)) std::abort();
@@ -76,10 +77,7 @@ absl::StatusOr<worker::StepResult> FakeStepExecutor::Carry(const worker::StepPla
   if (plan.step == options_.faulty_step) {
     if (absl::Status status = Misbehave(result); !status.ok()) return status;
   }
-  if (rank_ != 0) {
-    result.sampled.clear();
-    result.logits.clear();
-  }
+  if (rank_ != 0) result.sampled.clear();
   std::this_thread::sleep_until(begin + options_.step_time);
   Trace(plan.step, begin);
   return result;
@@ -119,8 +117,9 @@ void FakeStepExecutor::Run(const worker::ScheduledSlot& scheduled, const worker:
   if (slot.logits != worker::LogitsRequest::kNone) {
     // Row i is filled with its position.
     worker::SlotLogits logits{slot.slot, scheduled.position, scheduled.num_tokens, {}};
+    const uint32_t num_columns = NumColumns(scheduled.num_tokens);
     for (uint32_t position = scheduled.position; position < end; ++position) {
-      logits.logits.insert(logits.logits.end(), options_.vocab_size, static_cast<float>(position));
+      logits.logits.insert(logits.logits.end(), num_columns, static_cast<float>(position));
     }
     result.logits.push_back(std::move(logits));
   } else if (end >= slot.token_ids.size()) {
@@ -131,6 +130,14 @@ void FakeStepExecutor::Run(const worker::ScheduledSlot& scheduled, const worker:
     result.sampled.push_back({slot.slot, end, token, 0.0F, 1, {}});
     slot.token_ids.push_back(token);
   }
+}
+
+uint32_t FakeStepExecutor::NumColumns(uint32_t num_rows) const {
+  if (num_rows == 1) return rank_ == 0 ? options_.vocab_size : 0;
+  const auto begin = [this](int rank) {
+    return options_.vocab_size * static_cast<uint32_t>(rank) / static_cast<uint32_t>(world_size_);
+  };
+  return begin(rank_ + 1) - begin(rank_);
 }
 
 uint32_t FakeStepExecutor::NextToken(const std::vector<uint32_t>& tokens, uint32_t vocab_size) {

@@ -69,12 +69,15 @@ class FakeStepExecutor final : public worker::StepExecutor {
   absl::Status Misbehave(worker::StepResult& result);
   void Run(const worker::ScheduledSlot& scheduled, const worker::TokenMasks& masks,
            worker::StepResult& result);
+  // Of the logits of so many rows that this rank reports: of one all on rank 0, of more its part.
+  uint32_t NumColumns(uint32_t num_rows) const;
   // Empty where the step has no guided rows, on other ranks than the first, or when aborted.
   worker::TokenMasks WaitForMasks(const worker::StepPlan& plan);
   void Trace(uint64_t step, std::chrono::steady_clock::time_point begin);
 
   const FakeExecutorOptions options_;
   int rank_ = 0;
+  int world_size_ = 1;
   std::map<uint32_t, worker::AdmittedSlot> slots_;
   uint64_t state_hash_ = 0;
   worker::StepResult result_;

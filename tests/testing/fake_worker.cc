@@ -324,11 +324,17 @@ void FakeWorker::ReportRows(uint32_t slot, uint32_t begin, uint32_t end,
   logits.set_slot(slot);
   logits.set_position(begin);
   logits.set_num_rows(end - begin);
+  const bool is_sharded = end - begin > 1;
+  const size_t split = is_sharded ? static_cast<size_t>(options_.vocab_size) / 3 : 0;
+  if (is_sharded) logits.add_shards();
+  logits.add_shards();
   for (uint32_t position = begin; position < end; ++position) {
     const std::vector<float> values =
         FakeLogits(tokens.subspan(0, position + 1), options_.vocab_size);
-    logits.mutable_logits()->append(reinterpret_cast<const char*>(values.data()),
-                                    values.size() * sizeof(float));
+    const auto* bytes = reinterpret_cast<const char*>(values.data());
+    logits.mutable_shards(0)->append(bytes, split * sizeof(float));
+    logits.mutable_shards()->rbegin()->append(bytes + split * sizeof(float),
+                                              (values.size() - split) * sizeof(float));
   }
 }
 

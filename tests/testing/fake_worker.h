@@ -31,7 +31,8 @@ struct FakeWorkerOptions {
   // The token after `tokens`; empty: FakeNextToken.
   std::function<int32_t(absl::Span<const int32_t> tokens, const worker::v1::Sampling& sampling)>
       next_token;
-  // Logits of more rows come in parts.
+  // Logits of more rows come in parts. Of several rows the parts are in two shards, as from two
+  // ranks.
   uint32_t max_rows_per_part = 1000;
   // Reported as each step's duration.
   uint64_t step_duration_ns = 1'000'000;

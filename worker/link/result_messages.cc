@@ -34,14 +34,12 @@ struct LogitRows {
   grpc::Slice bytes;
 };
 
-// Cuts the logits into pieces of at most `max_bytes`, or one row.
-void Cut(SlotLogits logits, size_t max_bytes, std::vector<LogitRows>& pieces) {
-  if (logits.num_rows == 0) return;
+// Cuts the logits, if there are some, into pieces of at most `max_rows`.
+void Cut(SlotLogits logits, uint32_t max_rows, std::vector<LogitRows>& pieces) {
+  if (logits.logits.empty()) return;
   const auto owner = std::make_shared<const UnfilledVector<float>>(std::move(logits.logits));
   const size_t row_floats = owner->size() / logits.num_rows;
   const size_t row_bytes = row_floats * sizeof(float);
-  const auto max_rows =
-      static_cast<uint32_t>(std::max<size_t>(1, max_bytes / std::max<size_t>(1, row_bytes)));
   for (uint32_t row = 0; row < logits.num_rows; row += max_rows) {
     const uint32_t num_rows = std::min(max_rows, logits.num_rows - row);
     pieces.push_back({logits.slot, logits.position + row, num_rows,
@@ -56,7 +54,7 @@ WireMessage Encode(LogitRows rows) {
   fields.set_num_rows(rows.num_rows);
   WireMessage message;
   message.AddFields(fields);
-  message.AddBytes(v1::SlotLogits::kLogitsFieldNumber, {std::move(rows.bytes)});
+  message.AddBytes(v1::SlotLogits::kShardsFieldNumber, {std::move(rows.bytes)});
   return message;
 }
 
@@ -70,9 +68,9 @@ grpc::ByteBuffer Finish(WireMessage logits, const v1::StepResult& fields) {
 
 }  // namespace
 
-std::vector<grpc::ByteBuffer> EncodeResult(StepResult result, size_t max_part_bytes) {
+std::vector<grpc::ByteBuffer> EncodeResult(StepResult result, const ResultLimits& limits) {
   std::vector<LogitRows> pieces;
-  for (SlotLogits& logits : result.logits) Cut(std::move(logits), max_part_bytes, pieces);
+  for (SlotLogits& logits : result.logits) Cut(std::move(logits), limits.max_rows, pieces);
 
   std::vector<grpc::ByteBuffer> messages;
   v1::StepResult fields;
@@ -82,7 +80,7 @@ std::vector<grpc::ByteBuffer> EncodeResult(StepResult result, size_t max_part_by
   size_t part_bytes = 0;
   for (LogitRows& rows : pieces) {
     const size_t num_bytes = rows.bytes.size();
-    if (part_bytes > 0 && part_bytes + num_bytes > max_part_bytes) {
+    if (part_bytes > 0 && part_bytes + num_bytes > limits.max_part_bytes) {
       messages.push_back(Finish(std::exchange(part, WireMessage()), fields));
       part_bytes = 0;
     }

@@ -5,16 +5,24 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "worker/runtime/step_plan.h"
 
 namespace lockstep::worker {
 
-// One WorkerMessage, or several where the logits would make one larger than `max_part_bytes`; each
-// part holds at least one row. The logits are not copied: the messages share their memory and free
-// it.
-std::vector<grpc::ByteBuffer> EncodeResult(StepResult result, size_t max_part_bytes);
+struct ResultLimits {
+  // Of one SlotLogits message. Not in bytes: the shards of all ranks are cut at the same rows.
+  uint32_t max_rows = 64;
+  // The frontend parses one WorkerMessage while the next is on its way, and holds what it parses
+  // twice. One with a single SlotLogits may be larger.
+  size_t max_part_bytes = size_t{32} << 20;
+};
+
+// One WorkerMessage, or several where the logits would make one larger. The logits are not copied:
+// the messages share their memory and free it.
+std::vector<grpc::ByteBuffer> EncodeResult(StepResult result, const ResultLimits& limits = {});
 
 }  // namespace lockstep::worker
 

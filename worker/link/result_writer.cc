@@ -5,12 +5,6 @@
 #include "worker/link/result_messages.h"
 
 namespace lockstep::worker {
-namespace {
-
-// The frontend parses one part while the next is on its way, and holds what it parses twice.
-constexpr size_t kMaxPartBytes = size_t{32} << 20;
-
-}  // namespace
 
 ResultWriter::ResultWriter(ControlLink& link) : link_(link), thread_([this] { Run(); }) {}
 
@@ -55,7 +49,7 @@ void ResultWriter::Run() {
 }
 
 bool ResultWriter::Write(StepResult result) {
-  for (const grpc::ByteBuffer& message : EncodeResult(std::move(result), kMaxPartBytes)) {
+  for (const grpc::ByteBuffer& message : EncodeResult(std::move(result))) {
     if (!link_.Write(message)) return false;
   }
   return true;

@@ -168,9 +168,13 @@ absl::Status LlamaModel::Logits(const at::Tensor& hidden, Communicator& communic
   if (plan_.rank == 0 && !logits.defined()) logits = activations_->Logits(num_rows);
   at::Tensor shard = ComputesInPlace() ? logits.narrow(1, plan_.vocab.begin, plan_.vocab.size())
                                        : activations_->LogitShard(num_rows);
-  Linear(context_, hidden, head_, std::nullopt, shard);
+  LogitShard(hidden, shard);
   if (plan_.world_size == 1) return absl::OkStatus();
   return communicator.GatherColumns(shard, vocab_offsets_, logits);
+}
+
+void LlamaModel::LogitShard(const at::Tensor& hidden, at::Tensor& shard) {
+  Linear(context_, hidden, head_, std::nullopt, shard);
 }
 
 bool LlamaModel::ComputesInPlace() const {

@@ -65,7 +65,7 @@ class LlamaModel {
   absl::Status Forward(const StepBatch& batch, Communicator& communicator, KvCache& cache,
                        at::Tensor& hidden);
 
-  // Rows whose logits are computed at a time: what kMaxLogitBytes hold or min_logit_rows, at most a
+  // Rows whose logits are gathered at a time: what kMaxLogitBytes hold or min_logit_rows, at most a
   // step's.
   int64_t max_logit_rows() const { return max_logit_rows_; }
 
@@ -76,6 +76,13 @@ class LlamaModel {
   //   undefined,
   //           it becomes a view that is valid until the next call. Left alone on the other ranks.
   absl::Status Logits(const at::Tensor& hidden, Communicator& communicator, at::Tensor& logits);
+
+  // This rank's columns of the logits of some of Forward's rows, which nobody gathers.
+  //
+  //   hidden  [num_rows, hidden_size], rows of Forward's result
+  //   shard   [num_rows, shard_vocab_size] float32, on the model's device
+  void LogitShard(const at::Tensor& hidden, at::Tensor& shard);
+  int64_t shard_vocab_size() const { return plan_.vocab.size(); }
 
   // The same as the last step's `hidden`, summed up in a number: equal on all ranks.
   static uint64_t Checksum(const at::Tensor& hidden);

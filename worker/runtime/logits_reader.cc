@@ -10,16 +10,9 @@ namespace lockstep::worker {
 LogitsReader::LogitsReader(ThreadPool& pool, int64_t vocab_size)
     : pool_(pool), vocab_size_(vocab_size), samplers_(static_cast<size_t>(pool.num_threads())) {}
 
-void LogitsReader::Prepare(const BuiltBatch& built, int64_t vocab_size, StepResult& result) {
+void LogitsReader::Prepare(const BuiltBatch& built, StepResult& result) {
   for (const LogitSpan& span : built.logit_spans) {
-    if (span.use == LogitSpan::Use::kReport) {
-      SlotLogits& rows = result.logits.emplace_back();
-      rows.slot = span.slot;
-      rows.position = span.position;
-      rows.num_rows = static_cast<uint32_t>(span.num_rows);
-      rows.logits.resize(static_cast<size_t>(span.num_rows * vocab_size));
-      continue;
-    }
+    if (span.use == LogitSpan::Use::kReport) continue;
     const bool is_sampled = span.use == LogitSpan::Use::kSample;
     std::vector<SampledToken>& tokens = is_sampled ? result.sampled : result.prompt_tokens;
     for (uint32_t row = 0; row < span.num_rows; ++row) {
@@ -45,8 +38,9 @@ absl::Status LogitsReader::Read(const std::vector<LogitSpan>& spans, const SlotT
     if (begin >= end) continue;
     const float* first = data + (begin - first_row) * vocab_size_;
     if (span.use == LogitSpan::Use::kReport) {
-      float* reported = result.logits[span.output].logits.data() + skipped * vocab_size_;
-      if (reported != first) std::copy_n(first, (end - begin) * vocab_size_, reported);
+      UnfilledVector<float>& reported = result.logits[span.output].logits;
+      reported.resize(static_cast<size_t>(span.num_rows * vocab_size_));
+      std::copy_n(first, (end - begin) * vocab_size_, reported.data() + skipped * vocab_size_);
       continue;
     }
     const bool is_sampled = span.use == LogitSpan::Use::kSample;

@@ -24,16 +24,15 @@ class LogitsReader {
   // The pool is borrowed.
   LogitsReader(ThreadPool& pool, int64_t vocab_size);
 
-  // Makes room in `result` for the batch's outputs.
-  static void Prepare(const BuiltBatch& built, int64_t vocab_size, StepResult& result);
+  // Makes room in `result` for the tokens of the batch.
+  static void Prepare(const BuiltBatch& built, StepResult& result);
 
   // Token and report of `choice`; slot and position stay.
   static void FillIn(SampledChoice choice, SampledToken& token);
 
   // Uses the step's logit rows from `first_row` on; `spans` are all of the step's.
   //
-  //   logits  [num_rows, vocab_size] float32, on the host; rows to report may lie in `result`
-  //           already, where they belong
+  //   logits  [num_rows, vocab_size] float32, on the host
   //
   // Slots that `masks` names choose among the tokens that it allows. The sampler's errors, with the
   // slot.

@@ -119,7 +119,9 @@ struct SlotLogits {
   uint32_t slot = 0;
   uint32_t position = 0;  // of the first row
   uint32_t num_rows = 0;
-  UnfilledVector<float> logits;  // [num_rows, vocab_size]
+  // [num_rows, columns of this rank's part of the vocabulary] where every rank reports its own;
+  // else [num_rows, vocab_size] on rank 0 and empty on the others.
+  UnfilledVector<float> logits;
 };
 
 struct StepResult {
@@ -128,6 +130,7 @@ struct StepResult {
   uint64_t duration_ns = 0;
   // From rank 0 alone.
   std::vector<SampledToken> sampled;
+  // Of all slots that report some, in the same order on every rank.
   std::vector<SlotLogits> logits;
   // Of slots with num_prompt_logprobs, in order of position.
   std::vector<SampledToken> prompt_tokens;

@@ -35,6 +35,17 @@ Report ReportOf(const StepPlan& plan, const SlotTable& slots, uint32_t number) {
   return {slot.logits, slot.num_prompt_logprobs.has_value()};
 }
 
+// Names the rows of logits that the step reports.
+void PrepareReports(const BuiltBatch& built, StepResult& result) {
+  for (const LogitSpan& span : built.logit_spans) {
+    if (span.use != LogitSpan::Use::kReport) continue;
+    result.logits.push_back({.slot = span.slot,
+                             .position = span.position,
+                             .num_rows = static_cast<uint32_t>(span.num_rows),
+                             .logits = {}});
+  }
+}
+
 int64_t CountSpans(const BuiltBatch& built, LogitSpan::Use use) {
   return std::count_if(built.logit_spans.begin(), built.logit_spans.end(),
                        [use](const LogitSpan& span) { return span.use == use; });
@@ -121,7 +132,8 @@ absl::Status StepRunner::CarryOut(const StepPlan& plan, const std::vector<Run>& 
   at::Tensor hidden;
   absl::Status status = Forward(runs, built, hidden);
   if (!status.ok()) return status;
-  if (rank() == 0) LogitsReader::Prepare(built, parts_.model.vocab_size(), step.result);
+  PrepareReports(built, step.result);
+  if (rank() == 0) LogitsReader::Prepare(built, step.result);
   const bool reports_later = CanReportLater(built);
   if (!reports_later && !CanChooseOnDevice(built)) {
     return ReadOnHost(plan, built, hidden, step.result);
@@ -217,33 +229,40 @@ absl::StatusOr<SlotMasks> StepRunner::WaitForMasks(const StepPlan& plan) {
 
 absl::Status StepRunner::ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
                                        const at::Tensor& hidden, StepResult& result) {
-  SlotMasks masks;
-  for (const LogitBlock& block : DivideLogits(built.logit_spans, parts_.model.max_logit_rows())) {
+  std::optional<SlotMasks> masks;
+  for (const LogitBlock& block : DivideLogits(built.logit_spans, parts_.model.max_logit_rows(),
+                                              parts_.device.device().is_cpu())) {
     const int64_t first = block.first_row;
-    at::Tensor logits = RowsToSend(block, result);
-    absl::Status status =
-        parts_.model.Logits(hidden.narrow(0, first, block.num_rows), parts_.communicator, logits);
+    const at::Tensor rows = hidden.narrow(0, first, block.num_rows);
+    if (block.sharded != nullptr) {
+      ComputeShard(block, rows, result);
+      continue;
+    }
+    at::Tensor logits;
+    absl::Status status = parts_.model.Logits(rows, parts_.communicator, logits);
     if (!status.ok()) return status;
     if (rank() != 0) continue;
     const absl::StatusOr<at::Tensor> host = HostLogits(logits);
     if (!host.ok()) return host.status();
-    if (first == 0) {
+    if (!masks.has_value()) {
       absl::StatusOr<SlotMasks> waited = WaitForMasks(plan);
       if (!waited.ok()) return waited.status();
       masks = *std::move(waited);
     }
-    status = logits_reader_->Read(built.logit_spans, slots_, masks, *host, first, result);
+    status = logits_reader_->Read(built.logit_spans, slots_, *masks, *host, first, result);
     if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-at::Tensor StepRunner::RowsToSend(const LogitBlock& block, StepResult& result) const {
-  if (rank() != 0 || block.reported == nullptr || !parts_.device.device().is_cpu()) return {};
-  const int64_t vocab_size = parts_.model.vocab_size();
-  float* rows = result.logits[block.reported->output].logits.data();
-  return at::from_blob(rows + block.first_span_row * vocab_size, {block.num_rows, vocab_size},
-                       at::TensorOptions().dtype(at::kFloat));
+void StepRunner::ComputeShard(const LogitBlock& block, const at::Tensor& hidden,
+                              StepResult& result) const {
+  UnfilledVector<float>& logits = result.logits[block.sharded->output].logits;
+  const int64_t num_columns = parts_.model.shard_vocab_size();
+  logits.resize(static_cast<size_t>(block.num_rows * num_columns));
+  at::Tensor shard = at::from_blob(logits.data(), {block.num_rows, num_columns},
+                                   at::TensorOptions().dtype(at::kFloat));
+  parts_.model.LogitShard(hidden, shard);
 }
 
 absl::StatusOr<at::Tensor> StepRunner::HostLogits(const at::Tensor& logits) {

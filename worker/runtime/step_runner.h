@@ -105,9 +105,8 @@ class StepRunner {
   // Computes the wanted logits in blocks of rows and, on rank 0, uses them.
   absl::Status ComputeLogits(const StepPlan& plan, const BuiltBatch& built,
                              const at::Tensor& hidden, StepResult& result);
-  // Where the model may compute the block's logits to be sent: [num_rows, vocab_size] float32 in
-  // `result`; undefined where they are used otherwise, and on ranks other than 0.
-  at::Tensor RowsToSend(const LogitBlock& block, StepResult& result) const;
+  // Computes this rank's columns of a span's logits where they are sent from.
+  void ComputeShard(const LogitBlock& block, const at::Tensor& hidden, StepResult& result) const;
   // Of the plan's guided rows, on rank 0; none elsewhere.
   absl::StatusOr<SlotMasks> WaitForMasks(const StepPlan& plan);
   // [num_rows, vocab_size] float32 on the host.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <thread>
 #include <utility>
 
@@ -65,6 +66,23 @@ absl::StatusOr<StepResult> RankThreads::Execute(StepPlan plan) {
   });
   if (status.ok()) status = CheckAgreement(results, plan.step);
   if (!status.ok()) return status;
+  return Join(std::move(results));
+}
+
+StepResult RankThreads::Join(std::vector<StepResult> results) {
+  for (size_t i = 0; i < results[0].logits.size(); ++i) {
+    const size_t num_rows = results[0].logits[i].num_rows;
+    worker::UnfilledVector<float> rows;
+    for (size_t row = 0; row < num_rows; ++row) {
+      for (const StepResult& result : results) {
+        const auto& shard = result.logits[i].logits;
+        const auto num_columns = static_cast<std::ptrdiff_t>(shard.size() / num_rows);
+        const auto begin = shard.begin() + static_cast<std::ptrdiff_t>(row) * num_columns;
+        rows.insert(rows.end(), begin, begin + num_columns);
+      }
+    }
+    results[0].logits[i].logits = std::move(rows);
+  }
   return std::move(results[0]);
 }
 
@@ -114,13 +132,15 @@ absl::StatusOr<std::vector<StepResult>> RankThreads::ExecuteAhead(std::vector<St
     return RunAhead(executor(rank), plans,
                     [&](StepResult result) { results.push_back(std::move(result)); });
   });
+  std::vector<StepResult> joined;
   for (size_t i = 0; status.ok() && i < plans.size(); ++i) {
     std::vector<StepResult> of_step;
-    for (const auto& results : by_rank) of_step.push_back(results[i]);
+    for (auto& results : by_rank) of_step.push_back(std::move(results[i]));
     status = CheckAgreement(of_step, plans[i].step);
+    joined.push_back(Join(std::move(of_step)));
   }
   if (!status.ok()) return status;
-  return std::move(by_rank[0]);
+  return joined;
 }
 
 absl::Status RankThreads::OnAllRanks(const std::function<absl::Status(int)>& body) {

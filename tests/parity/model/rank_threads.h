@@ -29,7 +29,7 @@ class RankThreads {
       const MakeExecutor& make_executor = &worker::MakeStepExecutor);
 
   // Carries out the plan, numbered here, on all ranks. The first error of any rank; INTERNAL when
-  // the ranks' state hashes differ. The result is rank 0's.
+  // the ranks' state hashes differ. The result is rank 0's, with the logits of all ranks.
   absl::StatusOr<worker::StepResult> Execute(worker::StepPlan plan);
 
   // Carries out the plans, numbered here, as a worker does that has them all: as many steps under
@@ -45,6 +45,8 @@ class RankThreads {
   absl::Status OnAllRanks(const std::function<absl::Status(int)>& body);
   // INTERNAL when the ranks' results of a step do not belong together.
   static absl::Status CheckAgreement(const std::vector<worker::StepResult>& results, uint64_t step);
+  // Rank 0's result with the columns of logits that the other ranks report.
+  static worker::StepResult Join(std::vector<worker::StepResult> results);
 
   std::vector<std::unique_ptr<worker::StepExecutor>> executors_;
   std::vector<worker::LoadedInfo> loaded_;

@@ -66,6 +66,7 @@ class EngineLoopTest : public ::testing::Test {
     EngineOptions options;
     options.scheduler.max_model_len = 128;
     options.scheduler.max_num_seqs = 8;
+    options.scheduler.vocab_size = kVocabSize;
     options.scheduler.max_num_batched_tokens = 32;
     options.scheduler.block_size = 4;
     options.scheduler.max_queued_requests = 4;

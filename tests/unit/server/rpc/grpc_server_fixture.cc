@@ -50,6 +50,7 @@ Frontend::Frontend(const FrontendOptions& options)
   EngineOptions engine_options;
   engine_options.scheduler.max_model_len = options.max_model_len;
   engine_options.scheduler.max_num_seqs = options.max_num_seqs;
+  engine_options.scheduler.vocab_size = kByteVocabSize;
   engine_options.scheduler.max_num_batched_tokens = options.max_num_batched_tokens;
   engine_options.scheduler.max_queued_requests = options.max_queued_requests;
   engine_options.guides.vocab_size = kByteVocabSize;

@@ -11,6 +11,11 @@
 namespace lockstep::server {
 namespace {
 
+SchedulerOptions WithVocabulary(SchedulerOptions options) {
+  options.vocab_size = SchedulerHarness::kVocabSize;
+  return options;
+}
+
 testing::FakeWorkerOptions WorkerOptions(const SchedulerOptions& options, uint32_t num_blocks) {
   testing::FakeWorkerOptions worker;
   worker.num_kv_blocks = num_blocks;
@@ -62,10 +67,14 @@ struct Receiver {
       EXPECT_EQ(logits.position(), outcome.num_logit_rows);
     }
     outcome.num_logit_rows += logits.num_rows();
-    const size_t num_floats = logits.logits().size() / sizeof(float);
-    const size_t begin = outcome.logits.size();
-    outcome.logits.resize(begin + num_floats);
-    std::memcpy(outcome.logits.data() + begin, logits.logits().data(), logits.logits().size());
+    for (uint32_t row = 0; row < logits.num_rows(); ++row) {
+      for (const std::string& shard : logits.shards()) {
+        const size_t num_bytes = shard.size() / logits.num_rows();
+        const size_t begin = outcome.logits.size();
+        outcome.logits.resize(begin + num_bytes / sizeof(float));
+        std::memcpy(outcome.logits.data() + begin, shard.data() + row * num_bytes, num_bytes);
+      }
+    }
   }
   void operator()(const Completion& completion) const { outcome.completion = completion; }
 };
@@ -73,15 +82,15 @@ struct Receiver {
 }  // namespace
 
 SchedulerHarness::SchedulerHarness(const SchedulerOptions& options, uint32_t num_blocks)
-    : options(options),
-      scheduler(options),
+    : options(WithVocabulary(options)),
+      scheduler(this->options),
       worker_options_(WorkerOptions(options, num_blocks)),
       worker_(worker_options_) {}
 
 SchedulerHarness::SchedulerHarness(const SchedulerOptions& options, uint32_t num_blocks,
                                    std::vector<int32_t> script)
-    : options(options),
-      scheduler(options),
+    : options(WithVocabulary(options)),
+      scheduler(this->options),
       worker_options_(ScriptedOptions(options, num_blocks, std::move(script))),
       worker_(worker_options_) {}
 

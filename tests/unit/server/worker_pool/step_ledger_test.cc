@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 namespace lockstep::server {
 namespace {
 
@@ -80,6 +83,49 @@ TEST(StepLedger, JoinsTheLogitsOfAResultThatComesInParts) {
   EXPECT_EQ(complete[0].sampled(0).token_id(), 9);
   ASSERT_EQ(complete[0].logits_size(), 3);
   for (int row = 0; row < 3; ++row) EXPECT_EQ(complete[0].logits(row).position(), row);
+}
+
+// Rows of a slot, of which this rank has these columns.
+void AddLogits(uint32_t slot, uint32_t position, const std::string& columns, StepResult& result) {
+  worker::v1::SlotLogits& logits = *result.add_logits();
+  logits.set_slot(slot);
+  logits.set_position(position);
+  logits.set_num_rows(2);
+  logits.add_shards(columns);
+}
+
+TEST(StepLedger, PutsTheShardsOfAllRanksSideBySide) {
+  StepLedger ledger(3);
+  std::vector<StepResult> complete;
+  ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
+  for (const uint32_t rank : {2, 0, 1}) {
+    StepResult first = Result(1, 0), last = Result(1, 5);
+    first.set_more(true);
+    last.set_duration_ns(rank == 1 ? 20 : 10);
+    AddLogits(0, 4, std::to_string(rank), first);
+    if (rank == 0) AddLogits(1, 0, "whole", last);
+    AddLogits(0, 6, std::to_string(rank), last);
+    ASSERT_TRUE(ledger.Answer(rank, first, absl::UnixEpoch(), complete).ok());
+    ASSERT_TRUE(ledger.Answer(rank, last, absl::UnixEpoch(), complete).ok());
+  }
+  ASSERT_EQ(complete.size(), 1);
+  EXPECT_EQ(complete[0].duration_ns(), 20);
+  ASSERT_EQ(complete[0].logits_size(), 3);
+  EXPECT_THAT(complete[0].logits(0).shards(), ElementsAre("0", "1", "2"));
+  EXPECT_THAT(complete[0].logits(1).shards(), ElementsAre("whole"));
+  EXPECT_THAT(complete[0].logits(2).shards(), ElementsAre("0", "1", "2"));
+}
+
+TEST(StepLedger, RefusesShardsOfOtherRows) {
+  StepLedger ledger(2);
+  std::vector<StepResult> complete;
+  ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
+  StepResult of_rank_0 = Result(1, 5), of_rank_1 = Result(1, 5);
+  AddLogits(0, 4, "left", of_rank_0);
+  AddLogits(0, 5, "right", of_rank_1);
+  ASSERT_TRUE(ledger.Answer(0, of_rank_0, absl::UnixEpoch(), complete).ok());
+  EXPECT_THAT(ledger.Answer(1, of_rank_1, absl::UnixEpoch(), complete).message(),
+              AllOf(HasSubstr("rank 1"), HasSubstr("step 1"), HasSubstr("rows")));
 }
 
 TEST(StepLedger, TheOldestStepsClockStartsWhenItBecomesTheOldest) {

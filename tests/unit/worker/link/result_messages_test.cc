@@ -42,7 +42,7 @@ TEST(ResultMessages, AResultIsOneMessage) {
   result.duration_ns = 55;
   result.sampled.push_back({1, 2, 3, -0.5F, 1, {{3, -0.5F}, {4, -1.5F}}});
   result.prompt_tokens.push_back({2, 5, 6, -2.5F, 9, {}});
-  const auto messages = EncodeResult(result, 1000);
+  const auto messages = EncodeResult(result);
   ASSERT_EQ(messages.size(), 1);
   const v1::StepResult message = Parsed(messages[0]);
   EXPECT_EQ(message.step(), 3);
@@ -64,7 +64,7 @@ TEST(ResultMessages, LogitsBeyondAPartsSizeAreSplitByRows) {
   result.state_hash = 44;
   result.logits = {Rows(0, 10, 5), Rows(1, 0, 1)};
   const std::string expected = BytesOf(result.logits[0]) + BytesOf(result.logits[1]);
-  const auto messages = EncodeResult(std::move(result), 16);
+  const auto messages = EncodeResult(std::move(result), {.max_rows = 2, .max_part_bytes = 16});
 
   std::string joined;
   uint32_t position = 10;
@@ -79,18 +79,44 @@ TEST(ResultMessages, LogitsBeyondAPartsSizeAreSplitByRows) {
         EXPECT_EQ(logits.position(), position);
         position += logits.num_rows();
       }
-      joined += logits.logits();
+      ASSERT_EQ(logits.shards_size(), 1);
+      joined += logits.shards(0);
     }
   }
   EXPECT_EQ(messages.size(), 3);
   EXPECT_EQ(joined, expected);
 }
 
+TEST(ResultMessages, ARankSendsNothingOfRowsThatItHasNot) {
+  StepResult result;
+  result.logits = {{0, 10, 1, {}}, Rows(1, 0, 3)};
+  const auto messages = EncodeResult(std::move(result));
+  ASSERT_EQ(messages.size(), 1);
+  const v1::StepResult message = Parsed(messages[0]);
+  ASSERT_EQ(message.logits_size(), 1);
+  EXPECT_EQ(message.logits(0).slot(), 1);
+}
+
+TEST(ResultMessages, ShardsAreCutAtTheSameRowsWhateverTheirWidth) {
+  for (const size_t num_columns : {1, 1000}) {
+    StepResult result;
+    result.logits = {{0, 7, 150, UnfilledVector<float>(150 * num_columns)}};
+    std::vector<std::pair<uint32_t, uint32_t>> pieces;
+    for (const auto& message : EncodeResult(std::move(result))) {
+      const v1::StepResult part = Parsed(message);
+      for (const v1::SlotLogits& logits : part.logits()) {
+        pieces.emplace_back(logits.position(), logits.num_rows());
+      }
+    }
+    EXPECT_EQ(pieces, (std::vector<std::pair<uint32_t, uint32_t>>{{7, 64}, {71, 64}, {135, 22}}));
+  }
+}
+
 TEST(ResultMessages, TheLogitsLieInTheMessageAsInTheResult) {
   StepResult result;
   result.logits = {Rows(0, 0, 100)};
   const void* const memory = result.logits[0].logits.data();
-  const auto messages = EncodeResult(std::move(result), 1000);
+  const auto messages = EncodeResult(std::move(result), {.max_rows = 100, .max_part_bytes = 1000});
   std::vector<grpc::Slice> slices;
   ASSERT_TRUE(messages[0].Dump(&slices).ok());
   const auto is_memory = [&](const grpc::Slice& slice) { return slice.begin() == memory; };

@@ -28,35 +28,35 @@ std::vector<std::pair<int64_t, int64_t>> Rows(const std::vector<LogitBlock>& blo
 TEST(LogitBlocksTest, ShortSpansShareABlock) {
   const std::vector<LogitSpan> spans = {Span(1, Use::kSample), Span(1, Use::kReport),
                                         Span(100, Use::kPromptTokens), Span(63, Use::kReport)};
-  const auto blocks = DivideLogits(spans, 256);
+  const auto blocks = DivideLogits(spans, 256, true);
   EXPECT_THAT(Rows(blocks), ElementsAre(std::pair(0, 165)));
-  EXPECT_EQ(blocks[0].reported, nullptr);
+  EXPECT_EQ(blocks[0].sharded, nullptr);
 }
 
-TEST(LogitBlocksTest, ALongReportHasBlocksOfItsOwn) {
+TEST(LogitBlocksTest, ALongReportIsABlockOfItsOwnWhereRanksReport) {
   const std::vector<LogitSpan> spans = {Span(2, Use::kSample), Span(300, Use::kReport),
                                         Span(3, Use::kReport), Span(64, Use::kReport)};
-  const auto blocks = DivideLogits(spans, 256);
-  EXPECT_THAT(Rows(blocks), ElementsAre(std::pair(0, 2), std::pair(2, 150), std::pair(152, 150),
-                                        std::pair(302, 3), std::pair(305, 64)));
-  EXPECT_EQ(blocks[0].reported, nullptr);
-  EXPECT_EQ(blocks[1].reported, &spans[1]);
-  EXPECT_EQ(blocks[1].first_span_row, 0);
-  EXPECT_EQ(blocks[2].reported, &spans[1]);
-  EXPECT_EQ(blocks[2].first_span_row, 150);
-  EXPECT_EQ(blocks[3].reported, nullptr);
-  EXPECT_EQ(blocks[4].reported, &spans[3]);
+  const auto blocks = DivideLogits(spans, 256, true);
+  EXPECT_THAT(Rows(blocks), ElementsAre(std::pair(0, 2), std::pair(2, 300), std::pair(302, 3),
+                                        std::pair(305, 64)));
+  EXPECT_EQ(blocks[0].sharded, nullptr);
+  EXPECT_EQ(blocks[1].sharded, &spans[1]);
+  EXPECT_EQ(blocks[2].sharded, nullptr);
+  EXPECT_EQ(blocks[3].sharded, &spans[3]);
+
+  EXPECT_THAT(Rows(DivideLogits(spans, 256, false)),
+              ElementsAre(std::pair(0, 184), std::pair(184, 185)));
 }
 
 TEST(LogitBlocksTest, NoBlockHasMoreRowsThanTheLimit) {
   const std::vector<LogitSpan> spans = {Span(1, Use::kSample), Span(1, Use::kSample),
                                         Span(1, Use::kSample)};
-  EXPECT_THAT(Rows(DivideLogits(spans, 2)), ElementsAre(std::pair(0, 1), std::pair(1, 2)));
-  EXPECT_THAT(Rows(DivideLogits(spans, 1)),
+  EXPECT_THAT(Rows(DivideLogits(spans, 2, true)), ElementsAre(std::pair(0, 1), std::pair(1, 2)));
+  EXPECT_THAT(Rows(DivideLogits(spans, 1, true)),
               ElementsAre(std::pair(0, 1), std::pair(1, 1), std::pair(2, 1)));
 }
 
-TEST(LogitBlocksTest, NoRowsAreNoBlocks) { EXPECT_TRUE(DivideLogits({}, 256).empty()); }
+TEST(LogitBlocksTest, NoRowsAreNoBlocks) { EXPECT_TRUE(DivideLogits({}, 256, true).empty()); }
 
 }  // namespace
 }  // namespace lockstep::worker

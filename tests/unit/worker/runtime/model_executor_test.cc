@@ -162,9 +162,9 @@ TEST(ModelExecutorTest, LogitsOfTheLastPositionAreTheLastRowOfAll) {
   EXPECT_THAT(last->logits[0].logits, ElementsAreArray(last_row, all->logits[0].logits.end()));
 }
 
-TEST(ModelExecutorTest, LogitsAreTheSameWhetherComputedToBeSentOrCopied) {
+TEST(ModelExecutorTest, LogitsAreTheSameWhetherEachRankReportsItsOwnOrTheyAreGathered) {
   const SmallModel model;
-  constexpr uint32_t kNumTokens = 2 * kMinReportedRows;
+  constexpr uint32_t kNumTokens = 2 * kMinShardedRows;
   StepPlan whole = PromptPlan(LogitsRequest::kAll);
   whole.admitted[0].token_ids.assign(kNumTokens, 7);
   whole.scheduled[0].num_tokens = kNumTokens;
@@ -181,7 +181,7 @@ TEST(ModelExecutorTest, LogitsAreTheSameWhetherComputedToBeSentOrCopied) {
     ASSERT_THAT(sent->logits[0].logits, SizeIs(kNumTokens * 96));
 
     // The same in steps of too few rows.
-    constexpr uint32_t kFewRows = kMinReportedRows / 2;
+    constexpr uint32_t kFewRows = kMinShardedRows / 2;
     std::vector<float> copied;
     for (uint32_t position = 0; position < kNumTokens; position += kFewRows) {
       StepPlan part = position == 0 ? whole : StepPlan();
