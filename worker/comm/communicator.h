@@ -8,11 +8,22 @@
 #include <span>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 
 namespace lockstep::worker {
+
+// Rows [begin, end) of a matrix.
+struct RowRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+  int64_t size() const { return end - begin; }
+};
+
+// Called with the first of some rows and their number.
+using FinishRows = absl::FunctionRef<void(int64_t first_row, int64_t num_rows)>;
 
 // The collectives of one rank. All ranks call the same operations with the same sizes in the same
 // order; tensors are contiguous and on the communicator's device.
@@ -38,6 +49,24 @@ class Communicator {
   //
   //   data  float32, any shape
   virtual absl::Status AllReduceSum(at::Tensor& data) = 0;
+
+  // Sums over the ranks as AllReduceSum's, and what is made of them row by row, which the ranks may
+  // share among them (sequence parallelism, Korthikanti et al. 2022): of `partial`, the rows of
+  // OwnRows become sums; for these `finish` is called, piece by piece in order, and makes the same
+  // rows of `out`; in the end every rank has all rows of `out`.
+  //
+  //   partial  [num_rows, n] float32; rows that are not this rank's own stay as they are
+  //   out      [num_rows, m], any dtype, rows may have gaps
+  virtual absl::Status ReduceRows(at::Tensor& partial, FinishRows finish, at::Tensor& out) {
+    if (absl::Status status = AllReduceSum(partial); !status.ok()) return status;
+    finish(0, partial.size(0));
+    return absl::OkStatus();
+  }
+  // The rows that this rank finishes in ReduceRows with such arguments. All where the ranks do not
+  // share the work.
+  virtual RowRange OwnRows(const at::Tensor& partial, const at::Tensor& out) const {
+    return {0, partial.size(0)};
+  }
 
   // out[r] = rank r's `in`.
   //

@@ -28,6 +28,8 @@ class ShmCommunicator : public Communicator {
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
   absl::Status AllReduceSum(at::Tensor& data) override;
+  absl::Status ReduceRows(at::Tensor& partial, FinishRows finish, at::Tensor& out) override;
+  RowRange OwnRows(const at::Tensor& partial, const at::Tensor& out) const override;
   absl::Status AllGather(const at::Tensor& in, at::Tensor& out) override;
   absl::Status GatherColumns(const at::Tensor& shard, std::span<const int64_t> column_offsets,
                              at::Tensor& out) override;

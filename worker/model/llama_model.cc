@@ -107,16 +107,21 @@ absl::Status LlamaModel::Forward(const StepBatch& batch, Communicator& communica
   ActivationRows rows = activations_->Rows(batch.num_tokens);
   EmbeddingLookup(context_, batch.token_ids, embedding_, plan_.vocab.begin, plan_.vocab.end,
                   rows.residual);
-  if (absl::Status status = communicator.AllReduceSum(rows.residual); !status.ok()) return status;
   rotary_.ComputeCosSin(context_, batch.positions, batch.rope_spans, rows.cos_sin);
-  RmsNorm(context_, rows.residual, layers_[0].input_norm, config_.rms_norm_eps, rows.normed);
+  const auto normalize = [&](int64_t first, int64_t num) {
+    at::Tensor normed = rows.normed.narrow(0, first, num);
+    RmsNorm(context_, rows.residual.narrow(0, first, num), layers_[0].input_norm,
+            config_.rms_norm_eps, normed);
+  };
+  absl::Status status = communicator.ReduceRows(rows.residual, normalize, rows.normed);
+  if (!status.ok()) return status;
 
   const size_t last = layers_.size() - 1;
   for (size_t index = 0; index < last; ++index) {
     layers_[index].attention.Attend(context_, batch, rows.normed, rows.cos_sin,
                                     cache.layer(static_cast<int64_t>(index)), rows.qkv,
                                     rows.attended);
-    absl::Status status = FinishLayer(index, rows.attended, rows, communicator);
+    status = FinishLayer(index, rows.attended, rows, communicator);
     if (!status.ok()) return status;
   }
   layers_[last].attention.Attend(context_, batch, rows.normed, rows.cos_sin,
@@ -128,9 +133,9 @@ absl::Status LlamaModel::Forward(const StepBatch& batch, Communicator& communica
     return FinishLayer(last, rows.attended, rows, communicator);
   }
   const at::Tensor attended = rows.attended.index_select(0, batch.logit_rows);
-  const at::Tensor residual = rows.residual.index_select(0, batch.logit_rows);
   ActivationRows wanted = activations_->Rows(batch.num_logit_rows);
-  wanted.residual.copy_(residual);
+  status = TakeRows(batch, rows, communicator, wanted);
+  if (!status.ok()) return status;
   return FinishLayer(last, attended, wanted, communicator);
 }
 
@@ -153,8 +158,28 @@ absl::Status LlamaModel::AddAndNormalize(const at::Tensor& norm, ActivationRows&
     RmsNorm(context_, rows.residual, norm, config_.rms_norm_eps, rows.normed);
     return absl::OkStatus();
   }
-  if (absl::Status status = communicator.AllReduceSum(rows.partial); !status.ok()) return status;
-  AddRmsNorm(context_, rows.partial, rows.residual, norm, config_.rms_norm_eps, rows.normed);
+  const auto finish = [&](int64_t first, int64_t num) {
+    at::Tensor residual = rows.residual.narrow(0, first, num);
+    at::Tensor normed = rows.normed.narrow(0, first, num);
+    AddRmsNorm(context_, rows.partial.narrow(0, first, num), residual, norm, config_.rms_norm_eps,
+               normed);
+  };
+  return communicator.ReduceRows(rows.partial, finish, rows.normed);
+}
+
+absl::Status LlamaModel::TakeRows(const StepBatch& batch, const ActivationRows& rows,
+                                  Communicator& communicator, ActivationRows& wanted) const {
+  at::Tensor residual = rows.residual.index_select(0, batch.logit_rows);
+  const RowRange own = communicator.OwnRows(rows.residual, rows.normed);
+  if (own.size() < batch.num_tokens) {
+    const auto* numbers = batch.logit_rows.const_data_ptr<int64_t>();
+    for (int64_t i = 0; i < batch.num_logit_rows; ++i) {
+      if (numbers[i] < own.begin || numbers[i] >= own.end) residual[i].zero_();
+    }
+    absl::Status status = communicator.AllReduceSum(residual);
+    if (!status.ok()) return status;
+  }
+  wanted.residual.copy_(residual);
   return absl::OkStatus();
 }
 

@@ -101,8 +101,13 @@ class LlamaModel {
   // Everything of a layer behind its attention, for the rows of `rows`.
   absl::Status FinishLayer(size_t index, const at::Tensor& attended, ActivationRows& rows,
                            Communicator& communicator);
+  // Copies the residual stream of the rows that logits are wanted of, each from the rank that has
+  // it, to `wanted`, which is none of `rows` beyond the first.
+  absl::Status TakeRows(const StepBatch& batch, const ActivationRows& rows,
+                        Communicator& communicator, ActivationRows& wanted) const;
   // Adds what the ranks have in `partial`, unless it has been, to the residual stream, and
-  // normalizes that.
+  // normalizes that: `normed` is whole on every rank, the residual stream where the rows are its
+  // own (Communicator::OwnRows).
   absl::Status AddAndNormalize(const at::Tensor& norm, ActivationRows& rows,
                                Communicator& communicator);
   // Whether a layer's results are added to the residual stream by the products that compute them:

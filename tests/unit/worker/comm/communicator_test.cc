@@ -57,6 +57,50 @@ TEST_P(CommunicatorTest, AllReduceAddsInRankOrderBitForBitOnEveryRank) {
   });
 }
 
+// Each rank finishes its rows, once and in order, and all ranks see the rows of all: out[row] is
+// the row's sums and its number, of type double so that its bytes are not those of the sums.
+TEST_P(CommunicatorTest, ReduceRowsFinishesEveryRowOnOneRankAndGivesItToAll) {
+  const int world_size = GetParam();
+  struct Shape {
+    int64_t num_rows, num_columns;
+    bool may_be_shared;
+  };
+  RunRanks(world_size, [&](Communicator& communicator) {
+    // Too few rows to share; several pieces, shares that are not equal; few rows at a time; rows
+    // that do not fit a buffer.
+    for (const auto& [num_rows, num_columns, may_be_shared] :
+         {Shape{7, 300, false}, Shape{128, 16, true}, Shape{515, 300, true}, Shape{131, 3000, true},
+          Shape{130, 30'000, false}}) {
+      const int64_t size = num_rows * num_columns;
+      at::Tensor sums = Contribution(communicator.rank(), size);
+      ASSERT_TRUE(communicator.AllReduceSum(sums).ok());
+      const std::vector<float> expected = Values(sums);
+      at::Tensor partial = Contribution(communicator.rank(), size).view({num_rows, num_columns});
+      const auto doubles = at::TensorOptions().dtype(at::kDouble);
+      at::Tensor wide = at::zeros({num_rows, num_columns + 2}, doubles);
+      at::Tensor out = wide.narrow(1, 0, num_columns);
+      const RowRange own = communicator.OwnRows(partial, out);
+      EXPECT_EQ(own.size() < num_rows, may_be_shared && world_size > 1);
+      int64_t next = own.begin;
+      const auto finish = [&](int64_t first, int64_t num) {
+        EXPECT_EQ(first, next);
+        next += num;
+        for (int64_t row = first; row < first + num; ++row) out[row].copy_(partial[row]).add_(row);
+      };
+      ASSERT_TRUE(communicator.ReduceRows(partial, finish, out).ok());
+      EXPECT_EQ(next, own.end);
+      for (int64_t row = 0; row < num_rows; ++row) {
+        const auto* values = out[row].const_data_ptr<double>();
+        for (int64_t i = 0; i < num_columns; ++i) {
+          ASSERT_EQ(values[i], static_cast<double>(expected[row * num_columns + i]) + row)
+              << num_rows << " rows, row " << row << ", column " << i;
+        }
+      }
+      EXPECT_TRUE(wide.narrow(1, num_columns, 2).eq(0).all().item<bool>());
+    }
+  });
+}
+
 TEST_P(CommunicatorTest, AllGatherPutsTheRanksOneAfterAnother) {
   const int world_size = GetParam();
   RunRanks(world_size, [&](Communicator& communicator) {

@@ -162,6 +162,38 @@ TEST(ModelExecutorTest, LogitsOfTheLastPositionAreTheLastRowOfAll) {
   EXPECT_THAT(last->logits[0].logits, ElementsAreArray(last_row, all->logits[0].logits.end()));
 }
 
+// Of so many rows each rank normalizes some; the last one's residual stream is where it was.
+TEST(ModelExecutorTest, TheLastRowOfManyIsTheSameAloneAndOnAnyNumberOfRanks) {
+  const SmallModel model;
+  constexpr uint32_t kNumTokens = 200;
+  StepPlan whole = PromptPlan(LogitsRequest::kAll);
+  whole.admitted[0].token_ids.clear();
+  for (uint32_t i = 0; i < kNumTokens; ++i) whole.admitted[0].token_ids.push_back(i * 7 % 96);
+  whole.scheduled[0].num_tokens = kNumTokens;
+  whole.scheduled[0].new_blocks.clear();
+  for (uint32_t block = 0; block < kNumTokens / 8; ++block) {
+    whole.scheduled[0].new_blocks.push_back(block);
+  }
+  StepPlan last = whole;
+  last.admitted[0].logits = LogitsRequest::kLast;
+  last.released_slots = {0};
+  std::vector<float> on_one_rank;
+  for (const int world_size : {1, 2, 4}) {
+    auto ranks = RankThreads::Start(SmallWorkerConfig(model.directory()), world_size);
+    ASSERT_TRUE(ranks.ok()) << ranks.status();
+    const auto all = (*ranks)->Execute(whole);
+    ASSERT_TRUE(all.ok()) << all.status();
+    const auto alone = (*ranks)->Execute(last);
+    ASSERT_TRUE(alone.ok()) << alone.status();
+    const auto& rows = all->logits[0].logits;
+    EXPECT_THAT(alone->logits[0].logits, ElementsAreArray(rows.end() - 96, rows.end()));
+    if (world_size == 1) on_one_rank.assign(rows.begin(), rows.end());
+    for (size_t i = 0; i < rows.size(); ++i) {
+      ASSERT_NEAR(rows[i], on_one_rank[i], 1e-4) << world_size << " ranks, logit " << i;
+    }
+  }
+}
+
 TEST(ModelExecutorTest, LogitsAreTheSameWhetherEachRankReportsItsOwnOrTheyAreGathered) {
   const SmallModel model;
   constexpr uint32_t kNumTokens = 2 * kMinShardedRows;
