@@ -1,11 +1,17 @@
 // Requests that want logits instead of an answer.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
 
 #include "tests/testing/fake_model.h"
 #include "tests/unit/server/scheduler/scheduler_harness.h"
 
 namespace lockstep::server {
 namespace {
+
+using ::testing::HasSubstr;
 
 SchedulerOptions SmallOptions() {
   SchedulerOptions options;
@@ -102,6 +108,34 @@ TEST(SchedulerLogits, APromptThatIsPreemptedDeliversNoRowTwice) {
   EXPECT_GE(harness.outcome(handle).num_preemptions, 1);
   EXPECT_EQ(harness.outcome(handle).num_logit_rows, 40);
   ExpectRows(harness.outcome(handle), 0);
+}
+
+TEST(SchedulerLogits, RowsThatAreNotAsWideAsTheVocabularyAreAnError) {
+  SchedulerOptions options = SmallOptions();
+  options.vocab_size = 10;
+  Scheduler scheduler(options);
+  scheduler.Start(8);
+  auto request = std::make_shared<EngineRequest>();
+  request->prompt = {1, 2, 3};
+  request->logits = worker::v1::LOGITS_ALL;
+  ASSERT_TRUE(scheduler.Add(1, request).ok());
+  ASSERT_TRUE(scheduler.Schedule(absl::UnixEpoch()).has_value());
+  worker::v1::StepResult result;
+  result.set_step(1);
+  worker::v1::SlotLogits& logits = *result.add_logits();
+  logits.set_num_rows(3);
+  const auto apply = [&] { return scheduler.Apply(result, absl::UnixEpoch()).status(); };
+  constexpr size_t kColumnBytes = 3 * sizeof(float);
+
+  EXPECT_THAT(apply().message(), HasSubstr("lacks the logits of 3 positions from 0 of slot 0"));
+  logits.add_shards(std::string(6 * kColumnBytes, 0));
+  EXPECT_EQ(apply().code(), absl::StatusCode::kInternal) << "a rank's shard is missing";
+  logits.add_shards(std::string(5 * kColumnBytes, 0));
+  EXPECT_EQ(apply().code(), absl::StatusCode::kInternal) << "a column too many";
+  logits.set_shards(1, std::string(4 * kColumnBytes + 1, 0));
+  EXPECT_EQ(apply().code(), absl::StatusCode::kInternal) << "a row that is not whole";
+  logits.set_shards(1, std::string(4 * kColumnBytes, 0));
+  EXPECT_TRUE(apply().ok()) << apply();
 }
 
 }  // namespace
