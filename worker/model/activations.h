@@ -25,7 +25,7 @@ struct ActivationSizes {
 // between the rows.
 struct ActivationRows {
   at::Tensor residual;   // [num_rows, hidden] float32
-  at::Tensor partial;    // [num_rows, hidden] float32: one rank's part, then the sum in its rows
+  at::Tensor partial;    // [num_rows, hidden] float32: one rank's part; its own rows become sums
   at::Tensor normed;     // [num_rows, hidden]
   at::Tensor cos_sin;    // [num_rows, head_dim] float32
   at::Tensor qkv;        // [num_rows, qkv]

@@ -30,6 +30,11 @@ int64_t MaxLogitRows(const LlamaConfig& config, const ModelOptions& options) {
                              options.max_num_tokens);
 }
 
+// All rows without a view of their own: to make one costs a good part of an op on a single row.
+at::Tensor RowsOf(const at::Tensor& matrix, int64_t first, int64_t num) {
+  return num == matrix.size(0) ? matrix : matrix.narrow(0, first, num);
+}
+
 }  // namespace
 
 KvCacheGeometry CacheGeometry(const LlamaConfig& config, const ShardPlan& plan,
@@ -109,8 +114,8 @@ absl::Status LlamaModel::Forward(const StepBatch& batch, Communicator& communica
                   rows.residual);
   rotary_.ComputeCosSin(context_, batch.positions, batch.rope_spans, rows.cos_sin);
   const auto normalize = [&](int64_t first, int64_t num) {
-    at::Tensor normed = rows.normed.narrow(0, first, num);
-    RmsNorm(context_, rows.residual.narrow(0, first, num), layers_[0].input_norm,
+    at::Tensor normed = RowsOf(rows.normed, first, num);
+    RmsNorm(context_, RowsOf(rows.residual, first, num), layers_[0].input_norm,
             config_.rms_norm_eps, normed);
   };
   absl::Status status = communicator.ReduceRows(rows.residual, normalize, rows.normed);
@@ -159,9 +164,9 @@ absl::Status LlamaModel::AddAndNormalize(const at::Tensor& norm, ActivationRows&
     return absl::OkStatus();
   }
   const auto finish = [&](int64_t first, int64_t num) {
-    at::Tensor residual = rows.residual.narrow(0, first, num);
-    at::Tensor normed = rows.normed.narrow(0, first, num);
-    AddRmsNorm(context_, rows.partial.narrow(0, first, num), residual, norm, config_.rms_norm_eps,
+    at::Tensor residual = RowsOf(rows.residual, first, num);
+    at::Tensor normed = RowsOf(rows.normed, first, num);
+    AddRmsNorm(context_, RowsOf(rows.partial, first, num), residual, norm, config_.rms_norm_eps,
                normed);
   };
   return communicator.ReduceRows(rows.partial, finish, rows.normed);

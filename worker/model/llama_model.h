@@ -101,8 +101,8 @@ class LlamaModel {
   // Everything of a layer behind its attention, for the rows of `rows`.
   absl::Status FinishLayer(size_t index, const at::Tensor& attended, ActivationRows& rows,
                            Communicator& communicator);
-  // Copies the residual stream of the rows that logits are wanted of, each from the rank that has
-  // it, to `wanted`, which is none of `rows` beyond the first.
+  // Copies to `wanted` the residual stream of the rows that logits are wanted of, each from the
+  // rank that has it. `wanted` may be the first of `rows`.
   absl::Status TakeRows(const StepBatch& batch, const ActivationRows& rows,
                         Communicator& communicator, ActivationRows& wanted) const;
   // Adds what the ranks have in `partial`, unless it has been, to the residual stream, and
