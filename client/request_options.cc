@@ -2,6 +2,10 @@
 
 #include <fstream>
 #include <iterator>
+#include <utility>
+
+#include "CLI/Error.hpp"
+#include "CLI/TypeTools.hpp"
 
 namespace lockstep::client {
 namespace {
@@ -11,6 +15,18 @@ std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
+// Of "128001=-100".
+std::pair<uint32_t, float> ParseBias(const std::string& text) {
+  std::pair<uint32_t, float> bias;
+  const size_t equals = text.find('=');
+  if (equals == std::string::npos ||
+      !CLI::detail::lexical_cast(text.substr(0, equals), bias.first) ||
+      !CLI::detail::lexical_cast(text.substr(equals + 1), bias.second)) {
+    throw CLI::ValidationError("--logit-bias", "'" + text + "' is no ID=BIAS, such as 128001=-100");
+  }
+  return bias;
+}
+
 }  // namespace
 
 void RequestOptions::AddTo(CLI::App& command) {
@@ -18,6 +34,9 @@ void RequestOptions::AddTo(CLI::App& command) {
   command.add_option("--model", model_, "The served model's name");
   command.add_option("--priority", priority_, "Higher runs earlier");
   command.add_option("--num-sequences", num_sequences_, "Independent answers");
+  command.add_flag("--bypass-cache", bypass_cache_, "Neither read nor fill the prefix cache");
+  command.add_option("--cache-salt", cache_salt_,
+                     "Share cached blocks only with requests that have the same salt");
   AddSampling(command);
   AddStopping(command);
   AddGuide(command);
@@ -53,6 +72,26 @@ void RequestOptions::AddSampling(CLI::App& command) {
   command.add_option("--presence-penalty", presence_penalty_, "0 = off")->group(group);
   command.add_option("--frequency-penalty", frequency_penalty_, "0 = off")->group(group);
   command.add_option("--seed", seed_, "The same seed gives the same answer")->group(group);
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--logit-bias",
+          [this](const std::vector<std::string>& texts) {
+            for (const std::string& text : texts) {
+              const auto [id, bias] = ParseBias(text);
+              logit_bias_[id] = bias;
+            }
+          },
+          "Add to the logit of a token, from -100 to 100 (may be given again)")
+      ->type_name("ID=BIAS")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
+  command
+      .add_option("--allowed-token-id", allowed_token_ids_,
+                  "Choose among these tokens alone (may be given again)")
+      ->take_all()
+      ->allow_extra_args(false)
+      ->group(group);
 }
 
 void RequestOptions::AddStopping(CLI::App& command) {
@@ -78,7 +117,13 @@ void RequestOptions::AddStopping(CLI::App& command) {
 
 void RequestOptions::AddOutput(CLI::App& command) {
   const std::string group = "Output";
-  command.add_option("--logprobs", logprobs_, "Log probabilities, with this many alternatives")
+  command
+      .add_option("--logprobs", logprobs_,
+                  "Log probabilities, with this many alternatives (with --json)")
+      ->group(group);
+  command
+      .add_option("--prompt-logprobs", prompt_logprobs_,
+                  "The same for the prompt's tokens (with --json)")
       ->group(group);
   command
       .add_flag("--token-details", token_details_, "The exact bytes of each token (with --json)")
@@ -107,6 +152,8 @@ v1::GenerateRequest RequestOptions::MakeRequest() const {
   if (model_) request.set_model(*model_);
   if (priority_) request.set_priority(*priority_);
   if (num_sequences_) request.set_num_sequences(*num_sequences_);
+  if (bypass_cache_) request.mutable_cache()->set_bypass(true);
+  if (cache_salt_) request.mutable_cache()->set_salt(*cache_salt_);
 
   v1::SamplingParameters& sampling = *request.mutable_sampling();
   if (temperature_) sampling.set_temperature(*temperature_);
@@ -118,6 +165,8 @@ v1::GenerateRequest RequestOptions::MakeRequest() const {
   if (presence_penalty_) sampling.set_presence_penalty(*presence_penalty_);
   if (frequency_penalty_) sampling.set_frequency_penalty(*frequency_penalty_);
   if (seed_) sampling.set_seed(*seed_);
+  sampling.mutable_logit_bias()->insert(logit_bias_.begin(), logit_bias_.end());
+  for (const uint32_t id : allowed_token_ids_) sampling.add_allowed_token_ids(id);
 
   v1::StoppingParameters& stopping = *request.mutable_stopping();
   if (max_new_tokens_) stopping.set_max_new_tokens(*max_new_tokens_);
@@ -132,6 +181,7 @@ v1::GenerateRequest RequestOptions::MakeRequest() const {
 
   v1::OutputOptions& output = *request.mutable_output();
   if (logprobs_) output.set_logprobs(*logprobs_);
+  if (prompt_logprobs_) output.set_prompt_logprobs(*prompt_logprobs_);
   if (token_details_) output.set_token_details(true);
   if (keep_special_tokens_) output.set_skip_special_tokens(false);
   if (echo_) output.set_echo(true);

@@ -3,6 +3,7 @@
 #define LOCKSTEP_CLIENT_REQUEST_OPTIONS_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ class RequestOptions {
   std::optional<std::string> model_;
   std::optional<int32_t> priority_;
   std::optional<uint32_t> num_sequences_;
+  bool bypass_cache_ = false;
+  std::optional<std::string> cache_salt_;
 
   std::optional<float> temperature_;
   std::optional<uint32_t> top_k_;
@@ -41,6 +44,8 @@ class RequestOptions {
   std::optional<float> presence_penalty_;
   std::optional<float> frequency_penalty_;
   std::optional<uint64_t> seed_;
+  std::map<uint32_t, float> logit_bias_;
+  std::vector<uint32_t> allowed_token_ids_;
 
   std::optional<uint32_t> max_new_tokens_;
   std::optional<uint32_t> min_new_tokens_;
@@ -57,6 +62,7 @@ class RequestOptions {
   std::vector<std::string> choices_;
 
   std::optional<uint32_t> logprobs_;
+  std::optional<uint32_t> prompt_logprobs_;
   bool token_details_ = false;
   bool keep_special_tokens_ = false;
   bool echo_ = false;

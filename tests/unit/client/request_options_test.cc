@@ -42,6 +42,32 @@ TEST(RequestOptions, TakesSeveralStopStringsAndTokens) {
   EXPECT_EQ(request.stopping().stop_token_ids(1), 4u);
 }
 
+TEST(RequestOptions, TakesBiasesAndAllowedTokens) {
+  const v1::GenerateRequest request = Parse(
+      "--logit-bias 3=-1.5 --logit-bias 128001=100 --allowed-token-id 3 --allowed-token-id 9");
+  const auto& bias = request.sampling().logit_bias();
+  ASSERT_EQ(bias.size(), 2u);
+  EXPECT_EQ(bias.at(3), -1.5F);
+  EXPECT_EQ(bias.at(128001), 100.0F);
+  ASSERT_EQ(request.sampling().allowed_token_ids_size(), 2);
+  EXPECT_EQ(request.sampling().allowed_token_ids(1), 9u);
+}
+
+TEST(RequestOptions, RejectsABiasThatIsNone) {
+  for (const char* text : {"3", "=1", "3=", "x=1", "3=much", "-3=1", "3=1=2"}) {
+    EXPECT_THROW(Parse(std::string("--logit-bias ") + text), CLI::ParseError) << text;
+  }
+}
+
+TEST(RequestOptions, TakesTheCacheAndThePromptsLogProbabilities) {
+  const v1::GenerateRequest request =
+      Parse("--bypass-cache --cache-salt tenant --prompt-logprobs 0");
+  EXPECT_TRUE(request.cache().bypass());
+  EXPECT_EQ(request.cache().salt(), "tenant");
+  EXPECT_TRUE(request.output().has_prompt_logprobs());
+  EXPECT_EQ(request.output().prompt_logprobs(), 0u);
+}
+
 TEST(RequestOptions, RejectsANegativeCount) {
   EXPECT_THROW(Parse("--max-new-tokens -1"), CLI::ParseError);
 }
