@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "worker/checkpoint/checkpoint.h"
 #include "worker/checkpoint/tensor_parallel.h"
@@ -25,13 +26,25 @@ absl::Status CheckDirectory(const std::filesystem::path& directory) {
                          : ": not a directory; give the one that holds config.json"));
 }
 
+std::string StoredDtype(const worker::Checkpoint& checkpoint) {
+  const std::string& stored = checkpoint.tensor("model.embed_tokens.weight").dtype;
+  return stored == "F16" ? "float16" : stored == "BF16" ? "bfloat16" : "float32";
+}
+
 // What the checkpoint's authors computed in: as config.json says, else as the embedding is stored.
-std::string StoredDtype(const worker::LlamaConfig& config, const worker::Checkpoint& checkpoint) {
+std::string AuthorsDtype(const worker::LlamaConfig& config, const worker::Checkpoint& checkpoint,
+                         std::vector<std::string>& warnings) {
   if (config.dtype == "float32" || config.dtype == "bfloat16" || config.dtype == "float16") {
     return config.dtype;
   }
-  const std::string& stored = checkpoint.tensor("model.embed_tokens.weight").dtype;
-  return stored == "F16" ? "float16" : stored == "BF16" ? "bfloat16" : "float32";
+  const std::string stored = StoredDtype(checkpoint);
+  if (!config.dtype.empty() && config.dtype != "auto") {
+    warnings.push_back(
+        absl::StrCat("config.json's dtype is '", absl::CHexEscape(config.dtype),
+                     "', which is not computed in: taking ", stored,
+                     " after the embedding; --dtype float32, bfloat16 or float16 chooses another"));
+  }
+  return stored;
 }
 
 // Dynamic RoPE is made for contexts beyond the training's: its frequencies follow the length, up to
@@ -72,7 +85,8 @@ absl::StatusOr<CheckedModel> CheckModel(const ServerOptions& options) {
   const auto checkpoint = worker::Checkpoint::Open(options.model_dir, *config);
   if (!checkpoint.ok()) return checkpoint.status();
   CheckedModel model;
-  model.dtype = options.dtype == "auto" ? StoredDtype(*config, *checkpoint) : options.dtype;
+  model.dtype =
+      options.dtype == "auto" ? AuthorsDtype(*config, *checkpoint, model.warnings) : options.dtype;
   model.max_model_len = *max_model_len;
   model.num_weight_bytes = checkpoint->num_bytes();
   model.config = *std::move(config);

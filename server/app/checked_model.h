@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "server/config/server_options.h"
@@ -15,7 +16,8 @@ struct CheckedModel {
   worker::LlamaConfig config;
   std::string dtype;  // that it is computed in: float32, bfloat16 or float16
   int32_t max_model_len = 0;
-  int64_t num_weight_bytes = 0;  // as stored
+  int64_t num_weight_bytes = 0;       // as stored
+  std::vector<std::string> warnings;  // what config.json says and is not done
 };
 
 // Reads config.json and the headers of the weights, and compares both with the options; takes

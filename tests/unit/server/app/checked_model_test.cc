@@ -1,5 +1,6 @@
 #include "server/app/checked_model.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -11,22 +12,30 @@
 namespace lockstep::server {
 namespace {
 
-// The context of a checkpoint trained on 64 tokens whose config.json says `rope`, with
-// --max-model-len; or the error.
-absl::StatusOr<int32_t> ContextOf(const std::string& rope, int max_model_len) {
+using ::testing::HasSubstr;
+
+// A checkpoint trained on 64 tokens whose config.json has these fields too, as it would be served.
+absl::StatusOr<CheckedModel> Check(const std::string& fields, int max_model_len,
+                                   const std::string& dtype) {
   const testing::TemporaryDirectory directory;
   testing::RandomCheckpointOptions checkpoint;
   checkpoint.config_json = absl::StrCat(
       R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 16, "intermediate_size": 24,)",
       R"( "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32,)",
-      R"( "max_position_embeddings": 64, "rope_scaling": )", rope, "}");
+      R"( "max_position_embeddings": 64, )", fields, "}");
   absl::Status status = testing::WriteRandomCheckpoint(directory.path(), checkpoint);
   if (!status.ok()) return status;
   ServerOptions options;
   options.model_dir = directory.path();
   options.tensor_parallel_size = 1;
   options.max_model_len = max_model_len;
-  const absl::StatusOr<CheckedModel> model = CheckModel(options);
+  options.dtype = dtype;
+  return CheckModel(options);
+}
+
+// The context with such a "rope_scaling" and --max-model-len; or the error.
+absl::StatusOr<int32_t> ContextOf(const std::string& rope, int max_model_len) {
+  const auto model = Check(absl::StrCat(R"("rope_scaling": )", rope), max_model_len, "auto");
   if (!model.ok()) return model.status();
   return model->max_model_len;
 }
@@ -55,6 +64,19 @@ TEST(CheckedModelTest, OnlyDynamicRopeMayBeAskedForMore) {
   for (const char* rope : {"null", kLinear}) {
     EXPECT_EQ(Refusal(rope, 65),
               "--max-model-len is 65, and the checkpoint's max_position_embeddings 64: lower it");
+  }
+}
+
+TEST(CheckedModelTest, ADtypeThatIsNotComputedInIsNamedAndTheStoredOneTaken) {
+  const std::string fields = R"("torch_dtype": "float8_e4m3fn")";
+  const auto model = Check(fields, 0, "auto");
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->dtype, "float32");
+  ASSERT_EQ(model->warnings.size(), 1);
+  EXPECT_THAT(model->warnings[0], HasSubstr("'float8_e4m3fn'"));
+  EXPECT_TRUE(Check(fields, 0, "bfloat16")->warnings.empty()) << "asked for";
+  for (const char* silent : {R"("dtype": "auto")", R"("dtype": "bfloat16")", R"("dtype": null)"}) {
+    EXPECT_TRUE(Check(silent, 0, "auto")->warnings.empty()) << silent;
   }
 }
 
