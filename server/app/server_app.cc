@@ -46,7 +46,7 @@ void ServerApp::PoolEvents::OnReady(const PoolCapacity& capacity) {
   events_.SetPoolReady();
 }
 
-void ServerApp::PoolEvents::OnStepResult(worker::v1::StepResult result) {
+void ServerApp::PoolEvents::OnStepResult(StepResult result) {
   engine_.OnStepResult(std::move(result));
 }
 

@@ -48,7 +48,7 @@ class ServerApp {
    public:
     PoolEvents(EngineLoop& engine, ProcessEvents& events) : engine_(engine), events_(events) {}
     void OnReady(const PoolCapacity& capacity) override;
-    void OnStepResult(worker::v1::StepResult result) override;
+    void OnStepResult(StepResult result) override;
     void OnFailed(const absl::Status& status) override;
 
    private:

@@ -17,7 +17,7 @@ struct Delivery {
 
   void operator()(ScheduledEvent& event) const { sink.OnScheduled(event.num_cached_tokens); }
   void operator()(worker::v1::SampledToken& token) const { sink.OnToken(token); }
-  void operator()(worker::v1::SlotLogits& logits) const { sink.OnLogits(std::move(logits)); }
+  void operator()(SlotLogits& logits) const { sink.OnLogits(std::move(logits)); }
   void operator()(PromptTokensEvent& prompt) const {
     sink.OnPromptTokens(std::move(prompt.tokens));
   }
@@ -103,7 +103,7 @@ EngineSnapshot EngineLoop::Snapshot() const {
 
 void EngineLoop::OnReady(const PoolCapacity& capacity) { inbox_.Push(PoolReadyCommand{capacity}); }
 
-void EngineLoop::OnStepResult(worker::v1::StepResult result) { inbox_.Push(std::move(result)); }
+void EngineLoop::OnStepResult(StepResult result) { inbox_.Push(std::move(result)); }
 
 void EngineLoop::OnFailed(const absl::Status& status) { inbox_.Push(PoolFailedCommand{status}); }
 
@@ -169,7 +169,7 @@ void EngineLoop::Take(PoolReadyCommand command) {
 
 void EngineLoop::Take(PoolFailedCommand command) { Fail(command.status); }
 
-void EngineLoop::Take(worker::v1::StepResult result) {
+void EngineLoop::Take(StepResult result) {
   if (pool_failed_) return;
   const absl::StatusOr<StepSummary> summary = scheduler_.Apply(std::move(result), options_.clock());
   if (!summary.ok()) {

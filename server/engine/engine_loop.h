@@ -68,7 +68,7 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
 
   // WorkerPoolListener
   void OnReady(const PoolCapacity& capacity) override;
-  void OnStepResult(worker::v1::StepResult result) override;
+  void OnStepResult(StepResult result) override;
   void OnFailed(const absl::Status& status) override;
 
  private:
@@ -87,7 +87,7 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   void Take(DrainCommand command);
   void Take(PoolReadyCommand command);
   void Take(PoolFailedCommand command);
-  void Take(worker::v1::StepResult result);
+  void Take(StepResult result);
   void Take(GuideStep step);
   void Take(StopCommand command);
 

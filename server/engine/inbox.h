@@ -44,7 +44,7 @@ struct StopCommand {};
 // GuideStep, a command too: what may come next in a guided answer.
 
 using Command = std::variant<SubmitCommand, FinishCommand, DrainCommand, PoolReadyCommand,
-                             PoolFailedCommand, worker::v1::StepResult, GuideStep, StopCommand>;
+                             PoolFailedCommand, StepResult, GuideStep, StopCommand>;
 
 // Commands in the order in which they came. Never blocks a sender: what is in it is taken out as a
 // whole, each time the engine's thread comes round. Thread-safe.

@@ -7,6 +7,7 @@
 
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "server/scheduler/completion.h"  // IWYU pragma: export
+#include "server/worker_pool/step_result.h"
 
 namespace lockstep::server {
 
@@ -28,7 +29,7 @@ class OutputSink {
   virtual void OnToken(const worker::v1::SampledToken& token) = 0;
 
   // Rows of logits of a request that asked for them, in order of position.
-  virtual void OnLogits(worker::v1::SlotLogits logits) = 0;
+  virtual void OnLogits(SlotLogits logits) = 0;
 
   // Once, last: nothing follows.
   virtual void OnComplete(const Completion& completion) = 0;

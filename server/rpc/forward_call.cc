@@ -32,9 +32,9 @@ class ForwardBatch::Sink : public OutputSink {
 
   void OnScheduled(int32_t) override {}
   void OnToken(const worker::v1::SampledToken&) override {}
-  void OnLogits(worker::v1::SlotLogits logits) override {
-    batch_->strand_.Post([batch = batch_, index = index_, logits = std::move(logits)]() mutable {
-      batch->TakeLogits(index, std::move(logits));
+  void OnLogits(SlotLogits logits) override {
+    batch_->strand_.Post([batch = batch_, index = index_, logits = std::move(logits)] {
+      batch->TakeLogits(index, logits);
     });
   }
   void OnComplete(const Completion& completion) override {
@@ -112,20 +112,18 @@ absl::Status ForwardBatch::ReserveBytes(uint64_t num_bytes) {
                         kRetryDelay);
 }
 
-void ForwardBatch::TakeLogits(std::size_t index, worker::v1::SlotLogits logits) {
+void ForwardBatch::TakeLogits(std::size_t index, const SlotLogits& logits) {
   if (!status_.ok()) return;
   Output& output = outputs_[index];
-  std::vector<std::shared_ptr<const std::string>> shards;
-  for (std::string& shard : *logits.mutable_shards()) {
-    output.num_bytes += static_cast<int64_t>(shard.size());
-    shards.push_back(std::make_shared<const std::string>(std::move(shard)));
+  for (const LogitShard& shard : logits.shards) {
+    output.num_bytes += static_cast<int64_t>(shard.bytes.size());
   }
   // Row by row, unless the rows lie one after the other already.
-  const size_t num_rows = shards.size() == 1 ? 1 : logits.num_rows();
+  const size_t num_rows = logits.shards.size() == 1 ? 1 : logits.num_rows;
   for (size_t row = 0; row < num_rows; ++row) {
-    for (const auto& shard : shards) {
-      const size_t row_bytes = shard->size() / num_rows;
-      output.rows.push_back(SliceOf(shard->data() + row * row_bytes, row_bytes, shard));
+    for (const LogitShard& shard : logits.shards) {
+      const size_t row_bytes = shard.bytes.size() / num_rows;
+      output.rows.push_back(SliceOf(shard.bytes.data() + row * row_bytes, row_bytes, shard.owner));
     }
   }
 }

@@ -47,7 +47,7 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
   void Admit(const grpc::ByteBuffer& bytes);
   absl::Status Submit(const v1::ForwardRequest& request);
   absl::Status ReserveBytes(uint64_t num_bytes);
-  void TakeLogits(std::size_t index, worker::v1::SlotLogits logits);
+  void TakeLogits(std::size_t index, const SlotLogits& logits);
   void Complete(std::size_t index, const Completion& completion);
   // Ends the prompts that are still running: the batch has failed or nobody waits for it.
   void Abandon(const absl::Status& status);

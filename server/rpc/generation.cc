@@ -29,7 +29,7 @@ class Generation::Sink final : public OutputSink {
     generation_->strand_.Post(
         [generation = generation_, index = index_, token] { generation->TakeToken(index, token); });
   }
-  void OnLogits(worker::v1::SlotLogits) override {}
+  void OnLogits(SlotLogits) override {}
   void OnComplete(const Completion& completion) override {
     generation_->strand_.Post([generation = generation_, index = index_, completion] {
       generation->TakeCompletion(index, completion);

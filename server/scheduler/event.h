@@ -9,6 +9,7 @@
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "server/scheduler/completion.h"
 #include "server/scheduler/request.h"
+#include "server/worker_pool/step_result.h"
 
 namespace lockstep::server {
 
@@ -40,7 +41,7 @@ struct GuidedRow {
 // preemptions anywhere between; Completion once, last.
 struct Event {
   RequestHandle handle = 0;
-  std::variant<ScheduledEvent, worker::v1::SampledToken, worker::v1::SlotLogits, PromptTokensEvent,
+  std::variant<ScheduledEvent, worker::v1::SampledToken, SlotLogits, PromptTokensEvent,
                PreemptedEvent, Completion>
       what;
 };

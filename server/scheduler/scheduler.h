@@ -29,6 +29,7 @@
 #include "server/scheduler/prefix_cache.h"
 #include "server/scheduler/request.h"
 #include "server/scheduler/sequence.h"
+#include "server/worker_pool/step_result.h"
 
 namespace lockstep::server {
 
@@ -109,7 +110,7 @@ class Scheduler {
 
   // The result of the oldest step in flight. INTERNAL, with nothing changed, if it is not what the
   // plan asked for: the workers cannot be trusted any more.
-  absl::StatusOr<StepSummary> Apply(worker::v1::StepResult result, absl::Time now);
+  absl::StatusOr<StepSummary> Apply(StepResult result, absl::Time now);
 
   const std::vector<Event>& events() const { return events_; }
   std::vector<Event> TakeEvents() { return std::exchange(events_, {}); }
@@ -167,8 +168,8 @@ class Scheduler {
   };
   // Where in a result the reports of one slot are.
   struct Report {
-    int sampled = -1;         // -1: nowhere
-    std::vector<int> logits;  // parts, in order of position
+    int sampled = -1;            // -1: nowhere
+    std::vector<size_t> logits;  // parts, in order of position
     std::vector<int> prompt_tokens;
   };
 
@@ -212,16 +213,14 @@ class Scheduler {
   // --- Results (scheduler_apply.cc) ---
   // One report for each row of `step`, if the result has just what the rows ask for.
   absl::StatusOr<std::vector<Report>> MatchResult(const StepInFlight& step,
-                                                  const worker::v1::StepResult& result) const;
+                                                  const StepResult& result) const;
   // INTERNAL for a token that the model does not have.
-  absl::Status CheckTokens(const worker::v1::StepResult& result) const;
+  absl::Status CheckTokens(const StepResult& result) const;
   // [max_num_seqs]
-  absl::StatusOr<std::vector<Report>> ReportsBySlot(const worker::v1::StepResult& result) const;
+  absl::StatusOr<std::vector<Report>> ReportsBySlot(const StepResult& result) const;
   void ApplyToken(Sequence& sequence, worker::v1::SampledToken token, absl::Time now);
-  void ApplyPromptTokens(Sequence& sequence, const std::vector<int>& indexes,
-                         worker::v1::StepResult& result);
-  void ApplyLogits(Sequence& sequence, const std::vector<int>& parts,
-                   worker::v1::StepResult& result);
+  void ApplyPromptTokens(Sequence& sequence, const std::vector<int>& indexes, StepResult& result);
+  void ApplyLogits(Sequence& sequence, const std::vector<size_t>& parts, StepResult& result);
 
   // --- Life of a sequence (scheduler.cc) ---
   absl::Status CheckFits(const EngineRequest& request) const;

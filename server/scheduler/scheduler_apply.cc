@@ -17,57 +17,57 @@ absl::Status BadResult(uint64_t step, absl::string_view what) {
 }
 
 // Takes up to `num_rows` rows from the front.
-void DropRows(worker::v1::SlotLogits& logits, int32_t num_rows) {
-  const uint32_t num_dropped = std::min(static_cast<uint32_t>(num_rows), logits.num_rows());
+void DropRows(SlotLogits& logits, int32_t num_rows) {
+  const uint32_t num_dropped = std::min(static_cast<uint32_t>(num_rows), logits.num_rows);
   if (num_dropped == 0) return;
-  for (std::string& shard : *logits.mutable_shards()) {
-    shard.erase(0, shard.size() / logits.num_rows() * num_dropped);
+  for (LogitShard& shard : logits.shards) {
+    shard.bytes.remove_prefix(shard.bytes.size() / logits.num_rows * num_dropped);
   }
-  logits.set_position(logits.position() + num_dropped);
-  logits.set_num_rows(logits.num_rows() - num_dropped);
+  logits.position += num_dropped;
+  logits.num_rows -= num_dropped;
 }
 
 // Whether the shards are whole rows and side by side as wide as the vocabulary.
-bool HasAllColumns(const worker::v1::SlotLogits& logits, size_t vocab_size) {
+bool HasAllColumns(const SlotLogits& logits, size_t vocab_size) {
   size_t row_bytes = 0;
-  for (const std::string& shard : logits.shards()) {
-    if (shard.size() % logits.num_rows() != 0) return false;
-    row_bytes += shard.size() / logits.num_rows();
+  for (const LogitShard& shard : logits.shards) {
+    if (shard.bytes.size() % logits.num_rows != 0) return false;
+    row_bytes += shard.bytes.size() / logits.num_rows;
   }
   return row_bytes == vocab_size * sizeof(float);
 }
 
 // Whether `parts` of the result's logits are, one after the other, just the rows from `position`
 // on.
-bool HasRows(const worker::v1::StepResult& result, const std::vector<int>& parts, int32_t position,
-             int32_t num_rows, size_t vocab_size) {
+bool HasRows(const std::vector<SlotLogits>& rows, const std::vector<size_t>& parts,
+             int32_t position, int32_t num_rows, size_t vocab_size) {
   auto next = static_cast<uint32_t>(position);
-  for (int part : parts) {
-    const worker::v1::SlotLogits& logits = result.logits(part);
-    if (logits.position() != next || logits.num_rows() == 0 || !HasAllColumns(logits, vocab_size)) {
+  for (size_t part : parts) {
+    const SlotLogits& logits = rows[part];
+    if (logits.position != next || logits.num_rows == 0 || !HasAllColumns(logits, vocab_size)) {
       return false;
     }
-    next += logits.num_rows();
+    next += logits.num_rows;
   }
   return next == static_cast<uint32_t>(position + num_rows);
 }
 
 // Whether `indexes` of the result's prompt tokens are just those from `position` on.
-bool HasPromptTokens(const worker::v1::StepResult& result, const std::vector<int>& indexes,
-                     int32_t position, int32_t num_tokens) {
+bool HasPromptTokens(const StepResult& result, const std::vector<int>& indexes, int32_t position,
+                     int32_t num_tokens) {
   if (indexes.size() != static_cast<size_t>(num_tokens)) return false;
   auto next = static_cast<uint32_t>(position);
   for (int index : indexes) {
-    if (result.prompt_tokens(index).position() != next++) return false;
+    if (result.fields.prompt_tokens(index).position() != next++) return false;
   }
   return true;
 }
 
 }  // namespace
 
-absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl::Time now) {
-  if (in_flight_.empty() || in_flight_.front().step != result.step()) {
-    return BadResult(result.step(),
+absl::StatusOr<StepSummary> Scheduler::Apply(StepResult result, absl::Time now) {
+  if (in_flight_.empty() || in_flight_.front().step != result.fields.step()) {
+    return BadResult(result.fields.step(),
                      absl::StrCat("came where that of step ", last_applied_step_ + 1, " was next"));
   }
   absl::StatusOr<std::vector<Report>> reports = MatchResult(in_flight_.front(), result);
@@ -76,7 +76,7 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
   StepInFlight step = std::move(in_flight_.front());
   in_flight_.pop_front();
   last_applied_step_ = step.step;
-  const absl::Duration duration = absl::Nanoseconds(result.duration_ns());
+  const absl::Duration duration = absl::Nanoseconds(result.fields.duration_ns());
   least_work_.Observe(step.num_prefill_tokens, step.num_decode_tokens, duration);
   for (size_t i = 0; i < step.rows.size(); ++i) {
     const auto it = sequences_.find(step.rows[i].handle);
@@ -88,7 +88,7 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
     const Report& report = (*reports)[i];
     if (!report.prompt_tokens.empty()) ApplyPromptTokens(sequence, report.prompt_tokens, result);
     if (report.sampled >= 0) {
-      ApplyToken(sequence, std::move(*result.mutable_sampled(report.sampled)), now);
+      ApplyToken(sequence, std::move(*result.fields.mutable_sampled(report.sampled)), now);
     } else if (!report.logits.empty()) {
       ApplyLogits(sequence, report.logits, result);
     }
@@ -98,16 +98,16 @@ absl::StatusOr<StepSummary> Scheduler::Apply(worker::v1::StepResult result, absl
   return StepSummary{step.step, duration, step.num_prefill_tokens, step.num_decode_tokens};
 }
 
-absl::Status Scheduler::CheckTokens(const worker::v1::StepResult& result) const {
+absl::Status Scheduler::CheckTokens(const StepResult& result) const {
   const auto vocab_size = static_cast<uint32_t>(options_.vocab_size);
-  for (const auto* tokens : {&result.sampled(), &result.prompt_tokens()}) {
+  for (const auto* tokens : {&result.fields.sampled(), &result.fields.prompt_tokens()}) {
     for (const worker::v1::SampledToken& token : *tokens) {
       uint32_t largest = token.token_id();
       for (const worker::v1::TokenLogprob& other : token.top()) {
         largest = std::max(largest, other.token_id());
       }
       if (largest >= vocab_size) {
-        return BadResult(result.step(),
+        return BadResult(result.fields.step(),
                          absl::StrCat("has token ", largest, " for slot ", token.slot(),
                                       ", but the vocabulary has ", vocab_size, " tokens"));
       }
@@ -117,7 +117,7 @@ absl::Status Scheduler::CheckTokens(const worker::v1::StepResult& result) const 
 }
 
 absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::MatchResult(
-    const StepInFlight& step, const worker::v1::StepResult& result) const {
+    const StepInFlight& step, const StepResult& result) const {
   if (absl::Status status = CheckTokens(result); !status.ok()) return status;
   absl::StatusOr<std::vector<Report>> by_slot = ReportsBySlot(result);
   if (!by_slot.ok()) return by_slot.status();
@@ -125,12 +125,12 @@ absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::MatchResult(
   reports.reserve(step.rows.size());
   for (const Row& row : step.rows) {
     Report& report = (*by_slot)[row.slot];
-    if (row.samples && (report.sampled < 0 || result.sampled(report.sampled).position() !=
+    if (row.samples && (report.sampled < 0 || result.fields.sampled(report.sampled).position() !=
                                                   static_cast<uint32_t>(row.position))) {
       return BadResult(step.step, absl::StrCat("lacks the token at position ", row.position,
                                                " of slot ", row.slot));
     }
-    if (row.num_logits > 0 && !HasRows(result, report.logits, row.position, row.num_logits,
+    if (row.num_logits > 0 && !HasRows(result.logits, report.logits, row.position, row.num_logits,
                                        static_cast<size_t>(options_.vocab_size))) {
       return BadResult(step.step,
                        absl::StrCat("lacks the logits of ", row.num_logits, " positions from ",
@@ -158,26 +158,28 @@ absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::MatchResult(
 }
 
 absl::StatusOr<std::vector<Scheduler::Report>> Scheduler::ReportsBySlot(
-    const worker::v1::StepResult& result) const {
+    const StepResult& result) const {
   std::vector<Report> by_slot(static_cast<size_t>(options_.max_num_seqs));
-  for (int i = 0; i < result.sampled_size(); ++i) {
-    const uint32_t slot = result.sampled(i).slot();
+  for (int i = 0; i < result.fields.sampled_size(); ++i) {
+    const uint32_t slot = result.fields.sampled(i).slot();
     if (slot >= by_slot.size() || by_slot[slot].sampled >= 0) {
-      return BadResult(result.step(), absl::StrCat("has an unexpected token for slot ", slot));
+      return BadResult(result.fields.step(),
+                       absl::StrCat("has an unexpected token for slot ", slot));
     }
     by_slot[slot].sampled = i;
   }
-  for (int i = 0; i < result.logits_size(); ++i) {
-    const uint32_t slot = result.logits(i).slot();
+  for (size_t i = 0; i < result.logits.size(); ++i) {
+    const uint32_t slot = result.logits[i].slot;
     if (slot >= by_slot.size()) {
-      return BadResult(result.step(), absl::StrCat("has unexpected logits for slot ", slot));
+      return BadResult(result.fields.step(), absl::StrCat("has unexpected logits for slot ", slot));
     }
     by_slot[slot].logits.push_back(i);
   }
-  for (int i = 0; i < result.prompt_tokens_size(); ++i) {
-    const uint32_t slot = result.prompt_tokens(i).slot();
+  for (int i = 0; i < result.fields.prompt_tokens_size(); ++i) {
+    const uint32_t slot = result.fields.prompt_tokens(i).slot();
     if (slot >= by_slot.size()) {
-      return BadResult(result.step(), absl::StrCat("has unexpected prompt tokens for slot ", slot));
+      return BadResult(result.fields.step(),
+                       absl::StrCat("has unexpected prompt tokens for slot ", slot));
     }
     by_slot[slot].prompt_tokens.push_back(i);
   }
@@ -208,10 +210,10 @@ void Scheduler::ApplyToken(Sequence& sequence, worker::v1::SampledToken token, a
 }
 
 void Scheduler::ApplyPromptTokens(Sequence& sequence, const std::vector<int>& indexes,
-                                  worker::v1::StepResult& result) {
+                                  StepResult& result) {
   PromptTokensEvent event;
   for (int index : indexes) {
-    worker::v1::SampledToken& token = *result.mutable_prompt_tokens(index);
+    worker::v1::SampledToken& token = *result.fields.mutable_prompt_tokens(index);
     // A preempted sequence runs its prompt again.
     if (token.position() < static_cast<uint32_t>(sequence.num_delivered_prompt_tokens)) continue;
     sequence.num_delivered_prompt_tokens = static_cast<int32_t>(token.position()) + 1;
@@ -220,16 +222,16 @@ void Scheduler::ApplyPromptTokens(Sequence& sequence, const std::vector<int>& in
   if (!event.tokens.empty()) Emit(sequence.handle, std::move(event));
 }
 
-void Scheduler::ApplyLogits(Sequence& sequence, const std::vector<int>& parts,
-                            worker::v1::StepResult& result) {
-  for (int part : parts) {
-    worker::v1::SlotLogits& logits = *result.mutable_logits(part);
+void Scheduler::ApplyLogits(Sequence& sequence, const std::vector<size_t>& parts,
+                            StepResult& result) {
+  for (size_t part : parts) {
+    SlotLogits& logits = result.logits[part];
     // A preempted sequence runs its prompt again: what has been delivered is not delivered twice.
     const int32_t num_repeated =
-        sequence.num_delivered_rows - static_cast<int32_t>(logits.position());
+        sequence.num_delivered_rows - static_cast<int32_t>(logits.position);
     DropRows(logits, std::max(0, num_repeated));
-    if (logits.num_rows() == 0) continue;
-    sequence.num_delivered_rows = static_cast<int32_t>(logits.position() + logits.num_rows());
+    if (logits.num_rows == 0) continue;
+    sequence.num_delivered_rows = static_cast<int32_t>(logits.position + logits.num_rows);
     Emit(sequence.handle, std::move(logits));
   }
   if (sequence.num_delivered_rows == sequence.num_prompt_tokens()) {

@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_SERVER_WORKER_POOL_FILE_DESCRIPTOR_H_
 #define LOCKSTEP_SERVER_WORKER_POOL_FILE_DESCRIPTOR_H_
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <utility>
@@ -32,6 +33,13 @@ class FileDescriptor {
  private:
   int fd_ = -1;
 };
+
+// Another descriptor of the same file, which closes on exec and lies above the numbers that a
+// child's own descriptors get. Not open where there is none left.
+inline FileDescriptor AboveInherited(const FileDescriptor& descriptor) {
+  constexpr int kFirst = 10;
+  return FileDescriptor(fcntl(descriptor.get(), F_DUPFD_CLOEXEC, kFirst));
+}
 
 }  // namespace lockstep::server
 

@@ -16,6 +16,7 @@
 #include "server/worker_pool/monotonic_time.h"
 #include "server/worker_pool/pool_protocol.h"
 #include "server/worker_pool/process_watch.h"
+#include "server/worker_pool/result_reader.h"
 #include "server/worker_pool/socket_directory.h"
 
 namespace lockstep::server {
@@ -88,7 +89,9 @@ class GrpcWorkerPool::Impl final : private PoolActions, LinkListener, ProcessWat
   }
   void AllAttached() override ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void Ready(const PoolCapacity& capacity) override ABSL_NO_THREAD_SAFETY_ANALYSIS;
-  void Complete(worker::v1::StepResult result) override ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  absl::StatusOr<LogitShard> OpenColumns(uint32_t rank,
+                                         const worker::v1::SharedColumns& columns) override;
+  void Complete(StepResult result) override ABSL_NO_THREAD_SAFETY_ANALYSIS;
   void Failed(const absl::Status& status) override ABSL_NO_THREAD_SAFETY_ANALYSIS;
 
   // LinkListener: gRPC's threads.
@@ -123,6 +126,9 @@ class GrpcWorkerPool::Impl final : private PoolActions, LinkListener, ProcessWat
   std::unique_ptr<SocketDirectory> socket_directory_ ABSL_GUARDED_BY(mutex_);
 
   Pipe death_pipe_;
+  // Of the workers that this process starts; null: such a one sends its results. Set before any
+  // other thread runs.
+  std::vector<std::unique_ptr<ResultReader>> result_readers_;
   LinkService links_;
   ProcessWatch watch_;
 };
@@ -189,6 +195,11 @@ absl::StatusOr<std::vector<std::unique_ptr<WorkerProcess>>> GrpcWorkerPool::Impl
   if (!pipe.ok()) return pipe.status();
   death_pipe_ = *std::move(pipe);
   for (uint32_t rank = 0; rank < options_.world_size; ++rank) {
+    auto reader = ResultReader::Make();
+    if (!reader.ok()) spdlog::warn("{}", std::string(reader.status().message()));
+    result_readers_.push_back(reader.ok() ? *std::move(reader) : nullptr);
+  }
+  for (uint32_t rank = 0; rank < options_.world_size; ++rank) {
     auto process = WorkerProcess::Spawn(CommandFor(rank));
     if (!process.ok()) return process.status();
     spdlog::debug("started rank {} as pid {}", rank, (*process)->pid());
@@ -207,7 +218,10 @@ WorkerCommand GrpcWorkerPool::Impl::CommandFor(uint32_t rank) const {
     command.arguments.push_back(argument);
   }
   command.variables = {{"LOCKSTEP_POOL_TOKEN", options_.token}};
-  command.death_fd = death_pipe_.read_end.get();
+  command.inherited = {{death_pipe_.read_end.get(), "LOCKSTEP_DEATH_FD"}};
+  if (const auto& reader = result_readers_[rank]) {
+    command.inherited.push_back({reader->fd(), "LOCKSTEP_RESULT_FD"});
+  }
   const size_t num_threads = options_.configure.num_threads();
   const std::vector<int> cores = AllowedCores();
   if (options_.pin_cores && cores.size() >= options_.world_size * num_threads) {
@@ -226,7 +240,15 @@ void GrpcWorkerPool::Impl::Ready(const PoolCapacity& capacity) {
   events_.push_back([capacity](WorkerPoolListener& listener) { listener.OnReady(capacity); });
 }
 
-void GrpcWorkerPool::Impl::Complete(worker::v1::StepResult result) {
+absl::StatusOr<LogitShard> GrpcWorkerPool::Impl::OpenColumns(
+    uint32_t rank, const worker::v1::SharedColumns& columns) {
+  if (rank < result_readers_.size() && result_readers_[rank] != nullptr) {
+    return result_readers_[rank]->Open(columns);
+  }
+  return absl::InternalError("logits in a file, though it was given none");
+}
+
+void GrpcWorkerPool::Impl::Complete(StepResult result) {
   events_.push_back([result = std::move(result)](WorkerPoolListener& listener) mutable {
     listener.OnStepResult(std::move(result));
   });

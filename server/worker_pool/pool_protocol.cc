@@ -167,10 +167,18 @@ void PoolProtocol::OnFailure(uint32_t rank, const worker::v1::Failure& failure, 
   Fail(status);
 }
 
-void PoolProtocol::OnStepResult(uint32_t rank, worker::v1::StepResult result, absl::Time now) {
-  std::vector<worker::v1::StepResult> complete;
-  const absl::Status status = ledger_.Answer(rank, std::move(result), now, complete);
-  for (worker::v1::StepResult& each : complete) actions_.Complete(std::move(each));
+void PoolProtocol::OnStepResult(uint32_t rank, worker::v1::StepResult message, absl::Time now) {
+  absl::StatusOr<StepResult> result =
+      ReadStepResult(std::move(message), [&](const worker::v1::SharedColumns& columns) {
+        return actions_.OpenColumns(rank, columns);
+      });
+  if (!result.ok()) {
+    return Fail(
+        absl::UnavailableError(absl::StrCat(Describe(rank), " sent ", result.status().message())));
+  }
+  std::vector<StepResult> complete;
+  const absl::Status status = ledger_.Answer(rank, *std::move(result), now, complete);
+  for (StepResult& each : complete) actions_.Complete(std::move(each));
   if (!status.ok()) Fail(absl::UnavailableError(status.message()));
 }
 

@@ -10,11 +10,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "lockstep/v1/admin.pb.h"
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "server/worker_pool/pool_options.h"
 #include "server/worker_pool/step_ledger.h"
+#include "server/worker_pool/step_result.h"
 #include "server/worker_pool/worker_pool.h"
 
 namespace lockstep::server {
@@ -32,7 +34,11 @@ class PoolActions {
   virtual void Refuse(LinkId link, const absl::Status& status) = 0;
   virtual void AllAttached() = 0;  // every rank has said hello: nobody needs to dial any more
   virtual void Ready(const PoolCapacity& capacity) = 0;
-  virtual void Complete(worker::v1::StepResult result) = 0;
+  // Logits that a rank left in the file that it shares with this process. An error says what is
+  // wrong with the place.
+  virtual absl::StatusOr<LogitShard> OpenColumns(uint32_t rank,
+                                                 const worker::v1::SharedColumns& columns) = 0;
+  virtual void Complete(StepResult result) = 0;
   // Once. Every link and every worker is to be ended.
   virtual void Failed(const absl::Status& status) = 0;
 };
@@ -92,7 +98,7 @@ class PoolProtocol {
   void OnLoaded(uint32_t rank, const worker::v1::Loaded& loaded);
   void OnReady(uint32_t rank, const worker::v1::Ready& ready);
   void OnFailure(uint32_t rank, const worker::v1::Failure& failure, absl::Time now);
-  void OnStepResult(uint32_t rank, worker::v1::StepResult result, absl::Time now);
+  void OnStepResult(uint32_t rank, worker::v1::StepResult message, absl::Time now);
   void FailUnexpected(uint32_t rank, const std::string& what);
   // Fails at `deadline` unless a better explanation comes before.
   void Suspect(const absl::Status& status, absl::Time deadline);

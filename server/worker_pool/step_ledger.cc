@@ -1,6 +1,7 @@
 #include "server/worker_pool/step_ledger.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -12,29 +13,23 @@
 namespace lockstep::server {
 namespace {
 
-using worker::v1::SlotLogits;
-using worker::v1::StepResult;
-
-// Appends the logits of `part`, in front of which `whole` stands, and takes over everything else.
+// Appends the logits of `part` and takes over everything else.
 void JoinPart(StepResult& whole, StepResult part) {
-  auto* logits = whole.mutable_logits();
-  for (auto& rows : *part.mutable_logits()) *logits->Add() = std::move(rows);
-  part.mutable_logits()->Swap(logits);
-  whole = std::move(part);
+  std::move(part.logits.begin(), part.logits.end(), std::back_inserter(whole.logits));
+  whole.fields = std::move(part.fields);
 }
 
 // Moves a rank's shards behind those of the same rows in `logits`. False if there are none.
-bool AddShards(google::protobuf::RepeatedPtrField<SlotLogits> shards,
-               google::protobuf::RepeatedPtrField<SlotLogits>& logits) {
+bool AddShards(std::vector<SlotLogits> shards, std::vector<SlotLogits>& logits) {
   auto rows = logits.begin();
   for (SlotLogits& shard : shards) {
     const auto is_same = [&](const SlotLogits& other) {
-      return other.slot() == shard.slot() && other.position() == shard.position() &&
-             other.num_rows() == shard.num_rows();
+      return other.slot == shard.slot && other.position == shard.position &&
+             other.num_rows == shard.num_rows;
     };
     rows = std::find_if(rows, logits.end(), is_same);
     if (rows == logits.end()) return false;
-    for (std::string& columns : *shard.mutable_shards()) *rows->add_shards() = std::move(columns);
+    std::move(shard.shards.begin(), shard.shards.end(), std::back_inserter(rows->shards));
     ++rows;
   }
   return true;
@@ -56,13 +51,13 @@ absl::Status StepLedger::Submit(uint64_t step, absl::Time now) {
 absl::Status StepLedger::Answer(uint32_t rank, StepResult result, absl::Time now,
                                 std::vector<StepResult>& complete) {
   const uint64_t expected = num_answered_[rank] + 1;
-  if (result.step() != expected || expected > num_complete_ + pending_.size()) {
-    return absl::InternalError(absl::StrCat("rank ", rank, " answered step ", result.step(),
+  if (result.fields.step() != expected || expected > num_complete_ + pending_.size()) {
+    return absl::InternalError(absl::StrCat("rank ", rank, " answered step ", result.fields.step(),
                                             " where its next was ", expected, ", of ",
                                             num_complete_ + pending_.size(), " submitted"));
   }
   PendingStep& step = pending_[expected - num_complete_ - 1];
-  const bool is_whole = !result.more();
+  const bool is_whole = !result.fields.more();
   JoinPart(step.answers[rank], std::move(result));
   if (!is_whole) return absl::OkStatus();
   num_answered_[rank] = expected;
@@ -83,7 +78,7 @@ absl::Status StepLedger::Answer(uint32_t rank, StepResult result, absl::Time now
 absl::Status StepLedger::CheckAgreement(const PendingStep& step) const {
   std::map<uint64_t, std::vector<uint32_t>> ranks_by_hash;
   for (uint32_t rank = 0; rank < world_size_; ++rank) {
-    ranks_by_hash[step.answers[rank].state_hash()].push_back(rank);
+    ranks_by_hash[step.answers[rank].fields.state_hash()].push_back(rank);
   }
   if (ranks_by_hash.size() == 1) return absl::OkStatus();
   std::vector<std::string> parties;
@@ -99,8 +94,8 @@ absl::StatusOr<StepResult> StepLedger::Join(PendingStep step) const {
   StepResult whole = std::move(step.answers[0]);
   for (uint32_t rank = 1; rank < world_size_; ++rank) {
     StepResult& other = step.answers[rank];
-    whole.set_duration_ns(std::max(whole.duration_ns(), other.duration_ns()));
-    if (!AddShards(std::move(*other.mutable_logits()), *whole.mutable_logits())) {
+    whole.fields.set_duration_ns(std::max(whole.fields.duration_ns(), other.fields.duration_ns()));
+    if (!AddShards(std::move(other.logits), whole.logits)) {
       return absl::InternalError(absl::StrCat("rank ", rank, " answered step ", oldest_step(),
                                               " with logits of rows that rank 0 has not"));
     }

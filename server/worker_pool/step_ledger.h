@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "lockstep/worker/v1/control_link.pb.h"
+#include "server/worker_pool/step_result.h"
 
 namespace lockstep::server {
 
@@ -27,8 +27,8 @@ class StepLedger {
   // of `complete`: rank 0's, with the shards of logits of all ranks and the longest duration.
   // INTERNAL names the rank and the step: an answer out of order, a state hash that differs from
   // the other ranks', or logits of other rows.
-  absl::Status Answer(uint32_t rank, worker::v1::StepResult result, absl::Time now,
-                      std::vector<worker::v1::StepResult>& complete);
+  absl::Status Answer(uint32_t rank, StepResult result, absl::Time now,
+                      std::vector<StepResult>& complete);
 
   bool is_idle() const { return pending_.empty(); }
   // The oldest step that some rank has not answered, since when it has been that, and those ranks.
@@ -42,12 +42,12 @@ class StepLedger {
 
  private:
   struct PendingStep {
-    std::vector<worker::v1::StepResult> answers;  // [world_size], their parts joined
+    std::vector<StepResult> answers;  // [world_size], their parts joined
     uint32_t num_answers = 0;
   };
 
   absl::Status CheckAgreement(const PendingStep& step) const;
-  absl::StatusOr<worker::v1::StepResult> Join(PendingStep step) const;
+  absl::StatusOr<StepResult> Join(PendingStep step) const;
 
   std::deque<PendingStep> pending_;     // from step num_complete_ + 1
   std::vector<uint64_t> num_answered_;  // [world_size]

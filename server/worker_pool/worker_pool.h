@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "lockstep/v1/admin.pb.h"
 #include "lockstep/worker/v1/control_link.pb.h"
+#include "server/worker_pool/step_result.h"
 
 namespace lockstep::server {
 
@@ -29,7 +30,7 @@ class WorkerPoolListener {
 
   // Rank 0's result of a step, after every rank has answered it with the same state hash; in order
   // of steps.
-  virtual void OnStepResult(worker::v1::StepResult result) = 0;
+  virtual void OnStepResult(StepResult result) = 0;
 
   // Once, last: a rank died, disagreed, reported a failure or missed a deadline. Names the rank and
   // the reason.

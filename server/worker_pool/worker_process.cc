@@ -15,8 +15,7 @@
 namespace lockstep::server {
 namespace {
 
-constexpr int kChildDeathFd = 3;
-constexpr int kFirstOwnFd = 10;
+constexpr int kFirstInheritedFd = 3;
 
 absl::Status SystemError(absl::string_view what, int error) {
   return absl::FailedPreconditionError(absl::StrCat(what, ": ", strerrordesc_np(error)));
@@ -47,14 +46,16 @@ class SpawnAttributes {
 
 class SpawnFiles {
  public:
-  SpawnFiles(int output_fd, int death_fd) {
+  SpawnFiles(int output_fd, const std::vector<WorkerCommand::Inherited>& inherited) {
     posix_spawn_file_actions_init(&actions_);
     posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions_, output_fd, STDOUT_FILENO);
     posix_spawn_file_actions_adddup2(&actions_, output_fd, STDERR_FILENO);
-    if (death_fd >= 0) posix_spawn_file_actions_adddup2(&actions_, death_fd, kChildDeathFd);
-    posix_spawn_file_actions_addclosefrom_np(&actions_,
-                                             death_fd >= 0 ? kChildDeathFd + 1 : kChildDeathFd);
+    int number = kFirstInheritedFd;
+    for (const WorkerCommand::Inherited& each : inherited) {
+      posix_spawn_file_actions_adddup2(&actions_, each.fd, number++);
+    }
+    posix_spawn_file_actions_addclosefrom_np(&actions_, number);
   }
   ~SpawnFiles() { posix_spawn_file_actions_destroy(&actions_); }
   SpawnFiles(const SpawnFiles&) = delete;
@@ -86,9 +87,12 @@ class ThreadAffinity {
   bool is_changed_ = false;
 };
 
-std::vector<std::string> EnvironmentWith(std::map<std::string, std::string> variables,
-                                         bool has_death_fd) {
-  if (has_death_fd) variables["LOCKSTEP_DEATH_FD"] = absl::StrCat(kChildDeathFd);
+std::vector<std::string> EnvironmentFor(const WorkerCommand& command) {
+  std::map<std::string, std::string> variables = command.variables;
+  int number = kFirstInheritedFd;
+  for (const WorkerCommand::Inherited& each : command.inherited) {
+    variables[each.variable] = absl::StrCat(number++);
+  }
   std::vector<std::string> result;
   for (char** entry = environ; entry != nullptr && *entry != nullptr; ++entry) {
     const std::string text = *entry;
@@ -124,8 +128,8 @@ absl::StatusOr<Pipe> MakePipe() {
   const FileDescriptor low_read(fds[0]);
   const FileDescriptor low_write(fds[1]);
   Pipe pipe;
-  pipe.read_end = FileDescriptor(fcntl(low_read.get(), F_DUPFD_CLOEXEC, kFirstOwnFd));
-  pipe.write_end = FileDescriptor(fcntl(low_write.get(), F_DUPFD_CLOEXEC, kFirstOwnFd));
+  pipe.read_end = AboveInherited(low_read);
+  pipe.write_end = AboveInherited(low_write);
   if (!pipe.read_end.is_open() || !pipe.write_end.is_open()) {
     return SystemError("cannot make a pipe", errno);
   }
@@ -138,9 +142,9 @@ absl::StatusOr<std::unique_ptr<WorkerProcess>> WorkerProcess::Spawn(const Worker
   fcntl(output->read_end.get(), F_SETFL, O_NONBLOCK);
   std::vector<std::string> arguments = command.arguments;
   arguments.insert(arguments.begin(), command.binary.string());
-  std::vector<std::string> environment = EnvironmentWith(command.variables, command.death_fd >= 0);
+  std::vector<std::string> environment = EnvironmentFor(command);
   const SpawnAttributes attributes;
-  const SpawnFiles files(output->write_end.get(), command.death_fd);
+  const SpawnFiles files(output->write_end.get(), command.inherited);
   const ThreadAffinity affinity(command.cores);
   pid_t pid = -1;
   const int error = posix_spawn(&pid, command.binary.c_str(), files.get(), attributes.get(),

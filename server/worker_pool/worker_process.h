@@ -32,9 +32,13 @@ struct WorkerCommand {
   std::map<std::string, std::string> variables;
   // The cores that it may run on; empty: those of this process.
   std::vector<int> cores;
-  // Read end of a pipe whose write end nobody but this process holds, so that its end is this
-  // process's end. The worker finds it under the number that LOCKSTEP_DEATH_FD names.
-  int death_fd = -1;
+  // Descriptors that it inherits, none below 10; the variable named tells it the number under which
+  // it has each.
+  struct Inherited {
+    int fd = -1;
+    std::string variable;
+  };
+  std::vector<Inherited> inherited;
 };
 
 // Not thread-safe.

@@ -61,6 +61,17 @@ class ExternalWorkersTest : public ::testing::Test {
   std::vector<std::unique_ptr<WorkerProcess>> workers_;
 };
 
+TEST_F(ExternalWorkersTest, SendManyLogitsOverTheLink) {
+  GrpcWorkerPool pool(options_);
+  ASSERT_TRUE(pool.Start(recorder_).ok());
+  for (uint32_t rank : {0, 1}) StartWorker(pool.address(), rank, 2, "secret");
+  ASSERT_NE(recorder_.WaitUntilReady(), 0);
+  pool.Submit(PlanWithManyLogits());
+  const auto results = recorder_.WaitForResults(1);
+  ASSERT_EQ(results.size(), 1);
+  ExpectManyLogits(results[0]);
+}
+
 TEST_F(ExternalWorkersTest, DialOverTcpOrAUnixSocketAndServe) {
   for (const std::string& address : {std::string("127.0.0.1:0"), socket_}) {
     options_.listen_address = address;

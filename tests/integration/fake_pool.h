@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <optional>
@@ -39,7 +40,7 @@ class Recorder final : public WorkerPoolListener {
     num_kv_blocks_ = capacity.num_kv_blocks;
     changed_.notify_all();
   }
-  void OnStepResult(worker::v1::StepResult result) override {
+  void OnStepResult(StepResult result) override {
     const std::lock_guard<std::mutex> lock(mutex_);
     results_.push_back(std::move(result));
     changed_.notify_all();
@@ -57,7 +58,7 @@ class Recorder final : public WorkerPoolListener {
     EXPECT_FALSE(failure_.has_value()) << *failure_;
     return num_kv_blocks_.value_or(0);
   }
-  std::vector<worker::v1::StepResult> WaitForResults(size_t count) {
+  std::vector<StepResult> WaitForResults(size_t count) {
     std::unique_lock<std::mutex> lock(mutex_);
     changed_.wait_for(lock, kPatience, [&] { return results_.size() >= count || failure_; });
     EXPECT_FALSE(failure_.has_value()) << *failure_;
@@ -77,7 +78,7 @@ class Recorder final : public WorkerPoolListener {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<uint64_t> num_kv_blocks_;
-  std::vector<worker::v1::StepResult> results_;
+  std::vector<StepResult> results_;
   std::optional<absl::Status> failure_;
 };
 
@@ -111,6 +112,34 @@ inline worker::v1::StepPlan Plan(uint64_t step, uint32_t num_prompt_tokens) {
     scheduled.set_num_tokens(1);
   }
   return plan;
+}
+
+inline constexpr uint32_t kNumManyRows = 100'000;  // of 64 logits each: 25.6 MB
+
+// The first step: a prompt that wants the logits of all its positions.
+inline worker::v1::StepPlan PlanWithManyLogits() {
+  worker::v1::StepPlan plan = Plan(1, kNumManyRows);
+  plan.mutable_admitted(0)->set_logits(worker::v1::LOGITS_ALL);
+  return plan;
+}
+
+// Every row in order, in shards of two ranks, filled with its position.
+inline void ExpectManyLogits(const StepResult& result) {
+  uint32_t num_rows = 0;
+  for (const SlotLogits& logits : result.logits) {
+    EXPECT_EQ(logits.position, num_rows);
+    ASSERT_EQ(logits.shards.size(), 2);
+    for (const LogitShard& shard : logits.shards) {
+      ASSERT_EQ(shard.bytes.size(), size_t{logits.num_rows} * 32 * sizeof(float));
+      std::vector<float> values(size_t{logits.num_rows} * 32);
+      std::memcpy(values.data(), shard.bytes.data(), shard.bytes.size());
+      for (size_t i = 0; i < values.size(); ++i) {
+        ASSERT_EQ(values[i], static_cast<float>(num_rows + i / 32));
+      }
+    }
+    num_rows += logits.num_rows;
+  }
+  EXPECT_EQ(num_rows, kNumManyRows);
 }
 
 inline std::vector<pid_t> Pids(const WorkerPool& pool) {

@@ -27,7 +27,7 @@ class RecordingSink : public server::OutputSink {
     tokens_.push_back(static_cast<int32_t>(token.token_id()));
     changed_.NotifyAll();
   }
-  void OnLogits(worker::v1::SlotLogits logits) override {
+  void OnLogits(server::SlotLogits logits) override {
     server::MutexLock lock(mutex_);
     logits_.push_back(std::move(logits));
   }
@@ -59,7 +59,7 @@ class RecordingSink : public server::OutputSink {
     server::MutexLock lock(mutex_);
     return tokens_;
   }
-  std::vector<worker::v1::SlotLogits> logits() const {
+  std::vector<server::SlotLogits> logits() const {
     server::MutexLock lock(mutex_);
     return logits_;
   }
@@ -78,7 +78,7 @@ class RecordingSink : public server::OutputSink {
   int num_scheduled_ ABSL_GUARDED_BY(mutex_) = 0;
   int num_completions_ ABSL_GUARDED_BY(mutex_) = 0;
   std::vector<int32_t> tokens_ ABSL_GUARDED_BY(mutex_);
-  std::vector<worker::v1::SlotLogits> logits_ ABSL_GUARDED_BY(mutex_);
+  std::vector<server::SlotLogits> logits_ ABSL_GUARDED_BY(mutex_);
   std::optional<server::Completion> completion_ ABSL_GUARDED_BY(mutex_);
 };
 

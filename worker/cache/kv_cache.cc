@@ -3,7 +3,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/ScalarType.h>
 
-#include "worker/kernels/huge_pages.h"
+#include "worker/kernels/huge_tensor.h"
 
 namespace lockstep::worker {
 namespace {

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/kernels/huge_pages.h"
 #include "worker/kernels/isa_level.h"
 #include "worker/kernels/thread_pool.h"
+#include "worker/memory/huge_pages.h"
 
 namespace lockstep::worker {
 

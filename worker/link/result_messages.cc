@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <bit>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "lockstep/worker/v1/control_link.pb.h"
 #include "proto/wire_message.h"
+#include "worker/memory/result_memory.h"
+#include "worker/memory/unfilled_vector.h"
 
 namespace lockstep::worker {
 namespace {
@@ -26,11 +29,10 @@ void SetSampled(const SampledToken& token, v1::SampledToken& message) {
   }
 }
 
-// Rows of one slot's logits, in their place.
+// Rows of one slot's logits: `fields` say where they belong and, where the frontend reads them from
+// its file, where they lie; otherwise they are `bytes`.
 struct LogitRows {
-  uint32_t slot = 0;
-  uint32_t position = 0;
-  uint32_t num_rows = 0;
+  v1::SlotLogits fields;
   grpc::Slice bytes;
 };
 
@@ -40,21 +42,34 @@ void Cut(SlotLogits logits, uint32_t max_rows, std::vector<LogitRows>& pieces) {
   const auto owner = std::make_shared<const UnfilledVector<float>>(std::move(logits.logits));
   const size_t row_floats = owner->size() / logits.num_rows;
   const size_t row_bytes = row_floats * sizeof(float);
+  const uint32_t num_pieces = (logits.num_rows + max_rows - 1) / max_rows;
+  const std::optional<ResultMemory::Place> place =
+      ResultMemory::OfProcess().Lend(owner->data(), num_pieces);
   for (uint32_t row = 0; row < logits.num_rows; row += max_rows) {
     const uint32_t num_rows = std::min(max_rows, logits.num_rows - row);
-    pieces.push_back({logits.slot, logits.position + row, num_rows,
-                      SliceOf(owner->data() + row * row_floats, num_rows * row_bytes, owner)});
+    LogitRows& rows = pieces.emplace_back();
+    rows.fields.set_slot(logits.slot);
+    rows.fields.set_position(logits.position + row);
+    rows.fields.set_num_rows(num_rows);
+    if (place.has_value()) {
+      v1::SharedColumns& shared = *rows.fields.mutable_shared();
+      shared.set_block(place->block);
+      shared.set_block_offset(place->offset);
+      shared.set_block_bytes(place->num_bytes);
+      shared.set_offset(row * row_bytes);
+      shared.set_num_bytes(num_rows * row_bytes);
+    } else {
+      rows.bytes = SliceOf(owner->data() + row * row_floats, num_rows * row_bytes, owner);
+    }
   }
 }
 
 WireMessage Encode(LogitRows rows) {
-  v1::SlotLogits fields;
-  fields.set_slot(rows.slot);
-  fields.set_position(rows.position);
-  fields.set_num_rows(rows.num_rows);
   WireMessage message;
-  message.AddFields(fields);
-  message.AddBytes(v1::SlotLogits::kShardsFieldNumber, {std::move(rows.bytes)});
+  message.AddFields(rows.fields);
+  if (!rows.fields.has_shared()) {
+    message.AddBytes(v1::SlotLogits::kShardsFieldNumber, {std::move(rows.bytes)});
+  }
   return message;
 }
 

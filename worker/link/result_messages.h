@@ -21,7 +21,8 @@ struct ResultLimits {
 };
 
 // One WorkerMessage, or several where the logits would make one larger. The logits are not copied:
-// the messages share their memory and free it.
+// the messages share their memory and free it. Where it is in a file that the frontend reads, they
+// only say where.
 std::vector<grpc::ByteBuffer> EncodeResult(StepResult result, const ResultLimits& limits = {});
 
 }  // namespace lockstep::worker

@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <map>
 #include <mutex>
@@ -14,6 +16,7 @@
 #include "worker/link/exit_guard.h"
 #include "worker/link/worker_options.h"
 #include "worker/link/worker_session.h"
+#include "worker/memory/result_memory.h"
 
 namespace lockstep::worker {
 namespace {
@@ -50,6 +53,15 @@ class CurrentSession {
   WorkerSession* session_ = nullptr;  // under mutex_
 };
 
+// Large results are sent instead where this fails.
+void UseResultFile(int fd) {
+  if (fd < 0) return;
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  if (ResultMemory::OfProcess().UseFile(fd)) return;
+  std::fprintf(stderr, "cannot map the frontend's file for results (%s): they are sent instead\n",
+               strerrordesc_np(errno));
+}
+
 ExitCode Serve(const WorkerOptions& options, ExitGuard& guard, CurrentSession& current,
                const std::function<std::unique_ptr<StepExecutor>()>& make_executor) {
   auto link = ControlLink::Dial(options.frontend, options.dial_timeout);
@@ -82,8 +94,11 @@ int WorkerMain(int argc, const char* const* argv,
   }
   // Whoever reads this worker's output may be gone before it is.
   signal(SIGPIPE, SIG_IGN);
+  // A file for results that may not grow (ulimit -f) is an error from the call, not an end.
+  signal(SIGXFSZ, SIG_IGN);
   const WorkerOptions& options = command_line->options;
   if (options.death_fd >= 0) fcntl(options.death_fd, F_SETFD, FD_CLOEXEC);
+  UseResultFile(options.result_fd);
   CurrentSession current;
   ExitGuard guard(options.death_fd);
   guard.Run([&current](ExitCode code) { current.EndOrExit(code); });

@@ -96,11 +96,13 @@ absl::Status SetDialTimeout(const Values& values, WorkerOptions& options) {
 absl::StatusOr<WorkerOptions> Interpret(const Values& values) {
   WorkerOptions options;
   uint32_t death_fd = 0;
+  uint32_t result_fd = 0;
   for (const absl::Status& status :
        {SetInteger(values, "world-size", 1, kMaxWorldSize, options.world_size),
         SetInteger(values, "rank", 0, kMaxWorldSize - 1, options.rank),
         SetFrontend(values, options), SetDialTimeout(values, options),
-        SetInteger(values, "death-fd", 3, 1 << 20, death_fd)}) {
+        SetInteger(values, "death-fd", 3, 1 << 20, death_fd),
+        SetInteger(values, "result-fd", 3, 1 << 20, result_fd)}) {
     if (!status.ok()) return status;
   }
   if (options.rank >= options.world_size) {
@@ -116,6 +118,7 @@ absl::StatusOr<WorkerOptions> Interpret(const Values& values) {
   status = SetInteger(values, "local-rank", 0, kMaxWorldSize - 1, options.local_rank);
   if (!status.ok()) return status;
   if (values.Find("death-fd") != nullptr) options.death_fd = static_cast<int>(death_fd);
+  if (values.Find("result-fd") != nullptr) options.result_fd = static_cast<int>(result_fd);
   if (const Value* token = values.Find("pool-token")) options.pool_token = token->text;
   return options;
 }
@@ -151,7 +154,8 @@ void AddEnvironment(const std::map<std::string, std::string>& environment, Value
       {"LOCKSTEP_FRONTEND", "frontend"},
       {"LOCKSTEP_DIAL_TIMEOUT", "dial-timeout"},
       {"LOCKSTEP_POOL_TOKEN", "pool-token"},
-      {"LOCKSTEP_DEATH_FD", "death-fd"}};
+      {"LOCKSTEP_DEATH_FD", "death-fd"},
+      {"LOCKSTEP_RESULT_FD", "result-fd"}};
   for (const auto& [variable, name] : kVariables) {
     const auto it = environment.find(variable);
     if (it != environment.end()) values.Add(name, it->second, variable);

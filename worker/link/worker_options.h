@@ -27,6 +27,9 @@ struct WorkerOptions {
   uint32_t local_rank = 0;
   // The end of this pipe is the end of the frontend; -1: none.
   int death_fd = -1;
+  // The file for results that the frontend reads where they lie (worker/memory/result_file.h); -1:
+  // none, results are sent.
+  int result_fd = -1;
 };
 
 struct WorkerCommandLine {
@@ -35,8 +38,9 @@ struct WorkerCommandLine {
 };
 
 // Flags before environment: RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE as torchrun sets
-// them, LOCKSTEP_FRONTEND, LOCKSTEP_DIAL_TIMEOUT; LOCKSTEP_POOL_TOKEN and LOCKSTEP_DEATH_FD are
-// variables alone. INVALID_ARGUMENT names the option or variable, the value, the limit and the fix.
+// them, LOCKSTEP_FRONTEND, LOCKSTEP_DIAL_TIMEOUT; LOCKSTEP_POOL_TOKEN, LOCKSTEP_DEATH_FD and
+// LOCKSTEP_RESULT_FD are variables alone. INVALID_ARGUMENT names the option or variable, the value,
+// the limit and the fix.
 absl::StatusOr<WorkerCommandLine> ParseWorkerOptions(
     int argc, const char* const* argv, const std::map<std::string, std::string>& environment);
 

@@ -2,7 +2,7 @@
 
 #include <ATen/ops/empty.h>
 
-#include "worker/kernels/huge_pages.h"
+#include "worker/kernels/huge_tensor.h"
 
 namespace lockstep::worker {
 namespace {

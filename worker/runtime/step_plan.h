@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "worker/runtime/unfilled_vector.h"
+#include "worker/memory/unfilled_vector.h"
 #include "worker/sampling/sampling_parameters.h"
 
 // Plain mirrors of the messages in control_link.proto, which states the contract; the worker's core

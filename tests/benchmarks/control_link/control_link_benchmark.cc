@@ -19,7 +19,7 @@ using Clock = std::chrono::steady_clock;
 class Counter final : public WorkerPoolListener {
  public:
   void OnReady(const PoolCapacity&) override { Advance(); }
-  void OnStepResult(worker::v1::StepResult) override { Advance(); }
+  void OnStepResult(StepResult) override { Advance(); }
   void OnFailed(const absl::Status& status) override {
     std::fprintf(stderr, "%s\n", status.ToString().c_str());
     std::exit(1);

@@ -7,7 +7,7 @@
 #include <type_traits>
 
 #include "worker/kernels/cpu/packed_layout.h"
-#include "worker/kernels/huge_pages.h"
+#include "worker/kernels/huge_tensor.h"
 
 namespace lockstep::worker::cpu {
 namespace {

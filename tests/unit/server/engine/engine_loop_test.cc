@@ -124,7 +124,7 @@ TEST_F(EngineLoopTest, ABatchRunsInOneStep) {
   for (const auto& sink : sinks) {
     EXPECT_EQ(Code(sink), absl::StatusCode::kOk);
     ASSERT_EQ(sink->logits().size(), 1);
-    EXPECT_EQ(sink->logits()[0].num_rows(), 8);
+    EXPECT_EQ(sink->logits()[0].num_rows, 8);
   }
   EXPECT_EQ(pool_->plans().size(), 1);
 }

@@ -62,17 +62,17 @@ struct Receiver {
       outcome.prompt_tokens.push_back(static_cast<int32_t>(token.token_id()));
     }
   }
-  void operator()(const worker::v1::SlotLogits& logits) const {
+  void operator()(const SlotLogits& logits) const {
     if (outcome.request->logits == worker::v1::LOGITS_ALL) {
-      EXPECT_EQ(logits.position(), outcome.num_logit_rows);
+      EXPECT_EQ(logits.position, outcome.num_logit_rows);
     }
-    outcome.num_logit_rows += logits.num_rows();
-    for (uint32_t row = 0; row < logits.num_rows(); ++row) {
-      for (const std::string& shard : logits.shards()) {
-        const size_t num_bytes = shard.size() / logits.num_rows();
+    outcome.num_logit_rows += logits.num_rows;
+    for (uint32_t row = 0; row < logits.num_rows; ++row) {
+      for (const LogitShard& shard : logits.shards) {
+        const size_t num_bytes = shard.bytes.size() / logits.num_rows;
         const size_t begin = outcome.logits.size();
         outcome.logits.resize(begin + num_bytes / sizeof(float));
-        std::memcpy(outcome.logits.data() + begin, shard.data() + row * num_bytes, num_bytes);
+        std::memcpy(outcome.logits.data() + begin, shard.bytes.data() + row * num_bytes, num_bytes);
       }
     }
   }

@@ -23,14 +23,21 @@ struct RecordedActions : PoolActions {
   }
   void AllAttached() override { all_attached = true; }
   void Ready(const PoolCapacity& capacity) override { num_kv_blocks = capacity.num_kv_blocks; }
-  void Complete(worker::v1::StepResult result) override { completed.push_back(result.step()); }
+  absl::StatusOr<LogitShard> OpenColumns(uint32_t rank,
+                                         const worker::v1::SharedColumns& columns) override {
+    opened.emplace_back(rank, columns.block());
+    if (columns.num_bytes() == 0) return absl::InternalError("logits of no bytes");
+    return LogitShard{"logits", nullptr};
+  }
+  void Complete(StepResult result) override { completed.push_back(std::move(result)); }
   void Failed(const absl::Status& status) override { failures.push_back(status); }
 
   std::vector<std::pair<std::vector<LinkId>, FrontendMessage>> sent;
   std::vector<std::pair<LinkId, absl::Status>> refused;
   bool all_attached = false;
   std::optional<uint64_t> num_kv_blocks;
-  std::vector<uint64_t> completed;
+  std::vector<std::pair<uint32_t, uint32_t>> opened;  // ranks and blocks
+  std::vector<StepResult> completed;
   std::vector<absl::Status> failures;
 };
 
@@ -262,7 +269,35 @@ TEST_F(PoolProtocolTest, StepsGoToEveryRankAndComeBackOnce) {
     From(1, Result(step));
     From(0, Result(step));
   }
-  EXPECT_THAT(actions_.completed, ElementsAre(1, 2));
+  ASSERT_EQ(actions_.completed.size(), 2);
+  EXPECT_EQ(actions_.completed[0].fields.step(), 1);
+  EXPECT_EQ(actions_.completed[1].fields.step(), 2);
+}
+
+TEST_F(PoolProtocolTest, LogitsThatARankHasLeftInItsFileAreOpened) {
+  BecomeReady();
+  Submit(1);
+  for (uint32_t rank : {0, 1}) {
+    WorkerMessage message = Result(1);
+    worker::v1::SharedColumns& shared =
+        *message.mutable_step_result()->add_logits()->mutable_shared();
+    shared.set_block(5 + rank);
+    shared.set_num_bytes(6);
+    From(rank, message);
+  }
+  EXPECT_THAT(actions_.opened, ElementsAre(std::pair(0, 5), std::pair(1, 6)));
+  ASSERT_EQ(actions_.completed.size(), 1);
+  ASSERT_EQ(actions_.completed[0].logits.size(), 1);
+  EXPECT_EQ(actions_.completed[0].logits[0].shards.size(), 2);
+}
+
+TEST_F(PoolProtocolTest, LogitsThatAreNotInTheRanksFileFailThePoolAndNameTheRank) {
+  BecomeReady();
+  Submit(1);
+  WorkerMessage message = Result(1);
+  message.mutable_step_result()->add_logits()->mutable_shared();
+  From(1, message);
+  EXPECT_THAT(FailureText(), AllOf(HasSubstr("rank 1"), HasSubstr("sent logits of no bytes")));
 }
 
 TEST_F(PoolProtocolTest, DisagreeingRanksFailThePool) {

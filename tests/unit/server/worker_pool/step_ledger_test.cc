@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -11,12 +12,11 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-using worker::v1::StepResult;
 
 StepResult Result(uint64_t step, uint64_t hash) {
   StepResult result;
-  result.set_step(step);
-  result.set_state_hash(hash);
+  result.fields.set_step(step);
+  result.fields.set_state_hash(hash);
   return result;
 }
 
@@ -31,13 +31,13 @@ TEST(StepLedger, CompletesStepsInOrderOnceEveryRankHasAnswered) {
   EXPECT_TRUE(complete.empty());
   EXPECT_THAT(ledger.RanksWithoutAnswer(), ElementsAre(0));
   StepResult from_rank_0 = Result(1, 7);
-  from_rank_0.add_sampled()->set_token_id(42);
+  from_rank_0.fields.add_sampled()->set_token_id(42);
   ASSERT_TRUE(ledger.Answer(0, from_rank_0, now, complete).ok());
   ASSERT_EQ(complete.size(), 1);
-  EXPECT_EQ(complete[0].sampled(0).token_id(), 42);
+  EXPECT_EQ(complete[0].fields.sampled(0).token_id(), 42);
   ASSERT_TRUE(ledger.Answer(0, Result(2, 8), now, complete).ok());
   ASSERT_EQ(complete.size(), 2);
-  EXPECT_EQ(complete[1].step(), 2);
+  EXPECT_EQ(complete[1].fields.step(), 2);
   EXPECT_TRUE(ledger.is_idle());
 }
 
@@ -73,25 +73,28 @@ TEST(StepLedger, JoinsTheLogitsOfAResultThatComesInParts) {
   ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
   for (int row = 0; row < 3; ++row) {
     StepResult part = Result(1, row == 2 ? 5 : 0);
-    part.set_more(row < 2);
-    part.add_logits()->set_position(row);
-    if (row == 2) part.add_sampled()->set_token_id(9);
+    part.fields.set_more(row < 2);
+    part.logits.push_back({0, static_cast<uint32_t>(row), 1, {}});
+    if (row == 2) part.fields.add_sampled()->set_token_id(9);
     ASSERT_TRUE(ledger.Answer(0, part, absl::UnixEpoch(), complete).ok());
     EXPECT_EQ(complete.size(), row == 2 ? 1 : 0);
   }
-  EXPECT_FALSE(complete[0].more());
-  EXPECT_EQ(complete[0].sampled(0).token_id(), 9);
-  ASSERT_EQ(complete[0].logits_size(), 3);
-  for (int row = 0; row < 3; ++row) EXPECT_EQ(complete[0].logits(row).position(), row);
+  EXPECT_FALSE(complete[0].fields.more());
+  EXPECT_EQ(complete[0].fields.sampled(0).token_id(), 9);
+  ASSERT_EQ(complete[0].logits.size(), 3);
+  for (uint32_t row = 0; row < 3; ++row) EXPECT_EQ(complete[0].logits[row].position, row);
 }
 
-// Rows of a slot, of which this rank has these columns.
+// Two rows of a slot, of which this rank has these columns.
 void AddLogits(uint32_t slot, uint32_t position, const std::string& columns, StepResult& result) {
-  worker::v1::SlotLogits& logits = *result.add_logits();
-  logits.set_slot(slot);
-  logits.set_position(position);
-  logits.set_num_rows(2);
-  logits.add_shards(columns);
+  const auto owner = std::make_shared<const std::string>(columns);
+  result.logits.push_back({slot, position, 2, {{*owner, owner}}});
+}
+
+std::vector<std::string> Shards(const SlotLogits& logits) {
+  std::vector<std::string> shards;
+  for (const LogitShard& shard : logits.shards) shards.emplace_back(shard.bytes);
+  return shards;
 }
 
 TEST(StepLedger, PutsTheShardsOfAllRanksSideBySide) {
@@ -100,8 +103,8 @@ TEST(StepLedger, PutsTheShardsOfAllRanksSideBySide) {
   ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
   for (const uint32_t rank : {2, 0, 1}) {
     StepResult first = Result(1, 0), last = Result(1, 5);
-    first.set_more(true);
-    last.set_duration_ns(rank == 1 ? 20 : 10);
+    first.fields.set_more(true);
+    last.fields.set_duration_ns(rank == 1 ? 20 : 10);
     AddLogits(0, 4, std::to_string(rank), first);
     if (rank == 0) AddLogits(1, 0, "whole", last);
     AddLogits(0, 6, std::to_string(rank), last);
@@ -109,11 +112,11 @@ TEST(StepLedger, PutsTheShardsOfAllRanksSideBySide) {
     ASSERT_TRUE(ledger.Answer(rank, last, absl::UnixEpoch(), complete).ok());
   }
   ASSERT_EQ(complete.size(), 1);
-  EXPECT_EQ(complete[0].duration_ns(), 20);
-  ASSERT_EQ(complete[0].logits_size(), 3);
-  EXPECT_THAT(complete[0].logits(0).shards(), ElementsAre("0", "1", "2"));
-  EXPECT_THAT(complete[0].logits(1).shards(), ElementsAre("whole"));
-  EXPECT_THAT(complete[0].logits(2).shards(), ElementsAre("0", "1", "2"));
+  EXPECT_EQ(complete[0].fields.duration_ns(), 20);
+  ASSERT_EQ(complete[0].logits.size(), 3);
+  EXPECT_THAT(Shards(complete[0].logits[0]), ElementsAre("0", "1", "2"));
+  EXPECT_THAT(Shards(complete[0].logits[1]), ElementsAre("whole"));
+  EXPECT_THAT(Shards(complete[0].logits[2]), ElementsAre("0", "1", "2"));
 }
 
 TEST(StepLedger, RefusesShardsOfOtherRows) {

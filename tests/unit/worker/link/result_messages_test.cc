@@ -2,6 +2,8 @@
 
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <string>
@@ -9,6 +11,7 @@
 #include <vector>
 
 #include "lockstep/worker/v1/control_link.pb.h"
+#include "worker/memory/result_memory.h"
 
 namespace lockstep::worker {
 namespace {
@@ -121,6 +124,38 @@ TEST(ResultMessages, TheLogitsLieInTheMessageAsInTheResult) {
   ASSERT_TRUE(messages[0].Dump(&slices).ok());
   const auto is_memory = [&](const grpc::Slice& slice) { return slice.begin() == memory; };
   EXPECT_TRUE(std::any_of(slices.begin(), slices.end(), is_memory));
+}
+
+TEST(ResultMessages, LogitsInTheFrontendsFileAreOnlyNamed) {
+  const int fd = memfd_create("results", MFD_CLOEXEC);
+  ASSERT_TRUE(ResultMemory::OfProcess().UseFile(fd));
+  constexpr size_t kNumColumns = 10'000;
+  StepResult result;
+  result.logits = {{0, 7, 150, UnfilledVector<float>(150 * kNumColumns)}};
+  result.logits[0].logits[64 * kNumColumns] = 0.5F;
+  const auto messages = EncodeResult(std::move(result));
+  ASSERT_EQ(messages.size(), 1);
+  const v1::StepResult message = Parsed(messages[0]);
+  ASSERT_EQ(message.logits_size(), 3);
+  uint64_t offset = 0;
+  for (const v1::SlotLogits& rows : message.logits()) {
+    EXPECT_EQ(rows.shards_size(), 0);
+    EXPECT_EQ(rows.shared().block_bytes(), 6 << 20);
+    EXPECT_EQ(rows.shared().offset(), offset);
+    EXPECT_EQ(rows.shared().num_bytes(), rows.num_rows() * kNumColumns * sizeof(float));
+    offset += rows.shared().num_bytes();
+  }
+  float value = 0;
+  const v1::SharedColumns& second = message.logits(1).shared();
+  ASSERT_EQ(
+      pread(fd, &value, sizeof(value), static_cast<off_t>(second.block_offset() + second.offset())),
+      sizeof(value));
+  EXPECT_EQ(value, 0.5F);
+  // Nobody has read them, so the memory is not taken again.
+  UnfilledVector<float> next(150 * kNumColumns);
+  const auto place = ResultMemory::OfProcess().Lend(next.data(), 1);
+  ASSERT_TRUE(place.has_value());
+  EXPECT_NE(place->offset, second.block_offset());
 }
 
 }  // namespace

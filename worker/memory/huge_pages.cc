@@ -1,10 +1,8 @@
-#include "worker/kernels/huge_pages.h"
+#include "worker/memory/huge_pages.h"
 
-#include <ATen/ops/from_blob.h>
 #include <sys/mman.h>
 
 #include <cstdint>
-#include <memory>
 #include <new>
 #include <utility>
 
@@ -46,15 +44,6 @@ HugePages& HugePages::operator=(HugePages&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
   return *this;
-}
-
-at::Tensor ZerosInHugePages(at::IntArrayRef shape, at::ScalarType dtype) {
-  size_t num_bytes = c10::elementSize(dtype);
-  for (const int64_t size : shape) num_bytes *= static_cast<size_t>(size);
-  auto memory = std::make_shared<HugePages>(num_bytes);
-  void* data = memory->data();
-  return at::from_blob(
-      data, shape, [memory = std::move(memory)](void*) {}, at::TensorOptions(dtype));
 }
 
 }  // namespace lockstep::worker

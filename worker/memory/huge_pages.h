@@ -1,7 +1,5 @@
-#ifndef LOCKSTEP_WORKER_KERNELS_HUGE_PAGES_H_
-#define LOCKSTEP_WORKER_KERNELS_HUGE_PAGES_H_
-
-#include <ATen/core/Tensor.h>
+#ifndef LOCKSTEP_WORKER_MEMORY_HUGE_PAGES_H_
+#define LOCKSTEP_WORKER_MEMORY_HUGE_PAGES_H_
 
 #include <cstddef>
 
@@ -27,9 +25,6 @@ class HugePages {
   size_t size_ = 0;
 };
 
-// A tensor in such memory, on the CPU. Throws std::bad_alloc.
-at::Tensor ZerosInHugePages(at::IntArrayRef shape, at::ScalarType dtype);
-
 }  // namespace lockstep::worker
 
-#endif  // LOCKSTEP_WORKER_KERNELS_HUGE_PAGES_H_
+#endif  // LOCKSTEP_WORKER_MEMORY_HUGE_PAGES_H_

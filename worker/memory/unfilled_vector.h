@@ -1,5 +1,5 @@
-#ifndef LOCKSTEP_WORKER_RUNTIME_UNFILLED_VECTOR_H_
-#define LOCKSTEP_WORKER_RUNTIME_UNFILLED_VECTOR_H_
+#ifndef LOCKSTEP_WORKER_MEMORY_UNFILLED_VECTOR_H_
+#define LOCKSTEP_WORKER_MEMORY_UNFILLED_VECTOR_H_
 
 #include <cstddef>
 #include <memory>
@@ -7,12 +7,12 @@
 #include <utility>
 #include <vector>
 
-#include "worker/runtime/large_memory.h"
+#include "worker/memory/result_memory.h"
 
 namespace lockstep::worker {
 
-// Leaves new elements as the memory is, and takes large memory from large_memory.h: for elements
-// that are all written once, shortly after.
+// Leaves new elements as the memory is, and takes large memory from ResultMemory::OfProcess(): for
+// elements that are all written once, shortly after.
 template <typename T>
 struct UnfilledAllocator {
   using value_type = T;
@@ -22,14 +22,12 @@ struct UnfilledAllocator {
   UnfilledAllocator(const UnfilledAllocator<U>&) {}  // NOLINT(google-explicit-constructor)
 
   T* allocate(size_t num) {
-    if (num >= LargeMemory::kPage / sizeof(T))
-      return static_cast<T*>(LargeMemory::Take(num * sizeof(T)));
-    return std::allocator<T>().allocate(num);
+    if (!IsLarge(num)) return std::allocator<T>().allocate(num);
+    return static_cast<T*>(ResultMemory::OfProcess().Take(num * sizeof(T)));
   }
   void deallocate(T* memory, size_t num) {
-    if (num >= LargeMemory::kPage / sizeof(T))
-      return LargeMemory::GiveBack(memory, num * sizeof(T));
-    std::allocator<T>().deallocate(memory, num);
+    if (!IsLarge(num)) return std::allocator<T>().deallocate(memory, num);
+    ResultMemory::OfProcess().GiveBack(memory);
   }
 
   // What a container makes without a value.
@@ -43,6 +41,9 @@ struct UnfilledAllocator {
   }
 
   bool operator==(const UnfilledAllocator&) const = default;
+
+ private:
+  static bool IsLarge(size_t num) { return num >= ResultMemory::kMinBytes / sizeof(T); }
 };
 
 template <typename T>
@@ -50,4 +51,4 @@ using UnfilledVector = std::vector<T, UnfilledAllocator<T>>;
 
 }  // namespace lockstep::worker
 
-#endif  // LOCKSTEP_WORKER_RUNTIME_UNFILLED_VECTOR_H_
+#endif  // LOCKSTEP_WORKER_MEMORY_UNFILLED_VECTOR_H_
