@@ -178,12 +178,13 @@ def write(benchmark, facts, command):
         "measurements": results.measurements,
     }
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "forward.md").write_text(page, encoding="utf-8")
+    path = options.output / options.page
+    path.with_suffix(".md").write_text(page, encoding="utf-8")
     text = json.dumps(document, indent=1).replace(str(command_line.REPOSITORY) + "/", "").replace(tempfile.gettempdir() + "/", "")
-    (options.output / "forward.json").write_text(text + "\n", encoding="utf-8")
-    (options.output / "forward.svg").write_text(report.svg(*arguments, facts), encoding="utf-8")
+    path.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
+    path.with_suffix(".svg").write_text(report.svg(*arguments, facts), encoding="utf-8")
     print(page)
-    say(f"written: {options.output}/forward.md, .json, .svg")
+    say(f"written: {path}.md, .json, .svg")
 
 
 def main():

@@ -3,6 +3,7 @@
 import argparse
 import os
 import pathlib
+import re
 import sys
 
 from harness.checkpoint import read_config
@@ -39,7 +40,8 @@ def _parser():
         help="where lockstep-server is; scripts/bench builds only the default")  # fmt: skip
     add("--reference-python", type=pathlib.Path, default=REPOSITORY / ".deps/reference/bin/python", metavar="FILE",
         help="Python with torch and transformers (default: made by scripts/setup --reference)")  # fmt: skip
-    add("--output", type=pathlib.Path, metavar="DIR", help="where forward.md, .json and .svg go (default: docs/benchmarks)")
+    add("--output", type=pathlib.Path, metavar="DIR", help="where the page goes (default: docs/benchmarks)")
+    add("--page", default="forward", metavar="NAME", help="the page is NAME.md, NAME.json and NAME.svg (default: forward)")
     return parser
 
 
@@ -52,6 +54,8 @@ def parse_syntax(arguments):
             parser.error(f"argument --sides: '{side}' is neither lockstep nor transformers")
     if options.decode_tokens < 8:
         parser.error(f"argument --decode-tokens: {options.decode_tokens} is too few to time; at least 8")
+    if not re.fullmatch(r"[\w-]+", options.page):
+        parser.error(f"argument --page: '{options.page}' is more than letters, digits, hyphens and underscores")
     for ranks in options.ranks:
         if options.cores % ranks:
             parser.error(f"argument --ranks: {ranks} ranks do not divide {options.cores} cores; see --cores")

@@ -181,8 +181,8 @@ def markdown(systems, options, results, measured, machine, command):
     peers = measured.get("peer_versions")
     sections = [
         "# Forward pass and decoding, beside the reference",
-        "Written by `scripts/bench forward`; [README.md](README.md) says what each figure means. [forward.json](forward.json) has every single measurement.",
-        "![Chart of the figures below](forward.svg)",
+        f"Written by `scripts/bench forward`; [README.md](README.md) says what each figure means. [{options.page}.json]({options.page}.json) has every single measurement.",
+        f"![Chart of the figures below]({options.page}.svg)",
         "## Aims", target_table(options, results, measured),
         "## What was run",
         "\n".join([

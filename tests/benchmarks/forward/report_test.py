@@ -16,7 +16,7 @@ from summary import Results, paired_ratio, ratios, targets
 
 def make_options():
     return types.SimpleNamespace(
-        ranks=[1, 2], cores=2, batch_sizes=[1, 4], decode_batch_sizes=[1], sequence_length=512, streams=32, model=pathlib.Path("some-model"),
+        ranks=[1, 2], cores=2, batch_sizes=[1, 4], decode_batch_sizes=[1], sequence_length=512, streams=32, model=pathlib.Path("some-model"), page="forward",
         config={"num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100},
     )  # fmt: skip
 
@@ -89,6 +89,7 @@ class ReportTest(unittest.TestCase):
     def test_the_page_names_what_was_not_measured(self):
         page = report.markdown(make_systems(), make_options(), Results(), self.measured, self.machine, "scripts/bench forward")
         self.assertIn("| unmeasured | unmeasured |", page)
+        self.assertIn("![Chart of the figures below](forward.svg)", page)
         self.assertNotIn("None", page)
 
     def test_the_chart_is_well_formed_and_shows_each_value(self):
@@ -111,6 +112,7 @@ class OptionsTest(unittest.TestCase):
         self.assertIn("'llama'", self.refused("--sides", "llama"))
         self.assertIn("3 ranks do not divide 2 cores", self.refused("--cores", "2", "--ranks", "3"))
         self.assertIn("--decode-tokens", self.refused("--decode-tokens", "2"))
+        self.assertIn("'../forward'", self.refused("--page", "../forward"))
 
 
 if __name__ == "__main__":
