@@ -13,8 +13,18 @@ constexpr int kTileRows = 3, kTileVecs = 4;
 constexpr int kTileColumns = kTileVecs * Vec::kWidth;
 static_assert(kPanelWidth % kTileColumns == 0);
 
-// How far ahead of its use the weight is fetched; it streams from memory when there are few rows.
-constexpr int64_t kPrefetchBytes = 2048;
+// The weight streams from memory when there are few rows, and is fetched so far ahead of its use:
+// every line of it, since not every processor fetches the neighbours of what it is asked for.
+constexpr int64_t kPrefetchBytes = kTileColumns * 128;
+constexpr int kCacheLineBytes = 64;
+
+template <int kNumBytes>
+inline void FetchWeight(const void* weight) {
+#pragma GCC unroll 4
+  for (int line = 0; line < kNumBytes; line += kCacheLineBytes) {
+    _mm_prefetch(static_cast<const char*>(weight) + kPrefetchBytes + line, _MM_HINT_T0);
+  }
+}
 
 // sums += *a · columns.
 #if defined(__AVX2__) && !defined(__AVX512F__)
@@ -77,7 +87,7 @@ void MultiplyTile(const float* a, int64_t a_row_stride, int64_t a_depth_stride, 
   Vec sum[kRows][kTileVecs];
   LoadTile<kRows>(sum, c, c_stride, accumulate);
   for (int64_t k = 0; k < depth; ++k, a += a_depth_stride, b += b_stride) {
-    _mm_prefetch(reinterpret_cast<const char*>(b) + kPrefetchBytes, _MM_HINT_T0);
+    FetchWeight<kTileColumns * sizeof(T)>(b);
     Vec columns[kTileVecs];
 #pragma GCC unroll 4
     for (int v = 0; v < kTileVecs; ++v) columns[v] = Load(b + v * Vec::kWidth);
@@ -95,7 +105,7 @@ void MultiplyTile(const float* a, int64_t a_row_stride, int64_t a_depth_stride, 
   Vec sum[kRows][kTileVecs];
   LoadTile<kRows>(sum, c, c_stride, accumulate);
   for (int64_t k = 0; k < depth; k += 2, b += 2 * b_stride) {
-    _mm_prefetch(reinterpret_cast<const char*>(b) + kPrefetchBytes, _MM_HINT_T0);
+    FetchWeight<kTileColumns * 2 * sizeof(BFloat16)>(b);
     Vec columns[kTileVecs];
 #pragma GCC unroll 4
     for (int v = 0; v < kTileVecs; ++v) columns[v] = LoadEven(b + 2 * v * Vec::kWidth);
