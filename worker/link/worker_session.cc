@@ -12,12 +12,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/link/messages.h"
+#include "worker/memory/result_memory.h"
 
 namespace lockstep::worker {
 namespace {
 
 // How long the frontend's word may take to one rank longer than to another.
 constexpr std::chrono::seconds kGoodbyePatience(2);
+
+// A worker with nothing to do keeps memory for results that long.
+constexpr std::chrono::seconds kIdlePatience(10);
 
 // How long a step that is under way may run before its end is waited for and no other step begun
 // meanwhile: only that wait sees failures of the device and of other ranks.
@@ -121,6 +125,11 @@ WorkerSession::Next WorkerSession::WaitForNext() {
     return code_.has_value() || is_full || signals_->num_done > num_finished_ || !messages_.empty();
   };
   if (num_under_way_ == 0) {
+    if (!signals_->changed.wait_for(lock, kIdlePatience, has_next)) {
+      lock.unlock();
+      ResultMemory::OfProcess().DropKept();
+      lock.lock();
+    }
     // No deadline: an idle pool has nothing to say, and the reader ends this when the link does.
     signals_->changed.wait(lock, has_next);
   } else if (!signals_->changed.wait_for(lock, kStepPatience, has_next)) {

@@ -77,6 +77,13 @@ void ResultMemory::GiveBack(void* memory) {
   }
 }
 
+void ResultMemory::DropKept() {
+  const std::lock_guard lock(mutex_);
+  CollectRead();
+  for (Block& block : kept_) Destroy(std::move(block));
+  kept_.clear();
+}
+
 std::optional<ResultMemory::Place> ResultMemory::Lend(const void* memory, uint32_t num_readers) {
   const std::lock_guard lock(mutex_);
   const auto block = std::find_if(taken_.begin(), taken_.end(), [memory](const Block& candidate) {

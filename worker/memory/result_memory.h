@@ -46,6 +46,9 @@ class ResultMemory {
   // What Take has given.
   void GiveBack(void* memory);
 
+  // Gives the system what is kept: for a process that has had nothing to do for a while.
+  void DropKept();
+
   // Where memory that was taken lies in the file.
   struct Place {
     uint32_t block = 0;

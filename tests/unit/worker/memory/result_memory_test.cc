@@ -125,6 +125,24 @@ TEST_F(ResultFileTest, WhatIsKeptBeyondTheLimitLeavesTheMemory) {
   EXPECT_EQ(memory.Take(5 * kUnit), second);
 }
 
+TEST_F(ResultFileTest, WhatIsKeptCanBeDroppedButNotWhatIsRead) {
+  ResultMemory memory;
+  ASSERT_TRUE(memory.UseFile(fd_));
+  void* const lent = memory.Take(2 * kUnit);
+  void* const kept = memory.Take(4 * kUnit);
+  std::memset(lent, 1, 2 * kUnit);
+  const auto place = memory.Lend(lent, 1);
+  ASSERT_TRUE(place.has_value());
+  memory.GiveBack(lent);
+  memory.GiveBack(kept);
+  memory.DropKept();
+  EXPECT_LT(NumBytesInMemory(), 3 * kUnit);
+  EXPECT_EQ(Read(place->offset, 1), "\1");
+  SayRead(place->block);
+  memory.DropKept();
+  EXPECT_LT(NumBytesInMemory(), kUnit);
+}
+
 TEST_F(ResultFileTest, WithoutRoomInTheFileMemoryIsPrivate) {
   ResultMemory memory;
   ASSERT_TRUE(memory.UseFile(fd_));
