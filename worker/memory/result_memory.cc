@@ -50,9 +50,8 @@ void* ResultMemory::Take(size_t num_bytes) {
   const size_t size = RoundUp(num_bytes);
   const std::lock_guard lock(mutex_);
   CollectRead();
-  const auto fits = std::find_if(kept_.rbegin(), kept_.rend(), [&](const Block& block) {
-    return block.size == size && block.place.has_value() == (header_ != nullptr);
-  });
+  const auto fits = std::find_if(kept_.rbegin(), kept_.rend(),
+                                 [size](const Block& block) { return block.size == size; });
   if (fits != kept_.rend()) {
     taken_.splice(taken_.end(), kept_, std::next(fits).base());
   } else {

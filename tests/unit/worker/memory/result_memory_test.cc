@@ -151,6 +151,7 @@ TEST_F(ResultFileTest, WithoutRoomInTheFileMemoryIsPrivate) {
   std::memset(taken, 1, kUnit);
   EXPECT_FALSE(memory.Lend(taken, 1).has_value());
   memory.GiveBack(taken);
+  EXPECT_EQ(memory.Take(kUnit), taken);
 }
 
 TEST_F(ResultFileTest, AFileThatCannotBeMappedIsNotUsed) {
