@@ -1,8 +1,8 @@
 // The file in which a worker leaves large results for a frontend on the same machine, which reads
 // them where they lie: nothing is copied, and nothing is sent but where.
 //
-//   offset 0               ResultFileHeader
-//   offset kFirstBlock     blocks, one after the other; their numbers index the header
+//   from 0                  ResultFileHeader
+//   from kFirstResultBlock  blocks, one after the other; their numbers index the header
 //
 // A file in memory without a name. The frontend makes it, and hands it to the worker that it
 // starts; the worker makes it longer, and never shorter: the file is sealed against that, so that a

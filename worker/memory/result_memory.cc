@@ -63,9 +63,7 @@ void* ResultMemory::Take(size_t num_bytes) {
 
 void ResultMemory::GiveBack(void* memory) {
   const std::lock_guard lock(mutex_);
-  const auto block = std::find_if(taken_.begin(), taken_.end(), [memory](const Block& candidate) {
-    return candidate.memory == memory;
-  });
+  const Blocks::iterator block = FindTaken(memory);
   if (block->place.has_value()) {
     lent_.splice(lent_.end(), taken_, block);
     CollectRead();
@@ -85,12 +83,15 @@ void ResultMemory::DropKept() {
 
 std::optional<ResultMemory::Place> ResultMemory::Lend(const void* memory, uint32_t num_readers) {
   const std::lock_guard lock(mutex_);
-  const auto block = std::find_if(taken_.begin(), taken_.end(), [memory](const Block& candidate) {
-    return candidate.memory == memory;
-  });
+  const Blocks::iterator block = FindTaken(memory);
   if (block == taken_.end() || !block->place.has_value()) return std::nullopt;
   header_->num_readers[block->place->block].fetch_add(num_readers, std::memory_order_relaxed);
   return block->place;
+}
+
+ResultMemory::Blocks::iterator ResultMemory::FindTaken(const void* memory) {
+  return std::find_if(taken_.begin(), taken_.end(),
+                      [memory](const Block& block) { return block.memory == memory; });
 }
 
 std::optional<ResultMemory::Block> ResultMemory::MakeInFile(size_t size) {

@@ -68,6 +68,7 @@ class ResultMemory {
   };
   using Blocks = std::list<Block>;  // the latest last
 
+  Blocks::iterator FindTaken(const void* memory);
   std::optional<Block> MakeInFile(size_t size);
   static Block MakePrivate(size_t size);
   void Destroy(Block block);

@@ -26,6 +26,7 @@ inline constexpr int kDepthMultiple = 32;
 // Keys per attention tile, counted from position 0 of the sequence.
 inline constexpr int kKeyTile = 64;
 inline constexpr int kMaxHeadDim = 256;
+inline constexpr int64_t kCacheLineBytes = 64;
 
 }  // namespace lockstep::worker::cpu
 

@@ -16,12 +16,11 @@ static_assert(kPanelWidth % kTileColumns == 0);
 // The weight streams from memory when there are few rows, and is fetched so far ahead of its use:
 // every line of it, since not every processor fetches the neighbours of what it is asked for.
 constexpr int64_t kPrefetchBytes = kTileColumns * 128;
-constexpr int kCacheLineBytes = 64;
 
 template <int kNumBytes>
 inline void FetchWeight(const void* weight) {
 #pragma GCC unroll 4
-  for (int line = 0; line < kNumBytes; line += kCacheLineBytes) {
+  for (int64_t line = 0; line < kNumBytes; line += kCacheLineBytes) {
     _mm_prefetch(static_cast<const char*>(weight) + kPrefetchBytes + line, _MM_HINT_T0);
   }
 }

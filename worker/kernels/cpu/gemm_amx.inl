@@ -4,7 +4,6 @@
 // Included inside an unnamed namespace, after amx_layout.inl.
 
 constexpr int64_t kPanelRowBytes = int64_t{kPanelWidth} * 4;  // a pair of depths of all columns
-constexpr int64_t kCacheLineBytes = 64;
 static_assert(kPanelWidth == 32 && kDepthMultiple == kAmxTileDepth);
 
 // packed [padded_depth / 32, 16, 32] bfloat16: one tile of rows for each 32 of depth, rows that it
