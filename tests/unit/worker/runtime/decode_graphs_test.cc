@@ -108,8 +108,9 @@ TEST_F(DecodeGraphsTest, AFailureWhileRecordingIsReported) {
 
 // Five sequences in slots 0 to 4, which end one after another, beside which a prompt begins.
 std::vector<StepPlan> Plans() {
-  constexpr uint32_t kNumSlots = 5;
+  constexpr uint32_t kNumSlots = 5, kNumDecodeSteps = 10;
   std::vector<StepPlan> plans;
+  plans.reserve(1 + kNumDecodeSteps);  // the first is looked at again while others are added
   StepPlan& first = plans.emplace_back();
   for (uint32_t slot = 0; slot < kNumSlots; ++slot) {
     AdmittedSlot& admitted = first.admitted.emplace_back();
@@ -122,7 +123,7 @@ std::vector<StepPlan> Plans() {
     first.scheduled.push_back(
         {.slot = slot, .position = 0, .num_tokens = slot + 1, .new_blocks = {2 * slot}});
   }
-  for (uint32_t step = 0; step < 10; ++step) {
+  for (uint32_t step = 0; step < kNumDecodeSteps; ++step) {
     StepPlan& plan = plans.emplace_back();
     const uint32_t num_ended = step / 2;
     if (step % 2 == 0 && step > 0) plan.released_slots = {num_ended - 1};
