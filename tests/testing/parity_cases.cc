@@ -1,20 +1,15 @@
 #include "tests/testing/parity_cases.h"
 
-#include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <ostream>
+
+#include "tests/testing/reference_file.h"
 
 namespace lockstep::testing {
 namespace {
 
 using Json = nlohmann::json;
-
-[[noreturn]] void Abort(const std::filesystem::path& path, const char* what) {
-  std::fprintf(stderr, "parity reference %s: %s\n", path.c_str(), what);
-  std::abort();
-}
 
 ParityPrompt ReadPrompt(const Json& entry, int64_t vocab_size, std::ifstream& logits) {
   ParityPrompt prompt;
@@ -51,23 +46,17 @@ ParityCase ReadCase(const Json& entry, const std::filesystem::path& directory) {
         .get_to(parity_case.prompts.back().inv_freq);
   }
   if (!logits || logits.peek() != std::ifstream::traits_type::eof())
-    Abort(path, "missing or not as long as it must be");
+    EndForBadReference(path, "missing or not as long as it must be");
   return parity_case;
 }
 
 }  // namespace
 
 std::vector<ParityCase> LoadParityCases(const std::filesystem::path& directory) {
-  const std::filesystem::path path = directory / "cases.json";
-  std::ifstream file(path);
-  if (!file) Abort(path, "cannot be opened");
   std::vector<ParityCase> cases;
-  try {
-    const Json index = Json::parse(file);
+  ReadReference(directory / "cases.json", [&](const Json& index) {
     for (const Json& entry : index.at("cases")) cases.push_back(ReadCase(entry, directory));
-  } catch (const Json::exception& error) {
-    Abort(path, error.what());
-  }
+  });
   return cases;
 }
 

@@ -10,7 +10,7 @@
 namespace lockstep::testing {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr char kBos[] = "<|begin_of_text|>";
 constexpr char kEos[] = "<|end_of_text|>";
@@ -33,15 +33,15 @@ struct SpecialIds {
   int64_t eos = -1;
 };
 
-int64_t TokenIdOrNone(const Json& config, const char* key) {
+int64_t TokenIdOrNone(const OrderedJson& config, const char* key) {
   return config.contains(key) && config[key].is_number_integer() ? config[key].get<int64_t>() : -1;
 }
 
-Json Vocabulary(int64_t vocab_size, const SpecialIds& special) {
-  Json vocabulary = Json::object();
+OrderedJson Vocabulary(int64_t vocab_size, const SpecialIds& special) {
+  OrderedJson vocabulary = OrderedJson::object();
   // The underlying ordered map looks for equal keys on every insertion; these are distinct by
   // construction.
-  auto& entries = vocabulary.get_ref<Json::object_t&>();
+  auto& entries = vocabulary.get_ref<OrderedJson::object_t&>();
   int byte = 0;
   int num_unprintable = 0;
   for (int64_t id = 0; id < vocab_size; ++id) {
@@ -60,8 +60,8 @@ Json Vocabulary(int64_t vocab_size, const SpecialIds& special) {
   return vocabulary;
 }
 
-Json AddedTokens(const SpecialIds& special) {
-  Json tokens = Json::array();
+OrderedJson AddedTokens(const SpecialIds& special) {
+  OrderedJson tokens = OrderedJson::array();
   const auto add = [&tokens](int64_t id, const char* content) {
     if (id < 0) return;
     tokens.push_back({{"id", id},
@@ -77,11 +77,11 @@ Json AddedTokens(const SpecialIds& special) {
   return tokens;
 }
 
-Json Tokenizer(int64_t vocab_size, const SpecialIds& special) {
-  const Json byte_level = {{"type", "ByteLevel"},
-                           {"add_prefix_space", false},
-                           {"trim_offsets", true},
-                           {"use_regex", false}};
+OrderedJson Tokenizer(int64_t vocab_size, const SpecialIds& special) {
+  const OrderedJson byte_level = {{"type", "ByteLevel"},
+                                  {"add_prefix_space", false},
+                                  {"trim_offsets", true},
+                                  {"use_regex", false}};
   return {{"version", "1.0"},
           {"truncation", nullptr},
           {"padding", nullptr},
@@ -100,10 +100,10 @@ Json Tokenizer(int64_t vocab_size, const SpecialIds& special) {
             {"byte_fallback", false},
             {"ignore_merges", false},
             {"vocab", Vocabulary(vocab_size, special)},
-            {"merges", Json::array()}}}};
+            {"merges", OrderedJson::array()}}}};
 }
 
-absl::Status WriteJson(const std::filesystem::path& path, const Json& json) {
+absl::Status WriteJson(const std::filesystem::path& path, const OrderedJson& json) {
   std::ofstream file(path, std::ios::binary);
   file << json.dump();
   if (!file.flush()) return absl::UnavailableError(absl::StrCat("cannot write ", path.string()));
@@ -112,9 +112,9 @@ absl::Status WriteJson(const std::filesystem::path& path, const Json& json) {
 
 absl::Status WriteFiles(const std::filesystem::path& directory, int64_t vocab_size,
                         const SpecialIds& special) {
-  Json tokenizer_config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
-                           {"chat_template", kChatTemplate}};
-  Json generation_config = Json::object();
+  OrderedJson tokenizer_config = {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                                  {"chat_template", kChatTemplate}};
+  OrderedJson generation_config = OrderedJson::object();
   if (special.bos >= 0) {
     tokenizer_config["bos_token"] = kBos;
     generation_config["bos_token_id"] = special.bos;
@@ -133,7 +133,7 @@ absl::Status WriteFiles(const std::filesystem::path& directory, int64_t vocab_si
 
 absl::Status WritePlaceholderTokenizer(const std::filesystem::path& directory,
                                        std::string_view config_json) {
-  const Json config = Json::parse(config_json, nullptr, /*allow_exceptions=*/false);
+  const OrderedJson config = OrderedJson::parse(config_json, nullptr, /*allow_exceptions=*/false);
   if (!config.is_object() || !config.contains("vocab_size") ||
       !config["vocab_size"].is_number_integer()) {
     return absl::InvalidArgumentError("config.json: vocab_size is missing or not an integer");

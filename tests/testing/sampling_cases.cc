@@ -2,22 +2,16 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <ostream>
+
+#include "tests/testing/reference_file.h"
 
 namespace lockstep::testing {
 namespace {
 
 using Json = nlohmann::json;
-
-[[noreturn]] void Abort(const std::filesystem::path& path, const char* what) {
-  std::fprintf(stderr, "sampling reference %s: %s\n", path.c_str(), what);
-  std::abort();
-}
 
 // Letters, digits and underscores, so that the name can be a GoogleTest parameter's.
 std::string NameOf(const std::string& vector_name, const Json& changes) {
@@ -67,11 +61,8 @@ SamplingCase ReadCase(const Json& vector, Json options, const Json& changes) {
 }  // namespace
 
 std::vector<SamplingCase> LoadSamplingCases(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  if (!file) Abort(path, "cannot be opened");
   std::vector<SamplingCase> cases;
-  try {
-    const Json reference = Json::parse(file);
+  ReadReference(path, [&](const Json& reference) {
     const std::vector<uint32_t> history = reference.at("history");
     for (const Json& vector : reference.at("vectors")) {
       for (const Json& changes : vector.at("cases")) {
@@ -82,9 +73,7 @@ std::vector<SamplingCase> LoadSamplingCases(const std::filesystem::path& path) {
         reference.at("num_prompt_tokens").get_to(added.num_prompt_tokens);
       }
     }
-  } catch (const Json::exception& error) {
-    Abort(path, error.what());
-  }
+  });
   return cases;
 }
 

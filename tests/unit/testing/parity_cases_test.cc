@@ -10,10 +10,10 @@
 namespace lockstep::testing {
 namespace {
 
-constexpr char kReference[] = LOCKSTEP_SOURCE_DIR "/tests/parity/model/reference";
+constexpr char kParityReference[] = LOCKSTEP_SOURCE_DIR "/tests/parity/model/reference";
 
 TEST(ParityCasesTest, EveryPromptHasFiniteLogitsAtEveryPosition) {
-  for (const ParityCase& parity_case : LoadParityCases(kReference)) {
+  for (const ParityCase& parity_case : LoadParityCases(kParityReference)) {
     SCOPED_TRACE(parity_case.name);
     EXPECT_FALSE(parity_case.prompts.empty());
     for (const ParityPrompt& prompt : parity_case.prompts) {
@@ -29,7 +29,7 @@ TEST(ParityCasesTest, EveryPromptHasFiniteLogitsAtEveryPosition) {
 }
 
 TEST(ParityCasesTest, FirstGreedyTokenIsTheArgmaxOfTheLastPosition) {
-  for (const ParityCase& parity_case : LoadParityCases(kReference)) {
+  for (const ParityCase& parity_case : LoadParityCases(kParityReference)) {
     for (const ParityPrompt& prompt : parity_case.prompts) {
       const auto last = prompt.logits.end() - parity_case.vocab_size;
       EXPECT_EQ(std::max_element(last, prompt.logits.end()) - last, prompt.greedy_ids.front())
@@ -40,7 +40,7 @@ TEST(ParityCasesTest, FirstGreedyTokenIsTheArgmaxOfTheLastPosition) {
 
 TEST(ParityCasesTest, NamesAreUniqueAndEveryCheckpointIsWellFormed) {
   std::set<std::string> names;
-  for (const ParityCase& parity_case : LoadParityCases(kReference)) {
+  for (const ParityCase& parity_case : LoadParityCases(kParityReference)) {
     EXPECT_TRUE(names.insert(parity_case.name).second) << parity_case.name;
     EXPECT_TRUE(LlamaTensors(parity_case.checkpoint.config_json).ok()) << parity_case.name;
   }

@@ -9,11 +9,11 @@
 namespace lockstep::testing {
 namespace {
 
-constexpr char kReference[] = LOCKSTEP_SOURCE_DIR "/tests/parity/sampling/reference.json";
+constexpr char kSamplingReference[] = LOCKSTEP_SOURCE_DIR "/tests/parity/sampling/reference.json";
 
 TEST(SamplingCasesTest, EveryDistributionSumsToOneOverTheKeptTokens) {
   std::set<std::string> names;
-  for (const SamplingCase& sampling_case : LoadSamplingCases(kReference)) {
+  for (const SamplingCase& sampling_case : LoadSamplingCases(kSamplingReference)) {
     SCOPED_TRACE(sampling_case.name);
     EXPECT_TRUE(names.insert(sampling_case.name).second);
     const std::vector<float>& probabilities = sampling_case.probabilities;
@@ -27,7 +27,7 @@ TEST(SamplingCasesTest, EveryDistributionSumsToOneOverTheKeptTokens) {
 }
 
 TEST(SamplingCasesTest, WithoutOptionsTheDistributionIsTheSoftmaxOfTheLogits) {
-  for (const SamplingCase& sampling_case : LoadSamplingCases(kReference)) {
+  for (const SamplingCase& sampling_case : LoadSamplingCases(kSamplingReference)) {
     if (sampling_case.name != "lively") continue;
     const std::vector<float>& logits = sampling_case.logits;
     const double sum =

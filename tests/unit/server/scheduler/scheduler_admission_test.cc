@@ -9,19 +9,17 @@ namespace {
 
 using ::testing::HasSubstr;
 
-SchedulerOptions SmallOptions() {
-  SchedulerOptions options;
+SchedulerOptions TwoSlotOptions() {
+  SchedulerOptions options = SmallOptions();
   options.max_model_len = 32;
   options.max_num_seqs = 2;
-  options.max_num_batched_tokens = 16;
-  options.block_size = 4;
   options.max_steps_in_flight = 1;
   options.max_queued_requests = 1;
   return options;
 }
 
 TEST(SchedulerAdmission, TheQueueHoldsItsLimitBesideTheFreeSlots) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(TwoSlotOptions(), 16);
   harness.Start();
   for (int i = 0; i < 3; ++i) {
     harness.Add(harness.MakeRequest(4, 4));
@@ -33,7 +31,7 @@ TEST(SchedulerAdmission, TheQueueHoldsItsLimitBesideTheFreeSlots) {
 }
 
 TEST(SchedulerAdmission, ThereIsRoomInTheQueueAgainWhenARequestEnds) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(TwoSlotOptions(), 16);
   harness.Start();
   for (int i = 0; i < 3; ++i) harness.Add(harness.MakeRequest(4, 4));
   harness.Schedule();
@@ -45,7 +43,7 @@ TEST(SchedulerAdmission, ThereIsRoomInTheQueueAgainWhenARequestEnds) {
 }
 
 TEST(SchedulerAdmission, WaitingTokensAreLimitedTogether) {
-  SchedulerOptions options = SmallOptions();
+  SchedulerOptions options = TwoSlotOptions();
   options.max_queued_requests = 100;
   options.max_queued_tokens = 20;
   SchedulerHarness harness(options, 16);
@@ -60,7 +58,7 @@ TEST(SchedulerAdmission, WaitingTokensAreLimitedTogether) {
 }
 
 TEST(SchedulerAdmission, ARequestAloneIsTakenHoweverManyTokensItHas) {
-  SchedulerOptions options = SmallOptions();
+  SchedulerOptions options = TwoSlotOptions();
   options.max_queued_tokens = 5;
   SchedulerHarness harness(options, 16);
   harness.Add(harness.MakeRequest(12, 4));
@@ -68,7 +66,7 @@ TEST(SchedulerAdmission, ARequestAloneIsTakenHoweverManyTokensItHas) {
 }
 
 TEST(SchedulerAdmission, APromptWithoutRoomForAnAnswerIsRefused) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(TwoSlotOptions(), 16);
   harness.Add(harness.MakeRequest(32, 4));
   EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(harness.last_add.message(), HasSubstr("32 tokens; at most 31"));
@@ -77,7 +75,7 @@ TEST(SchedulerAdmission, APromptWithoutRoomForAnAnswerIsRefused) {
 }
 
 TEST(SchedulerAdmission, APromptForLogitsMayFillTheContext) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(TwoSlotOptions(), 16);
   EngineRequest request = harness.MakeRequest(32, 0);
   request.logits = worker::v1::LOGITS_LAST;
   harness.Add(std::move(request));
@@ -85,13 +83,13 @@ TEST(SchedulerAdmission, APromptForLogitsMayFillTheContext) {
 }
 
 TEST(SchedulerAdmission, AnEmptyPromptIsRefused) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(TwoSlotOptions(), 16);
   harness.Add(harness.MakeRequest(0, 4));
   EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(SchedulerAdmission, APromptLargerThanTheKvCacheIsRefusedAtOnce) {
-  SchedulerHarness harness(SmallOptions(), 3);
+  SchedulerHarness harness(TwoSlotOptions(), 3);
   harness.Start();
   harness.Add(harness.MakeRequest(13, 1));
   EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kResourceExhausted);
@@ -101,7 +99,7 @@ TEST(SchedulerAdmission, APromptLargerThanTheKvCacheIsRefusedAtOnce) {
 }
 
 TEST(SchedulerAdmission, RequestsWaitUntilTheWorkersAreReady) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(TwoSlotOptions(), 16);
   const RequestHandle handle = harness.Add(harness.MakeRequest(4, 3));
   EXPECT_FALSE(harness.Schedule().has_value());
   harness.Start();
@@ -110,7 +108,7 @@ TEST(SchedulerAdmission, RequestsWaitUntilTheWorkersAreReady) {
 }
 
 TEST(SchedulerAdmission, WaitingRequestsThatCannotFitEndWhenTheWorkersAreReady) {
-  SchedulerHarness harness(SmallOptions(), 3);
+  SchedulerHarness harness(TwoSlotOptions(), 3);
   const RequestHandle large = harness.Add(harness.MakeRequest(13, 1));
   const RequestHandle small = harness.Add(harness.MakeRequest(4, 1));
   harness.Start();
@@ -120,7 +118,7 @@ TEST(SchedulerAdmission, WaitingRequestsThatCannotFitEndWhenTheWorkersAreReady) 
 }
 
 TEST(SchedulerAdmission, PriorityComesBeforeArrivalAndArrivalBeforeSubmission) {
-  SchedulerOptions options = SmallOptions();
+  SchedulerOptions options = TwoSlotOptions();
   options.max_queued_requests = 10;
   options.max_num_seqs = 1;
   SchedulerHarness harness(options, 16);
@@ -145,7 +143,7 @@ TEST(SchedulerAdmission, PriorityComesBeforeArrivalAndArrivalBeforeSubmission) {
 }
 
 TEST(SchedulerAdmission, AShortRequestDoesNotOvertakeALongOne) {
-  SchedulerOptions options = SmallOptions();
+  SchedulerOptions options = TwoSlotOptions();
   options.max_num_seqs = 3;
   SchedulerHarness harness(options, 8);
   harness.Start();

@@ -6,12 +6,9 @@
 namespace lockstep::server {
 namespace {
 
-SchedulerOptions SmallOptions() {
-  SchedulerOptions options;
-  options.max_model_len = 64;
-  options.max_num_seqs = 4;
+SchedulerOptions TwoChunkOptions() {
+  SchedulerOptions options = SmallOptions();
   options.max_num_batched_tokens = 32;
-  options.block_size = 4;
   return options;
 }
 
@@ -23,7 +20,7 @@ std::vector<int32_t> Tokens(int32_t num_tokens, int32_t first = 0) {
 
 class SchedulerCache : public ::testing::Test {
  protected:
-  explicit SchedulerCache(const SchedulerOptions& options = SmallOptions(),
+  explicit SchedulerCache(const SchedulerOptions& options = TwoChunkOptions(),
                           uint32_t num_blocks = 32)
       : harness_(options, num_blocks) {
     harness_.Start();
@@ -182,7 +179,7 @@ TEST_F(SchedulerCache, AGroupHoldsNobodyElseUp) {
 class SchedulerCacheOff : public SchedulerCache {
  protected:
   static SchedulerOptions Options() {
-    SchedulerOptions options = SmallOptions();
+    SchedulerOptions options = TwoChunkOptions();
     options.enable_prefix_caching = false;
     return options;
   }
@@ -198,7 +195,7 @@ TEST_F(SchedulerCacheOff, NothingIsFound) {
 class SchedulerSharedLength : public SchedulerCache {
  protected:
   static SchedulerOptions Options() {
-    SchedulerOptions options = SmallOptions();
+    SchedulerOptions options = TwoChunkOptions();
     options.max_shared_len = 10;
     return options;
   }
@@ -215,7 +212,7 @@ TEST_F(SchedulerSharedLength, BoundsWhatIsShared) {
 
 class SchedulerTinyCache : public SchedulerCache {
  protected:
-  SchedulerTinyCache() : SchedulerCache(SmallOptions(), 8) {}
+  SchedulerTinyCache() : SchedulerCache(TwoChunkOptions(), 8) {}
 };
 
 TEST_F(SchedulerTinyCache, KeptBlocksAreReusedOldestFirstAndNeverStandInTheWay) {

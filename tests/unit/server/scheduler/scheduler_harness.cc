@@ -81,6 +81,15 @@ struct Receiver {
 
 }  // namespace
 
+SchedulerOptions SmallOptions() {
+  SchedulerOptions options;
+  options.max_model_len = 64;
+  options.max_num_seqs = 4;
+  options.max_num_batched_tokens = 16;
+  options.block_size = 4;
+  return options;
+}
+
 SchedulerHarness::SchedulerHarness(const SchedulerOptions& options, uint32_t num_blocks)
     : options(WithVocabulary(options)),
       scheduler(this->options),

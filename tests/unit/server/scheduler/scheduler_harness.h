@@ -15,6 +15,9 @@
 
 namespace lockstep::server {
 
+// Of four short sequences, in blocks of 4 tokens and steps of at most 16.
+SchedulerOptions SmallOptions();
+
 // What became of one request.
 struct Outcome {
   std::shared_ptr<const EngineRequest> request;

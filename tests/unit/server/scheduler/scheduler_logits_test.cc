@@ -13,15 +13,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-SchedulerOptions SmallOptions() {
-  SchedulerOptions options;
-  options.max_model_len = 64;
-  options.max_num_seqs = 4;
-  options.max_num_batched_tokens = 16;
-  options.block_size = 4;
-  return options;
-}
-
 EngineRequest MakeLogitsRequest(SchedulerHarness& harness, int32_t num_prompt_tokens,
                                 worker::v1::LogitsRequest logits) {
   EngineRequest request = harness.MakeRequest(num_prompt_tokens, 0);

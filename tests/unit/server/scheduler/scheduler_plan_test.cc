@@ -10,12 +10,8 @@ namespace {
 using worker::v1::ScheduledSlot;
 using worker::v1::StepPlan;
 
-SchedulerOptions SmallOptions() {
-  SchedulerOptions options;
-  options.max_model_len = 64;
-  options.max_num_seqs = 4;
-  options.max_num_batched_tokens = 16;
-  options.block_size = 4;
+SchedulerOptions OneStepOptions() {
+  SchedulerOptions options = SmallOptions();
   options.max_steps_in_flight = 1;
   return options;
 }
@@ -28,13 +24,13 @@ int NumTokens(const StepPlan& plan) {
 }
 
 TEST(SchedulerPlan, AnIdleSchedulerPlansNothing) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(OneStepOptions(), 16);
   harness.Start();
   EXPECT_FALSE(harness.Schedule().has_value());
 }
 
 TEST(SchedulerPlan, TheFirstStepAdmitsTheRequestWithAllItNeeds) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(OneStepOptions(), 16);
   harness.Start();
   EngineRequest request = harness.MakeRequest(6, 4);
   request.sampling.set_seed(77);
@@ -52,7 +48,7 @@ TEST(SchedulerPlan, TheFirstStepAdmitsTheRequestWithAllItNeeds) {
 }
 
 TEST(SchedulerPlan, ALongPromptRunsInChunksOfTheBudget) {
-  SchedulerHarness harness(SmallOptions(), 16);
+  SchedulerHarness harness(OneStepOptions(), 16);
   harness.Start();
   const RequestHandle handle = harness.Add(harness.MakeRequest(40, 2));
   std::vector<uint32_t> chunks;
@@ -65,7 +61,7 @@ TEST(SchedulerPlan, ALongPromptRunsInChunksOfTheBudget) {
 }
 
 TEST(SchedulerPlan, DecodesRunBesideAPrefillAndComeFirst) {
-  SchedulerHarness harness(SmallOptions(), 32);
+  SchedulerHarness harness(OneStepOptions(), 32);
   harness.Start();
   harness.Add(harness.MakeRequest(4, 20));
   harness.Add(harness.MakeRequest(4, 20));
@@ -85,7 +81,7 @@ TEST(SchedulerPlan, DecodesRunBesideAPrefillAndComeFirst) {
 }
 
 TEST(SchedulerPlan, AnEarlierPrefillLeavesLaterDecodesTheirTokens) {
-  SchedulerHarness harness(SmallOptions(), 32);
+  SchedulerHarness harness(OneStepOptions(), 32);
   harness.Start();
   EngineRequest urgent = harness.MakeRequest(40, 2);
   urgent.priority = 1;
@@ -102,7 +98,7 @@ TEST(SchedulerPlan, AnEarlierPrefillLeavesLaterDecodesTheirTokens) {
 }
 
 TEST(SchedulerPlan, NoMoreSequencesRunThanThereAreSlots) {
-  SchedulerHarness harness(SmallOptions(), 32);
+  SchedulerHarness harness(OneStepOptions(), 32);
   harness.Start();
   for (int i = 0; i < 6; ++i) harness.Add(harness.MakeRequest(2, 3));
   EXPECT_EQ(harness.Schedule()->admitted_size(), 4);
@@ -125,7 +121,7 @@ TEST(SchedulerPlan, ADecodeStepIsAFewBytesPerSequence) {
 }
 
 TEST(SchedulerPlan, AnEndedRequestsSlotIsReleasedByTheNextPlanAndUsableInIt) {
-  SchedulerOptions options = SmallOptions();
+  SchedulerOptions options = OneStepOptions();
   options.max_num_seqs = 1;
   SchedulerHarness harness(options, 8);
   harness.Start();
@@ -142,7 +138,7 @@ TEST(SchedulerPlan, AnEndedRequestsSlotIsReleasedByTheNextPlanAndUsableInIt) {
 }
 
 TEST(SchedulerPlan, TheLatestArrivalIsPreemptedAndGoesOnWithoutLosingAToken) {
-  SchedulerHarness harness(SmallOptions(), 8);
+  SchedulerHarness harness(OneStepOptions(), 8);
   harness.Start();
   const RequestHandle first = harness.Add(harness.MakeRequest(8, 20));
   harness.now += absl::Seconds(1);
@@ -163,7 +159,7 @@ TEST(SchedulerPlan, TheLatestArrivalIsPreemptedAndGoesOnWithoutLosingAToken) {
 }
 
 TEST(SchedulerPlan, ALowerPriorityIsPreemptedBeforeALaterArrival) {
-  SchedulerHarness harness(SmallOptions(), 8);
+  SchedulerHarness harness(OneStepOptions(), 8);
   harness.Start();
   EngineRequest request = harness.MakeRequest(8, 20);
   request.priority = -1;
@@ -176,7 +172,7 @@ TEST(SchedulerPlan, ALowerPriorityIsPreemptedBeforeALaterArrival) {
 }
 
 TEST(SchedulerPlan, APreemptedRequestIsAdmittedAgainBeforeThoseThatCameLater) {
-  SchedulerHarness harness(SmallOptions(), 8);
+  SchedulerHarness harness(OneStepOptions(), 8);
   harness.Start();
   harness.Add(harness.MakeRequest(8, 20));
   const RequestHandle preempted = harness.Add(harness.MakeRequest(8, 20));
@@ -192,7 +188,7 @@ TEST(SchedulerPlan, APreemptedRequestIsAdmittedAgainBeforeThoseThatCameLater) {
 }
 
 TEST(SchedulerPlan, AReadmittedSequenceBringsItsPromptAndItsAnswerSoFar) {
-  SchedulerHarness harness(SmallOptions(), 8);
+  SchedulerHarness harness(OneStepOptions(), 8);
   harness.Start();
   harness.Add(harness.MakeRequest(8, 20));
   const RequestHandle handle = harness.Add(harness.MakeRequest(8, 20));
@@ -213,7 +209,7 @@ TEST(SchedulerPlan, AReadmittedSequenceBringsItsPromptAndItsAnswerSoFar) {
 }
 
 TEST(SchedulerPlan, AdmittingKeepsABlockInReserveForEachSequenceThatGrows) {
-  SchedulerHarness harness(SmallOptions(), 4);
+  SchedulerHarness harness(OneStepOptions(), 4);
   harness.Start();
   harness.Add(harness.MakeRequest(8, 4));
   const RequestHandle second = harness.Add(harness.MakeRequest(8, 4));
@@ -224,7 +220,7 @@ TEST(SchedulerPlan, AdmittingKeepsABlockInReserveForEachSequenceThatGrows) {
 }
 
 TEST(SchedulerPlan, TheNextDecodeIsPlannedBeforeTheTokenIsKnown) {
-  SchedulerOptions options = SmallOptions();
+  SchedulerOptions options = OneStepOptions();
   options.max_steps_in_flight = 2;
   SchedulerHarness harness(options, 16);
   harness.Start();
@@ -239,7 +235,7 @@ TEST(SchedulerPlan, TheNextDecodeIsPlannedBeforeTheTokenIsKnown) {
 
 TEST(SchedulerPlan, TheLastTokenOfAnAnswerIsNotRun) {
   for (int32_t depth : {1, 2, 3}) {
-    SchedulerOptions options = SmallOptions();
+    SchedulerOptions options = OneStepOptions();
     options.max_steps_in_flight = depth;
     SchedulerHarness harness(options, 16);
     harness.Start();
@@ -253,7 +249,7 @@ TEST(SchedulerPlan, TheLastTokenOfAnAnswerIsNotRun) {
 }
 
 TEST(SchedulerPlan, ARowInFlightWhenItsRequestEndsIsDropped) {
-  SchedulerOptions options = SmallOptions();
+  SchedulerOptions options = OneStepOptions();
   options.max_steps_in_flight = 2;
   SchedulerHarness harness(options, 16, {9});
   harness.Start();

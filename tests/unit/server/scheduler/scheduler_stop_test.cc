@@ -12,18 +12,16 @@ using ::testing::HasSubstr;
 
 constexpr int32_t kVocabSize = SchedulerHarness::kVocabSize;
 
-SchedulerOptions SmallOptions() {
-  SchedulerOptions options;
+SchedulerOptions ShortOptions() {
+  SchedulerOptions options = SmallOptions();
   options.max_model_len = 12;
-  options.max_num_seqs = 4;
   options.max_num_batched_tokens = 4;
-  options.block_size = 4;
   options.vocab_size = kVocabSize;
   return options;
 }
 
 TEST(SchedulerStop, AnEosTokenEndsTheAnswerAndIsPartOfIt) {
-  SchedulerHarness harness(SmallOptions(), 8, {5, 6, 7, 8});
+  SchedulerHarness harness(ShortOptions(), 8, {5, 6, 7, 8});
   harness.Start();
   EngineRequest request = harness.MakeRequest(3, 8);
   request.eos_token_ids = {1, 7};
@@ -37,7 +35,7 @@ TEST(SchedulerStop, AnEosTokenEndsTheAnswerAndIsPartOfIt) {
 }
 
 TEST(SchedulerStop, AStopTokenEndsTheAnswer) {
-  SchedulerHarness harness(SmallOptions(), 8, {5, 6, 7, 8});
+  SchedulerHarness harness(ShortOptions(), 8, {5, 6, 7, 8});
   harness.Start();
   EngineRequest request = harness.MakeRequest(3, 8);
   request.stop_token_ids = {6};
@@ -49,7 +47,7 @@ TEST(SchedulerStop, AStopTokenEndsTheAnswer) {
 }
 
 TEST(SchedulerStop, NoEndTokenEndsTheAnswerBeforeMinNewTokens) {
-  SchedulerHarness harness(SmallOptions(), 8, {6, 6, 6, 6});
+  SchedulerHarness harness(ShortOptions(), 8, {6, 6, 6, 6});
   harness.Start();
   EngineRequest request = harness.MakeRequest(3, 8);
   request.stop_token_ids = {6};
@@ -60,7 +58,7 @@ TEST(SchedulerStop, NoEndTokenEndsTheAnswerBeforeMinNewTokens) {
 }
 
 TEST(SchedulerStop, AnAnswerEndsAtMaxNewTokens) {
-  SchedulerHarness harness(SmallOptions(), 8);
+  SchedulerHarness harness(ShortOptions(), 8);
   harness.Start();
   const RequestHandle handle = harness.Add(harness.MakeRequest(3, 5));
   harness.RunAll();
@@ -70,7 +68,7 @@ TEST(SchedulerStop, AnAnswerEndsAtMaxNewTokens) {
 }
 
 TEST(SchedulerStop, AnEosTokenAtMaxNewTokensCountsAsEos) {
-  SchedulerHarness harness(SmallOptions(), 8, {5, 6});
+  SchedulerHarness harness(ShortOptions(), 8, {5, 6});
   harness.Start();
   EngineRequest request = harness.MakeRequest(3, 2);
   request.eos_token_ids = {6};
@@ -80,14 +78,14 @@ TEST(SchedulerStop, AnEosTokenAtMaxNewTokensCountsAsEos) {
 }
 
 TEST(SchedulerStop, AnAnswerOfNoTokensEndsAtOnce) {
-  SchedulerHarness harness(SmallOptions(), 8);
+  SchedulerHarness harness(ShortOptions(), 8);
   const RequestHandle handle = harness.Add(harness.MakeRequest(3, 0));
   EXPECT_EQ(harness.outcome(handle).completion->reason, v1::LENGTH);
   EXPECT_EQ(harness.outcome(handle).num_scheduled, 0);
 }
 
 TEST(SchedulerStop, AnAnswerEndsAtTheContextsEnd) {
-  SchedulerHarness harness(SmallOptions(), 8);
+  SchedulerHarness harness(ShortOptions(), 8);
   harness.Start();
   const RequestHandle handle = harness.Add(harness.MakeRequest(3, 100));
   harness.RunAll();
@@ -96,7 +94,7 @@ TEST(SchedulerStop, AnAnswerEndsAtTheContextsEnd) {
 }
 
 TEST(SchedulerStop, AnAnswerEndsWhereTheWholeKvCacheIsFull) {
-  SchedulerHarness harness(SmallOptions(), 2);
+  SchedulerHarness harness(ShortOptions(), 2);
   harness.Start();
   const RequestHandle handle = harness.Add(harness.MakeRequest(3, 100));
   harness.RunAll();
@@ -105,7 +103,7 @@ TEST(SchedulerStop, AnAnswerEndsWhereTheWholeKvCacheIsFull) {
 }
 
 TEST(SchedulerStop, TimesAreTakenFromTheInjectedClock) {
-  SchedulerOptions options = SmallOptions();
+  SchedulerOptions options = ShortOptions();
   options.max_steps_in_flight = 1;
   SchedulerHarness harness(options, 8);
   harness.Start();
@@ -128,7 +126,7 @@ enum class Phase { kWaiting, kPrefillInFlight, kPrefillConfirmed, kDecodeInFligh
 
 class SchedulerPhases : public ::testing::TestWithParam<Phase> {
  protected:
-  SchedulerPhases() : harness_(SmallOptions(), 8) {
+  SchedulerPhases() : harness_(ShortOptions(), 8) {
     harness_.Start();
     EngineRequest request = harness_.MakeRequest(7, 4);
     request.deadline = harness_.now + absl::Seconds(5);
@@ -196,7 +194,7 @@ INSTANTIATE_TEST_SUITE_P(Phases, SchedulerPhases,
 
 class SchedulerResults : public ::testing::Test {
  protected:
-  SchedulerResults() : scheduler_(SmallOptions()) {
+  SchedulerResults() : scheduler_(ShortOptions()) {
     scheduler_.Start(8);
     auto request = std::make_shared<EngineRequest>();
     request->prompt = {1, 2, 3};

@@ -14,12 +14,6 @@ using ::testing::HasSubstr;
 
 const std::vector<ChatMessage> kHello = {{"user", "Hello"}};
 
-std::unique_ptr<TextModel> LoadOrDie(const CheckpointDirectory& checkpoint) {
-  auto model = TextModel::Load(checkpoint.path());
-  EXPECT_TRUE(model.ok()) << model.status();
-  return model.ok() ? *std::move(model) : nullptr;
-}
-
 std::unique_ptr<TextModel> WithTemplate(const std::string& source) {
   CheckpointDirectory checkpoint("llama3.json");
   checkpoint.Write("chat_template.jinja", source);

@@ -1,12 +1,17 @@
 #ifndef TESTS_UNIT_SERVER_TEXT_CHECKPOINT_DIRECTORY_H_
 #define TESTS_UNIT_SERVER_TEXT_CHECKPOINT_DIRECTORY_H_
 
+#include <gtest/gtest.h>
+
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
+#include "server/text/text_model.h"
 #include "tests/testing/temporary_directory.h"
 
 namespace lockstep::server {
@@ -28,6 +33,13 @@ class CheckpointDirectory : public testing::TemporaryDirectory {
     std::filesystem::copy_file(kTextReference / tokenizer, path() / "tokenizer.json");
   }
 };
+
+// The text model of a directory that has to be a good one.
+inline std::unique_ptr<TextModel> LoadOrDie(const CheckpointDirectory& checkpoint) {
+  auto model = TextModel::Load(checkpoint.path());
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.ok() ? *std::move(model) : nullptr;
+}
 
 }  // namespace lockstep::server
 

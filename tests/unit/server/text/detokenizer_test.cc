@@ -14,12 +14,6 @@ namespace {
 
 using ::testing::ElementsAre;
 
-std::unique_ptr<TextModel> LoadOrDie(const CheckpointDirectory& checkpoint) {
-  auto model = TextModel::Load(checkpoint.path());
-  EXPECT_TRUE(model.ok()) << model.status();
-  return model.ok() ? *std::move(model) : nullptr;
-}
-
 std::unique_ptr<TextModel> LoadTokenizer(const std::string& name,
                                          const std::string& config = "{}") {
   CheckpointDirectory checkpoint(name);

@@ -21,12 +21,6 @@ using ::testing::IsEmpty;
 constexpr char kLlama3Config[] = R"({"tokenizer_class": "PreTrainedTokenizerFast",
     "bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|eot_id|>"}})";
 
-std::unique_ptr<TextModel> LoadOrDie(const CheckpointDirectory& checkpoint) {
-  auto model = TextModel::Load(checkpoint.path());
-  EXPECT_TRUE(model.ok()) << model.status();
-  return model.ok() ? *std::move(model) : nullptr;
-}
-
 absl::Status LoadError(const CheckpointDirectory& checkpoint) {
   return TextModel::Load(checkpoint.path()).status();
 }

@@ -13,7 +13,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-StepResult Result(uint64_t step, uint64_t hash) {
+StepResult ResultOf(uint64_t step, uint64_t hash) {
   StepResult result;
   result.fields.set_step(step);
   result.fields.set_state_hash(hash);
@@ -26,16 +26,16 @@ TEST(StepLedger, CompletesStepsInOrderOnceEveryRankHasAnswered) {
   const absl::Time now = absl::UnixEpoch();
   ASSERT_TRUE(ledger.Submit(1, now).ok());
   ASSERT_TRUE(ledger.Submit(2, now).ok());
-  ASSERT_TRUE(ledger.Answer(1, Result(1, 7), now, complete).ok());
-  ASSERT_TRUE(ledger.Answer(1, Result(2, 8), now, complete).ok());
+  ASSERT_TRUE(ledger.Answer(1, ResultOf(1, 7), now, complete).ok());
+  ASSERT_TRUE(ledger.Answer(1, ResultOf(2, 8), now, complete).ok());
   EXPECT_TRUE(complete.empty());
   EXPECT_THAT(ledger.RanksWithoutAnswer(), ElementsAre(0));
-  StepResult from_rank_0 = Result(1, 7);
+  StepResult from_rank_0 = ResultOf(1, 7);
   from_rank_0.fields.add_sampled()->set_token_id(42);
   ASSERT_TRUE(ledger.Answer(0, from_rank_0, now, complete).ok());
   ASSERT_EQ(complete.size(), 1);
   EXPECT_EQ(complete[0].fields.sampled(0).token_id(), 42);
-  ASSERT_TRUE(ledger.Answer(0, Result(2, 8), now, complete).ok());
+  ASSERT_TRUE(ledger.Answer(0, ResultOf(2, 8), now, complete).ok());
   ASSERT_EQ(complete.size(), 2);
   EXPECT_EQ(complete[1].fields.step(), 2);
   EXPECT_TRUE(ledger.is_idle());
@@ -45,9 +45,9 @@ TEST(StepLedger, NamesTheRankWhoseHashDiffers) {
   StepLedger ledger(3);
   std::vector<StepResult> complete;
   ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
-  ASSERT_TRUE(ledger.Answer(0, Result(1, 7), absl::UnixEpoch(), complete).ok());
-  ASSERT_TRUE(ledger.Answer(1, Result(1, 9), absl::UnixEpoch(), complete).ok());
-  const absl::Status status = ledger.Answer(2, Result(1, 7), absl::UnixEpoch(), complete);
+  ASSERT_TRUE(ledger.Answer(0, ResultOf(1, 7), absl::UnixEpoch(), complete).ok());
+  ASSERT_TRUE(ledger.Answer(1, ResultOf(1, 9), absl::UnixEpoch(), complete).ok());
+  const absl::Status status = ledger.Answer(2, ResultOf(1, 7), absl::UnixEpoch(), complete);
   EXPECT_THAT(status.message(),
               AllOf(HasSubstr("after step 1"), HasSubstr("0000000000000009 on rank 1"),
                     HasSubstr("0000000000000007 on rank 0, 2")));
@@ -57,9 +57,9 @@ TEST(StepLedger, NamesTheRankWhoseHashDiffers) {
 TEST(StepLedger, RefusesAnswersOutOfOrder) {
   StepLedger ledger(1);
   std::vector<StepResult> complete;
-  EXPECT_FALSE(ledger.Answer(0, Result(1, 0), absl::UnixEpoch(), complete).ok());
+  EXPECT_FALSE(ledger.Answer(0, ResultOf(1, 0), absl::UnixEpoch(), complete).ok());
   ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
-  EXPECT_FALSE(ledger.Answer(0, Result(2, 0), absl::UnixEpoch(), complete).ok());
+  EXPECT_FALSE(ledger.Answer(0, ResultOf(2, 0), absl::UnixEpoch(), complete).ok());
 }
 
 TEST(StepLedger, RefusesAGapBetweenSteps) {
@@ -72,7 +72,7 @@ TEST(StepLedger, JoinsTheLogitsOfAResultThatComesInParts) {
   std::vector<StepResult> complete;
   ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
   for (int row = 0; row < 3; ++row) {
-    StepResult part = Result(1, row == 2 ? 5 : 0);
+    StepResult part = ResultOf(1, row == 2 ? 5 : 0);
     part.fields.set_more(row < 2);
     part.logits.push_back({0, static_cast<uint32_t>(row), 1, {}});
     if (row == 2) part.fields.add_sampled()->set_token_id(9);
@@ -102,7 +102,7 @@ TEST(StepLedger, PutsTheShardsOfAllRanksSideBySide) {
   std::vector<StepResult> complete;
   ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
   for (const uint32_t rank : {2, 0, 1}) {
-    StepResult first = Result(1, 0), last = Result(1, 5);
+    StepResult first = ResultOf(1, 0), last = ResultOf(1, 5);
     first.fields.set_more(true);
     last.fields.set_duration_ns(rank == 1 ? 20 : 10);
     AddLogits(0, 4, std::to_string(rank), first);
@@ -123,7 +123,7 @@ TEST(StepLedger, RefusesShardsOfOtherRows) {
   StepLedger ledger(2);
   std::vector<StepResult> complete;
   ASSERT_TRUE(ledger.Submit(1, absl::UnixEpoch()).ok());
-  StepResult of_rank_0 = Result(1, 5), of_rank_1 = Result(1, 5);
+  StepResult of_rank_0 = ResultOf(1, 5), of_rank_1 = ResultOf(1, 5);
   AddLogits(0, 4, "left", of_rank_0);
   AddLogits(0, 5, "right", of_rank_1);
   ASSERT_TRUE(ledger.Answer(0, of_rank_0, absl::UnixEpoch(), complete).ok());
@@ -138,7 +138,7 @@ TEST(StepLedger, TheOldestStepsClockStartsWhenItBecomesTheOldest) {
   ASSERT_TRUE(ledger.Submit(1, start).ok());
   ASSERT_TRUE(ledger.Submit(2, start).ok());
   EXPECT_EQ(ledger.oldest_since(), start);
-  ASSERT_TRUE(ledger.Answer(0, Result(1, 0), start + absl::Seconds(5), complete).ok());
+  ASSERT_TRUE(ledger.Answer(0, ResultOf(1, 0), start + absl::Seconds(5), complete).ok());
   EXPECT_EQ(ledger.oldest_since(), start + absl::Seconds(5));
   EXPECT_EQ(ledger.oldest_step(), 2);
 }

@@ -9,7 +9,7 @@
 namespace lockstep::worker {
 namespace {
 
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kInf = std::numeric_limits<float>::infinity();
 
 TEST(TokenWeightsTest, MaximumIsTheLowestIndexOfEquals) {
   std::vector<float> row(1003, -1.0F);
@@ -22,15 +22,15 @@ TEST(TokenWeightsTest, MaximumIsTheLowestIndexOfEquals) {
 }
 
 TEST(TokenWeightsTest, MaximumRefusesWhatIsNotFinite) {
-  for (const float bad : {NAN, -NAN, kInfinity}) {
+  for (const float bad : {NAN, -NAN, kInf}) {
     for (const size_t at : {size_t{0}, size_t{17}, size_t{64}}) {
       std::vector<float> row(65, 1.0F);
       row[at] = bad;
       EXPECT_FALSE(FindMaximum(row).is_valid) << bad << " at " << at;
     }
   }
-  EXPECT_FALSE(FindMaximum(std::vector<float>(40, -kInfinity)).is_valid);
-  EXPECT_TRUE(FindMaximum(std::vector<float>{-kInfinity, -3.0F}).is_valid);
+  EXPECT_FALSE(FindMaximum(std::vector<float>(40, -kInf)).is_valid);
+  EXPECT_TRUE(FindMaximum(std::vector<float>{-kInf, -3.0F}).is_valid);
 }
 
 TEST(TokenWeightsTest, ExponentialsAreAccurateToTwoUnitsInTheLastPlace) {
@@ -45,7 +45,7 @@ TEST(TokenWeightsTest, ExponentialsAreAccurateToTwoUnitsInTheLastPlace) {
 }
 
 TEST(TokenWeightsTest, ExponentialsOfFarTokensAreZeroAndOfTheMaximumOne) {
-  const std::vector<float> row = {-kInfinity, -100.0F, 0.0F, -3e38F};
+  const std::vector<float> row = {-kInf, -100.0F, 0.0F, -3e38F};
   std::vector<float> weights(row.size());
   ExpWeights(row, 0.0F, 1e-30F, weights);
   EXPECT_EQ(weights, (std::vector<float>{0.0F, 0.0F, 1.0F, 0.0F}));
