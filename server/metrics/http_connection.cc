@@ -10,7 +10,6 @@ namespace lockstep::server {
 namespace {
 
 constexpr std::size_t kMaxRequestBytes = 16 << 10;
-constexpr char kPlainText[] = "text/plain; charset=utf-8";
 
 const char* Reason(int status) {
   switch (status) {

@@ -11,6 +11,8 @@
 
 namespace lockstep::server {
 
+inline constexpr char kPlainText[] = "text/plain; charset=utf-8";
+
 struct HttpAnswer {
   int status = 200;
   std::string content_type;

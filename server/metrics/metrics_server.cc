@@ -21,7 +21,6 @@ constexpr std::size_t kMaxConnections = 64;
 constexpr absl::Duration kConnectionTime = absl::Seconds(10);
 // After accept() failed for want of file descriptors: nobody is told when there are some again.
 constexpr absl::Duration kAcceptPause = absl::Milliseconds(100);
-constexpr char kPlainText[] = "text/plain; charset=utf-8";
 
 }  // namespace
 
@@ -70,10 +69,10 @@ void MetricsServer::Run() {
   }
 }
 
-bool MetricsServer::Wait(std::vector<short>& events) const {
+bool MetricsServer::Wait(std::vector<short>& events) {
   std::vector<pollfd> polled;
   const absl::Time now = absl::Now();
-  const bool accept = connections_.size() < kMaxConnections && now >= accept_after_;
+  const bool accept = now >= accept_after_ && HasRoom();
   absl::Time wake = now < accept_after_ ? accept_after_ : absl::InfiniteFuture();
   for (const auto& connection : connections_) {
     polled.push_back({connection.socket(),
@@ -81,7 +80,7 @@ bool MetricsServer::Wait(std::vector<short>& events) const {
     wake = std::min(wake, connection.deadline());
   }
   polled.push_back({stop_.get(), POLLIN, 0});
-  // A full house lets newcomers wait in the backlog.
+  // Newcomers wait in the backlog while nobody could give way.
   if (accept) polled.push_back({listener_.socket.get(), POLLIN, 0});
   const int64_t timeout = wake == absl::InfiniteFuture()
                               ? -1
@@ -92,14 +91,24 @@ bool MetricsServer::Wait(std::vector<short>& events) const {
   return polled[connections_.size()].revents == 0;
 }
 
+std::vector<HttpConnection>::iterator MetricsServer::LongestSilent() {
+  return std::find_if(connections_.begin(), connections_.end(),
+                      [](const auto& connection) { return !connection.wants_to_write(); });
+}
+
+bool MetricsServer::HasRoom() {
+  return connections_.size() < kMaxConnections || LongestSilent() != connections_.end();
+}
+
 void MetricsServer::Accept() {
-  while (connections_.size() < kMaxConnections) {
+  while (HasRoom()) {
     FileDescriptor socket(
         accept4(listener_.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket.is_open()) {
       if (errno != EAGAIN && errno != EWOULDBLOCK) accept_after_ = absl::Now() + kAcceptPause;
       return;
     }
+    if (connections_.size() == kMaxConnections) connections_.erase(LongestSilent());
     connections_.emplace_back(std::move(socket), absl::Now() + kConnectionTime);
   }
 }

@@ -44,8 +44,12 @@ class MetricsServer {
 
   void Run();
   // Waits for the next event. False: the server is to stop.
-  bool Wait(std::vector<short>& events) const;
+  bool Wait(std::vector<short>& events);
+  // In a full house the connection that has waited longest without a request gives way to a new
+  // one, so that connections which say nothing cannot keep out those that ask.
   void Accept();
+  bool HasRoom();
+  std::vector<HttpConnection>::iterator LongestSilent();
   HttpAnswer Answer(std::string_view path) const;
 
   const Content content_;
@@ -53,7 +57,7 @@ class MetricsServer {
   const FileDescriptor stop_;  // an eventfd, written once
   const std::string address_;
   // The thread's own.
-  std::vector<HttpConnection> connections_;
+  std::vector<HttpConnection> connections_;  // the oldest first
   absl::Time accept_after_ = absl::InfinitePast();
   std::thread thread_;
 };

@@ -38,7 +38,8 @@ double Seconds(const google::protobuf::Duration& duration) {
 MetricFamily StepAges(const std::vector<v1::RankInfo>& ranks) {
   MetricFamily family =
       Family("lockstep_rank_step_age_seconds",
-             "Since this rank last finished a step or answered a probe.", MetricType::Gauge);
+             "Since this rank last finished a step; grows while there is nothing to do.",
+             MetricType::Gauge);
   for (const auto& rank : ranks) {
     if (!rank.has_step_age()) continue;
     ClientMetric metric;
