@@ -41,6 +41,11 @@ void JsonFields::Fail(const std::string& message) {
   status_ = absl::InvalidArgumentError(absl::StrCat(source_, ": ", message));
 }
 
+bool JsonFields::IsNull(const char* name) const {
+  const auto it = object_.find(name);
+  return it != object_.end() && it->is_null();
+}
+
 void JsonFields::Fail(const absl::Status& status) {
   if (status_.ok()) status_ = status;
 }

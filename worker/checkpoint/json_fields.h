@@ -26,6 +26,8 @@ class JsonFields {
   JsonFields(const nlohmann::json& object, std::string source);
 
   bool Has(const char* name) const { return Find(name) != nullptr; }
+  // For the few fields whose null is not what their absence is.
+  bool IsNull(const char* name) const;
   // The field, or nullptr when absent or null.
   const nlohmann::json* Find(const char* name) const;
 

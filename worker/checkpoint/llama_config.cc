@@ -21,7 +21,6 @@ constexpr int64_t kMaxVocabSize = int64_t{1} << 24;
 constexpr int64_t kMaxWidth = int64_t{1} << 20;
 constexpr int64_t kMaxLayers = 4096;
 constexpr int64_t kMaxHeads = 4096;
-constexpr int64_t kMaxPositions = int64_t{1} << 30;
 constexpr int64_t kMaxTokenId = (int64_t{1} << 31) - 1;
 // The attention kernels' limit.
 constexpr int64_t kMaxHeadDim = 256;

@@ -16,7 +16,6 @@ constexpr double kMinTheta = 1e-3;
 constexpr double kMaxTheta = 1e18;
 constexpr double kMinFactor = 1e-3;
 constexpr double kMaxFactor = 1e6;
-constexpr int64_t kMaxPositions = int64_t{1} << 30;
 
 constexpr std::array<std::pair<std::string_view, RopeType>, 5> kRopeTypes = {{
     {"default", RopeType::kDefault},
@@ -75,7 +74,8 @@ void ReadYarn(JsonFields& fields, int64_t max_position_embeddings, RopeParameter
   const double beta_slow = fields.Number("beta_slow", 0.0, 0.0, kMaxFactor);
   if (beta_fast != 0.0) rope.beta_fast = beta_fast;  // 0 counts as not given
   if (beta_slow != 0.0) rope.beta_slow = beta_slow;
-  rope.truncate = fields.Bool("truncate", true);
+  // There null is as good as false.
+  rope.truncate = fields.Bool("truncate", !fields.IsNull("truncate"));
   if (rope.theta <= 1.0) fields.Fail("rope_theta", "yarn needs it to be larger than 1");
 }
 

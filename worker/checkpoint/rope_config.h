@@ -9,6 +9,10 @@
 
 namespace lockstep::worker {
 
+// The longest context that a config.json may speak of: far beyond any published model, and products
+// of sizes stay within 64 bits.
+inline constexpr int64_t kMaxPositions = int64_t{1} << 30;
+
 // Reads the RoPE parameters from a config.json in either spelling: `rope_scaling` with `rope_theta`
 // beside it, or transformers 5's `rope_parameters` with everything inside. Errors are recorded in
 // `config`.

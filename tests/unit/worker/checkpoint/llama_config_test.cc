@@ -107,6 +107,12 @@ TEST(LlamaConfigTest, ReadsTheNewSpellingOfRopeAndItsThetaWins) {
   EXPECT_THAT(config.eos_token_ids, ElementsAre(5));
 }
 
+TEST(LlamaConfigTest, ANullThatStopsYarnFromTruncatingIsFalseAsInTransformers) {
+  Json json = Minimal();
+  json["rope_parameters"] = {{"rope_type", "yarn"}, {"factor", 4.0}, {"truncate", nullptr}};
+  EXPECT_FALSE(Parse(json).rope.truncate);
+}
+
 TEST(LlamaConfigTest, AModelTypeStandsInForMissingArchitectures) {
   Json json = Minimal();
   json.erase("architectures");
