@@ -27,6 +27,10 @@ std::string BesideWeights(uint64_t bytes_to_load) {
   return absl::StrCat(" beside the weights, which take ", bytes_to_load);
 }
 
+std::string DividedBy(int num_ranks) {
+  return num_ranks > 1 ? absl::StrCat(", of what ", num_ranks, " ranks divide,") : "";
+}
+
 KvBudget GivenBudget(const WorkerConfig& config) {
   return {.bytes = config.kv_cache_bytes,
           .source = absl::StrCat("kv_cache_bytes = ", config.kv_cache_bytes),
@@ -76,12 +80,14 @@ absl::StatusOr<uint64_t> ChooseNumKvBlocks(const WorkerConfig& config, int num_r
   const bool is_given = config.kv_cache_bytes > 0;
   const uint64_t free_bytes =
       memory.free_bytes > bytes_to_load ? memory.free_bytes - bytes_to_load : 0;
-  if (is_given && config.kv_cache_bytes > free_bytes) {
-    const uint64_t num_blocks = free_bytes / block_bytes;
+  if (const uint64_t share = free_bytes / static_cast<uint64_t>(num_ranks);
+      is_given && config.kv_cache_bytes > share) {
+    const uint64_t num_blocks = share / block_bytes;
     return absl::ResourceExhaustedError(absl::StrCat(
-        "kv_cache_bytes is ", config.kv_cache_bytes, ", but this rank has only ", free_bytes,
-        " bytes of memory available", BesideWeights(bytes_to_load), ": lower --kv-cache-memory to ",
-        num_blocks * block_bytes, ", which hold ", num_blocks * config.block_size, " tokens"));
+        "kv_cache_bytes is ", config.kv_cache_bytes, ", but this rank has only ", share,
+        " bytes of memory available", DividedBy(num_ranks), BesideWeights(bytes_to_load),
+        ": lower --kv-cache-memory to ", num_blocks * block_bytes, ", which hold ",
+        num_blocks * config.block_size, " tokens"));
   }
   const KvBudget budget = is_given ? GivenBudget(config)
                           : config.device == "cuda"

@@ -14,7 +14,7 @@ namespace lockstep::worker {
 // not there yet. What other ranks have still to load is left out of account, because some of it may
 // be there: before loading the answer is an upper bound.
 //
-// With config.kv_cache_bytes: as many as that holds.
+// With config.kv_cache_bytes: as many as that holds, at most this rank's share of the free memory.
 //
 // Otherwise, on the CPU, whose memory the ranks share: the smaller of
 //   - what max_num_seqs sequences of max_model_len tokens need, and

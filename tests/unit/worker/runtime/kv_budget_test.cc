@@ -128,5 +128,16 @@ TEST(KvBudgetTest, RefusesMoreThanThereIsAndSaysWhatWouldFit) {
                     HasSubstr("--kv-cache-memory to 40000, which hold 640 tokens")));
 }
 
+TEST(KvBudgetTest, RanksThatShareADeviceMayNotTakeMoreThanThereIsTogether) {
+  WorkerConfig config = Config();
+  config.kv_cache_bytes = 30'000;
+  EXPECT_EQ(ChooseNumKvBlocks(config, 2, kBlockBytes, Free(60'000)).value(), 30U);
+  const auto blocks = ChooseNumKvBlocks(config, 2, kBlockBytes, Free(50'000));
+  EXPECT_EQ(blocks.status().code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(blocks.status().message()),
+              AllOf(HasSubstr("only 25000"), HasSubstr("2 ranks"),
+                    HasSubstr("--kv-cache-memory to 25000")));
+}
+
 }  // namespace
 }  // namespace lockstep::worker
