@@ -224,7 +224,7 @@ TEST(ServerTest, NoWorkerOutlivesAKilledServer) {
   for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, kPatience));
 }
 
-TEST(ServerTest, SigtermLetsAStreamFinishAndRefusesNewOnes) {
+TEST(ServerTest, SigtermToAllOfItsProcessesLetsAStreamFinishAndRefusesNewOnes) {
   auto server = StartServer(LongModel(), 2, {"--kv-cache-memory", "256MiB"});
   ASSERT_NE(server, nullptr);
   constexpr uint32_t kNumTokens = 2000;
@@ -233,6 +233,7 @@ TEST(ServerTest, SigtermLetsAStreamFinishAndRefusesNewOnes) {
   const auto workers = server->Workers();
   // Reads all the time, as a client does: a drained server waits for the last bytes for a second.
   auto reading = std::async(std::launch::async, [&stream] { return stream.ReadToEnd(); });
+  for (pid_t worker : workers) kill(worker, SIGTERM);
   server->Signal(SIGTERM);
   ASSERT_TRUE(server->WaitForOutput("running requests have", kPatience));
   LongStream late(server->address(), 1);

@@ -2,14 +2,17 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdio>
 #include <utility>
 
 #include "process/termination_signals.h"
 
 namespace lockstep::worker {
+
 ExitGuard::ExitGuard(int death_fd)
     : death_fd_(death_fd),
       signal_fd_(TakeTerminationSignals()),
@@ -44,9 +47,18 @@ ExitCode ExitGuard::WaitForEnd() {
     pollfd fds[] = {{wake_fd_, POLLIN, 0}, {signal_fd_, POLLIN, 0}, {death_fd_, POLLIN, 0}};
     if (poll(fds, 3, -1) < 0) continue;
     if (is_done_ || code_ != kNone) return static_cast<ExitCode>(code_.load());
-    if (fds[1].revents != 0) return ExitCode::kGoodbye;
+    if (fds[1].revents != 0 && TakeSignal()) return ExitCode::kGoodbye;
     if (fds[2].revents != 0) return ExitCode::kFrontendGone;
   }
+}
+
+bool ExitGuard::TakeSignal() {
+  signalfd_siginfo info{};
+  if (read(signal_fd_, &info, sizeof(info)) != sizeof(info)) return false;
+  if (death_fd_ < 0 || static_cast<pid_t>(info.ssi_pid) == getppid()) return true;
+  std::fprintf(stderr, "signal %u of process %u is left to the frontend, which has its own\n",
+               info.ssi_signo, info.ssi_pid);
+  return false;
 }
 
 void ExitGuard::Loop(const std::function<void(ExitCode)>& on_end) {

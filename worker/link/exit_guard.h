@@ -14,6 +14,10 @@ namespace lockstep::worker {
 // One thread that waits for SIGTERM, SIGINT and the end of the frontend's process. The parent's
 // death signal (PR_SET_PDEATHSIG) is not used: it fires when the thread that forked ends, and is
 // lost where the parent was gone already.
+//
+// A worker that a frontend has started obeys the frontend's signals alone. Who stops a service may
+// signal all of its processes (systemd does): the frontend then lets its streams finish, for which
+// it needs its workers.
 class ExitGuard {
  public:
   // From then on until the process has ended by itself; after that it is ended with _exit.
@@ -37,6 +41,8 @@ class ExitGuard {
   void Loop(const std::function<void(ExitCode)>& on_end);
   // Returns once a signal, the frontend's end, ExitSoon or the destructor has something to say.
   ExitCode WaitForEnd();
+  // Whether the signal that has come is to be obeyed.
+  bool TakeSignal();
   void Wake();
 
   static constexpr int kNone = -1;
