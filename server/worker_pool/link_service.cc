@@ -4,6 +4,8 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/support/proto_buffer_writer.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <chrono>
 #include <map>
@@ -11,8 +13,10 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "lockstep/worker/v1/control_link.grpc.pb.h"
 #include "server/sync/mutex.h"
+#include "server/worker_pool/file_descriptor.h"
 #include "server/worker_pool/link_stream.h"
 #include "server/worker_pool/monotonic_time.h"
 
@@ -22,7 +26,19 @@ namespace {
 using RawControlLink =
     worker::v1::ControlLink::WithRawCallbackMethod_Attach<worker::v1::ControlLink::Service>;
 
-constexpr int kKeepaliveMs = 10'000;
+constexpr int kKeepaliveMs = 5'000;
+constexpr int kKeepaliveTimeoutMs = 10'000;
+
+// gRPC takes such a socket away from whoever has it.
+bool IsServedUnixSocket(absl::string_view address) {
+  if (!absl::ConsumePrefix(&address, "unix:")) return false;
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  if (address.size() >= sizeof(to.sun_path)) return false;
+  address.copy(to.sun_path, address.size());
+  const FileDescriptor fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return fd.is_open() && connect(fd.get(), reinterpret_cast<sockaddr*>(&to), sizeof(to)) == 0;
+}
 
 grpc::Status ToGrpc(const absl::Status& status) {
   return grpc::Status(static_cast<grpc::StatusCode>(status.code()), std::string(status.message()));
@@ -67,6 +83,11 @@ class LinkService::Impl final : public RawControlLink {
 };
 
 absl::Status LinkService::Impl::Listen(const std::string& address) {
+  if (IsServedUnixSocket(address)) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen for workers on ", address,
+                     ": another process does; choose another with --worker-listen"));
+  }
   int port = 0;
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
@@ -77,7 +98,7 @@ absl::Status LinkService::Impl::Listen(const std::string& address) {
   builder.SetMaxSendMessageSize(-1);
   // A machine that vanished without a word is noticed.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PING_STRIKES, 0);
   builder.RegisterService(this);

@@ -90,6 +90,18 @@ TEST_F(ExternalWorkersTest, DialOverTcpOrAUnixSocketAndServe) {
   }
 }
 
+TEST_F(ExternalWorkersTest, ASocketThatAFrontendListensOnIsNotTakenFromIt) {
+  options_.listen_address = socket_;
+  GrpcWorkerPool pool(options_);
+  ASSERT_TRUE(pool.Start(recorder_).ok());
+  Recorder other;
+  const absl::Status status = GrpcWorkerPool(options_).Start(other);
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(std::string(status.message()), HasSubstr(socket_ + ": another process does"));
+  for (uint32_t rank : {0, 1}) StartWorker(pool.address(), rank, 2, "secret");
+  EXPECT_EQ(recorder_.WaitUntilReady(), 99);
+}
+
 TEST_F(ExternalWorkersTest, StrangersAreToldWhyAndDoNoHarm) {
   GrpcWorkerPool pool(options_);
   ASSERT_TRUE(pool.Start(recorder_).ok());
