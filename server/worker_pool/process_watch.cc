@@ -131,7 +131,9 @@ void ProcessWatch::CheckEnds() {
     if (each.process->output_fd() >= 0) each.output.Relay(each.process->output_fd());
     each.process->CloseOutput();
     std::string how = *each.process->Reap();
-    if (absl::StartsWith(how, "exited") && !each.output.last_line().empty()) {
+    // One that ended well did not say why.
+    if (absl::StartsWith(how, "exited") && how != "exited with status 0" &&
+        !each.output.last_line().empty()) {
       absl::StrAppend(&how, ", saying: ", each.output.last_line().substr(0, 500));
     }
     listener_.OnProcessEnded(rank, how);
