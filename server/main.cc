@@ -77,6 +77,8 @@ ExitStatus Main(int argc, char** argv) {
   if (!pool.ok()) return Refuse(pool.status());
 
   signal(SIGPIPE, SIG_IGN);
+  // A file for results that may not grow (ulimit -f) is an error from the call, not an end.
+  signal(SIGXFSZ, SIG_IGN);
   ProcessEvents events;
   ServerApp app(options, *std::move(model), *std::move(pool), events);
   if (absl::Status status = app.Start(); !status.ok()) return Refuse(status);

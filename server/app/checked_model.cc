@@ -12,10 +12,25 @@
 namespace lockstep::server {
 namespace {
 
+// Hugging Face's cache has a checkpoint's directories a level or two below its entry.
+absl::Status CheckIsNoCacheEntry(const std::filesystem::path& directory) {
+  std::error_code error;
+  if (std::filesystem::exists(directory / "config.json", error)) return absl::OkStatus();
+  for (const auto& each : std::filesystem::directory_iterator(directory / "snapshots", error)) {
+    if (!std::filesystem::exists(each.path() / "config.json", error)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("--model ", directory.string(),
+                     ": an entry of Hugging Face's cache; give the directory of one of its "
+                     "revisions, such as ",
+                     each.path().string()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckDirectory(const std::filesystem::path& directory) {
   std::error_code error;
   const auto kind = std::filesystem::status(directory, error).type();
-  if (kind == std::filesystem::file_type::directory) return absl::OkStatus();
+  if (kind == std::filesystem::file_type::directory) return CheckIsNoCacheEntry(directory);
   if (kind == std::filesystem::file_type::not_found) {
     return absl::NotFoundError(absl::StrCat(
         "--model ", directory.string(), ": no such directory; give a Hugging Face checkpoint's"));

@@ -44,10 +44,6 @@ worker::v1::Configure MakeConfigure(const ServerOptions& options, const CheckedM
 
 absl::StatusOr<PoolOptions> MakePoolOptions(const ServerOptions& options, const CheckedModel& model,
                                             const PoolSurroundings& surroundings) {
-  if (!options.profile_dir.empty() && options.device != "cuda") {
-    return absl::InvalidArgumentError(absl::StrCat("--profile-dir is about GPUs, and --device is ",
-                                                   options.device, ": leave it out"));
-  }
   PoolOptions pool;
   pool.world_size = static_cast<uint32_t>(options.tensor_parallel_size);
   pool.configure = MakeConfigure(options, model);

@@ -118,6 +118,15 @@ absl::Status SetBlockSize(absl::string_view value, ServerOptions& options) {
   return absl::OkStatus();
 }
 
+absl::Status SetTensorParallelSize(absl::string_view value, ServerOptions& options) {
+  const absl::StatusOr<int64_t> size = ParseInteger(value, 1, 8);
+  if (!size.ok() || (*size & (*size - 1)) != 0) {
+    return absl::InvalidArgumentError("expected 1, 2, 4 or 8");
+  }
+  options.tensor_parallel_size = static_cast<int>(*size);
+  return absl::OkStatus();
+}
+
 absl::Status SetProfileDir(absl::string_view value, ServerOptions& options) {
   if (value.empty()) return absl::InvalidArgumentError("expected a directory");
   options.profile_dir = std::string(value);
@@ -215,9 +224,9 @@ std::vector<OptionSpec> SchedulingOptions() {
 
 std::vector<OptionSpec> WorkerOptions() {
   return {
-      Integer(
-          {"tensor-parallel-size", kWorkers, "N", "Worker processes that the model is split over"},
-          &ServerOptions::tensor_parallel_size, 1, 64),
+      Custom({"tensor-parallel-size", kWorkers, "N",
+              "Worker processes that the model is split over: 1, 2, 4 or 8"},
+             "1", SetTensorParallelSize),
       Choice({"device", kWorkers, "DEVICE",
               "cpu or cuda (NVIDIA GPUs, one for each rank); cuda needs workers built for it"},
              &ServerOptions::device, {"cpu", "cuda"}),

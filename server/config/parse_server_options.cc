@@ -38,6 +38,13 @@ std::string Source(const SourcedValues& values, const std::string& name) {
 }
 
 absl::Status CheckWorkerOptions(const ServerOptions& options, const SourcedValues& values) {
+  for (const char* name :
+       {"gpu-memory-utilization", "enforce-eager", "profile-dir", "profile-steps"}) {
+    if (options.device == "cuda" || !values.contains(name)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat(Source(values, name), " is about GPUs, and the device is ", options.device,
+                     ": leave it out, or say --device cuda"));
+  }
   if (!options.external_workers && values.contains("worker-listen")) {
     return absl::InvalidArgumentError(absl::StrCat(
         Source(values, "worker-listen"), " is '", options.worker_listen,

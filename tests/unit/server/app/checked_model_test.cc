@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +14,7 @@
 namespace lockstep::server {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // A checkpoint trained on 64 tokens whose config.json has these fields too, as it would be served.
@@ -78,6 +81,17 @@ TEST(CheckedModelTest, ADtypeThatIsNotComputedInIsNamedAndTheStoredOneTaken) {
   for (const char* silent : {R"("dtype": "auto")", R"("dtype": "bfloat16")", R"("dtype": null)"}) {
     EXPECT_TRUE(Check(silent, 0, "auto")->warnings.empty()) << silent;
   }
+}
+
+TEST(CheckedModelTest, AnEntryOfTheCacheSaysWhereItsCheckpointsAre) {
+  const testing::TemporaryDirectory directory;
+  const std::filesystem::path revision = directory.path() / "snapshots/0123abc";
+  std::filesystem::create_directories(revision);
+  std::ofstream(revision / "config.json") << "{}";
+  ServerOptions options;
+  options.model_dir = directory.path();
+  EXPECT_THAT(std::string(CheckModel(options).status().message()),
+              AllOf(HasSubstr("Hugging Face's cache"), HasSubstr(revision.string())));
 }
 
 }  // namespace

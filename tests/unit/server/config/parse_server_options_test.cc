@@ -80,7 +80,9 @@ TEST(ParseServerOptions, NamesTheSourceTheValueAndTheLimitOfABadValue) {
       ErrorOf({"--config", file.c_str()}),
       AllOf(HasSubstr("block_size in " + file), HasSubstr("'17'"), HasSubstr("power of two")));
   EXPECT_THAT(ErrorOf({"--listen", "50051"}), HasSubstr("host:port"));
-  EXPECT_THAT(ErrorOf({"--tensor-parallel-size", "two"}), HasSubstr("whole number"));
+  for (const char* size : {"two", "0", "-1", "3", "16"}) {
+    EXPECT_THAT(ErrorOf({"--tensor-parallel-size", size}), HasSubstr("1, 2, 4 or 8")) << size;
+  }
   EXPECT_THAT(ErrorOf({"--served-model-name", "two\nlines"}), HasSubstr("line breaks"));
 }
 
@@ -143,7 +145,8 @@ TEST(ParseServerOptions, AStepOnGpusIsLargerUnlessItsSizeIsGiven) {
 
 TEST(ParseServerOptions, TheGpusShareIsBounded) {
   EXPECT_EQ(ParseGood({"--model", "m"}).gpu_memory_utilization, 0.9);
-  EXPECT_EQ(ParseGood({"--model", "m", "--gpu-memory-utilization", "0.5"}).gpu_memory_utilization,
+  EXPECT_EQ(ParseGood({"--model", "m", "--device", "cuda", "--gpu-memory-utilization", "0.5"})
+                .gpu_memory_utilization,
             0.5);
   EXPECT_THAT(ErrorOf({"--gpu-memory-utilization", "90"}),
               AllOf(HasSubstr("--gpu-memory-utilization is '90'"), HasSubstr("0.1 to 0.99")));
@@ -151,12 +154,22 @@ TEST(ParseServerOptions, TheGpusShareIsBounded) {
 
 TEST(ParseServerOptions, GraphsAreUsedUnlessTheyAreRefused) {
   EXPECT_FALSE(ParseGood({"--model", "m"}).enforce_eager);
-  EXPECT_TRUE(ParseGood({"--model", "m", "--enforce-eager"}).enforce_eager);
+  EXPECT_TRUE(ParseGood({"--model", "m", "--device", "cuda", "--enforce-eager"}).enforce_eager);
+}
+
+TEST(ParseServerOptions, WhatIsAboutGpusIsRefusedForOtherDevices) {
+  const std::vector<std::vector<const char*>> cases = {{"--gpu-memory-utilization", "0.5"},
+                                                       {"--enforce-eager"},
+                                                       {"--profile-dir", "p"},
+                                                       {"--profile-steps", "1:2"}};
+  for (const std::vector<const char*>& arguments : cases) {
+    EXPECT_THAT(ErrorOf(arguments), AllOf(HasSubstr(arguments[0]), HasSubstr("say --device cuda")));
+  }
 }
 
 TEST(ParseServerOptions, ProfilesAreRangesOfStepsInOrder) {
-  const ServerOptions options =
-      ParseGood({"--model", "m", "--profile-dir", "p", "--profile-steps", "5:10,100:1"});
+  const ServerOptions options = ParseGood(
+      {"--model", "m", "--device", "cuda", "--profile-dir", "p", "--profile-steps", "5:10,100:1"});
   EXPECT_EQ(options.profile_dir, "p");
   ASSERT_EQ(options.profiles.size(), 2U);
   EXPECT_EQ(options.profiles[0].first, 5);
