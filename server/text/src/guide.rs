@@ -9,6 +9,7 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{json, Value};
 
 use crate::error::{Code, Result, TextError};
+use crate::schema_limits::{check_grammar, check_schema};
 use crate::token_table::TokenTable;
 
 /// The trie's nodes have 10 bits for a token's depth. No published vocabulary comes near, but for runs of 1,024 spaces.
@@ -93,15 +94,18 @@ impl GuideCompiler {
         let grammar = match kind {
             Kind::JsonSchema => json_schema(text)?,
             Kind::Regex => regex(text)?,
-            Kind::Lark => TopLevelGrammar::from_lark(text.to_string()),
+            Kind::Lark => {
+                check_grammar(text)?;
+                TopLevelGrammar::from_lark(text.to_string())
+            }
             Kind::Choice => choice(text)?,
         };
         let parser = self.factory.create_parser(grammar).map_err(refused)?;
         let mut beginning = Matcher::new(Ok(parser));
         // The first mask shows what compiling does not: that the vocabulary cannot spell any beginning.
         let mask = match beginning.compute_mask() {
-            // A grammar that only ever leads back to itself stops before its beginning. The reason is all that the error says.
-            Err(error) if readable(&error) == format!("{:?}", StopReason::NoExtensionBias) => {
+            // A grammar that only ever leads back to itself stops before its beginning.
+            Err(error) if is_dead_end(&error) => {
                 return Err(TextError::invalid("is unsatisfiable: no text has this form"));
             }
             computed => computed.map_err(refused)?,
@@ -155,6 +159,7 @@ fn word(table: &TokenTable, id: u32) -> Vec<u8> {
 fn json_schema(text: &str) -> Result<TopLevelGrammar> {
     let mut schema: Value = serde_json::from_str(text)
         .map_err(|error| TextError::invalid(format!("is not JSON: {error}")))?;
+    check_schema(&schema)?;
     match &mut schema {
         Value::Object(object) => {
             // The schema's own choice wins.
@@ -209,7 +214,15 @@ fn refused(error: anyhow::Error) -> TextError {
 
 /// A limit that shows only while an answer is being made, or a token that the guide forbids.
 fn exhausted(error: anyhow::Error) -> TextError {
+    if is_dead_end(&error) {
+        return TextError::invalid("is unsatisfiable: no text of this form goes on like the answer");
+    }
     TextError::new(Code::FailedPrecondition, readable(&error))
+}
+
+/// Nothing can follow, and the end neither. The reason is all that the error says.
+fn is_dead_end(error: &anyhow::Error) -> bool {
+    readable(error) == format!("{:?}", StopReason::NoExtensionBias)
 }
 
 /// llguidance's message without what is meant for its own developers.

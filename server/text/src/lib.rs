@@ -11,6 +11,7 @@ mod guide_ffi;
 mod json;
 mod model;
 mod python;
+mod schema_limits;
 mod special_tokens;
 mod time;
 mod token_table;

@@ -192,6 +192,18 @@ TEST(GuideCompilerTest, AModelWithoutAnEndTokenEndsWhereNothingMayFollow) {
   EXPECT_EQ(vocabulary.RandomAnswer(**guide, 1), "ab");
 }
 
+TEST(GuideCompilerTest, MultiplesOfDifferentValuesAreBoundedEachByItself) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  for (const char* schema :
+       {R"({"properties": {"a": {"multipleOf": 9973}, "b": {"multipleOf": 9967}}})",
+        R"({"type": "number", "multipleOf": 0.01, "allOf": [{"multipleOf": 2.5}]})",
+        R"({"multipleOf": 5, "allOf": [{"$ref": "#/$defs/a"}],
+            "$defs": {"a": {"type": "integer", "multipleOf": 1000}}})",
+        R"({"enum": [{"multipleOf": 99999989}, 1]})"}) {
+    EXPECT_TRUE(vocabulary.compiler().Compile({Kind::kJsonSchema, schema}).ok()) << schema;
+  }
+}
+
 TEST(GuideCompilerTest, RefusalsSayWhy) {
   const Vocabulary vocabulary("llama3.json", {2});
   const struct {
@@ -206,6 +218,14 @@ TEST(GuideCompilerTest, RefusalsSayWhy) {
       {Kind::kJsonSchema, R"({"type": "integer", "minimum": 3, "maximum": 1})", "nsatisfiable"},
       {Kind::kJsonSchema, R"({"type": "string", "unknownKeyword": 1, "not": {}})", "not"},
       {Kind::kJsonSchema, R"({"$ref": "#"})", "is unsatisfiable"},
+      {Kind::kJsonSchema, R"({"type": "integer", "multipleOf": 99999989})", "is 99999989;"},
+      {Kind::kJsonSchema, R"({"items": [{"multipleOf": 1e-10}]})", "multipleOf is 0.0000000001;"},
+      {Kind::kJsonSchema, R"({"multipleOf": 99.7, "allOf": [{"multipleOf": 9.91}]})",
+       "multipleOf is 988027e-"},
+      {Kind::kJsonSchema, R"({"multipleOf": 997, "$ref": "#/$defs/a",
+                              "$defs": {"a": {"multipleOf": 991}}})",
+       "of several at once"},
+      {Kind::kLark, R"(start: "a" %json {"multipleOf": 99999989})", "multipleOf is 99999989;"},
       {Kind::kRegex, "a(", "("},
       {Kind::kRegex, "a\\", "backslash"},
       {Kind::kRegex, "\\\\\\", "backslash"},
