@@ -11,24 +11,6 @@
 namespace lockstep::server {
 namespace {
 
-const char* FieldName(const v1::Guide& guide) {
-  switch (guide.guide_case()) {
-    case v1::Guide::kJsonSchema:
-      return "guide.json_schema";
-    case v1::Guide::kJsonObject:
-      return "guide.json_object";
-    case v1::Guide::kRegex:
-      return "guide.regex";
-    case v1::Guide::kGrammar:
-      return "guide.grammar";
-    case v1::Guide::kChoice:
-      return "guide.choice";
-    case v1::Guide::GUIDE_NOT_SET:
-      break;
-  }
-  return "guide";
-}
-
 absl::Status CheckChoices(const v1::Choice& choice) {
   const auto count = static_cast<std::size_t>(choice.choices_size());
   if (count == 0) {
@@ -49,13 +31,32 @@ absl::Status CheckChoices(const v1::Choice& choice) {
 }
 
 absl::Status CheckSize(const v1::Guide& guide, const GuideSpec& spec) {
-  if (spec.text.empty()) return InvalidField(FieldName(guide), "is empty; leave guide out");
+  if (spec.text.empty()) return InvalidField(GuideFieldName(guide), "is empty; leave guide out");
   if (spec.text.size() <= limits::kGuideBytes) return absl::OkStatus();
-  return InvalidField(FieldName(guide), absl::StrCat("has ", spec.text.size(), " bytes; at most ",
-                                                     limits::kGuideBytes, " are allowed"));
+  return InvalidField(GuideFieldName(guide),
+                      absl::StrCat("has ", spec.text.size(), " bytes; at most ",
+                                   limits::kGuideBytes, " are allowed"));
 }
 
 }  // namespace
+
+const char* GuideFieldName(const v1::Guide& guide) {
+  switch (guide.guide_case()) {
+    case v1::Guide::kJsonSchema:
+      return "guide.json_schema";
+    case v1::Guide::kJsonObject:
+      return "guide.json_object";
+    case v1::Guide::kRegex:
+      return "guide.regex";
+    case v1::Guide::kGrammar:
+      return "guide.grammar";
+    case v1::Guide::kChoice:
+      return "guide.choice";
+    case v1::Guide::GUIDE_NOT_SET:
+      break;
+  }
+  return "guide";
+}
 
 absl::StatusOr<GuideSpec> ToGuideSpec(const v1::Guide& guide) {
   GuideSpec spec;
@@ -65,7 +66,7 @@ absl::StatusOr<GuideSpec> ToGuideSpec(const v1::Guide& guide) {
       break;
     case v1::Guide::kJsonObject:
       if (!guide.json_object()) {
-        return InvalidField(FieldName(guide), "is false; set it, or leave guide out");
+        return InvalidField(GuideFieldName(guide), "is false; set it, or leave guide out");
       }
       spec = {GuideSpec::Kind::kJsonSchema, R"({"type":"object"})"};
       break;
@@ -90,9 +91,9 @@ absl::StatusOr<GuideSpec> ToGuideSpec(const v1::Guide& guide) {
   return spec;
 }
 
-absl::Status NameGuideField(const v1::Guide& guide, absl::Status status) {
+absl::Status NameGuideField(absl::string_view field, absl::Status status) {
   if (!absl::IsInvalidArgument(status)) return status;
-  return InvalidField(FieldName(guide), absl::StrCat("cannot be carried out: ", status.message()));
+  return InvalidField(field, absl::StrCat("cannot be carried out: ", status.message()));
 }
 
 }  // namespace lockstep::server

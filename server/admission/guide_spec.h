@@ -13,8 +13,11 @@ namespace lockstep::server {
 // compiled.
 absl::StatusOr<GuideSpec> ToGuideSpec(const v1::Guide& guide);
 
-// The compiler's INVALID_ARGUMENT as one that names the field; others as they are.
-absl::Status NameGuideField(const v1::Guide& guide, absl::Status status);
+// The path of the field that says what form answers have, for example "guide.json_schema".
+const char* GuideFieldName(const v1::Guide& guide);
+
+// The compiler's INVALID_ARGUMENT, or an answer's, as one that names the field; others as they are.
+absl::Status NameGuideField(absl::string_view field, absl::Status status);
 
 }  // namespace lockstep::server
 

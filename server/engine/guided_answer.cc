@@ -4,15 +4,22 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 
 namespace lockstep::server {
 namespace {
 
-absl::Status TooComplex(const absl::Status& status) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("the guide became too complex in the course of the answer (", status.message(),
-                   "): simplify it"));
+absl::Status GuideError(absl::string_view problem) {
+  absl::Status status = absl::InvalidArgumentError(problem);
+  status.SetPayload(kGuideErrorUrl, absl::Cord());
+  return status;
+}
+
+absl::Status CannotGoOn(const absl::Status& status) {
+  if (absl::IsInvalidArgument(status)) return GuideError(status.message());
+  return GuideError(absl::StrCat("became too complex in the course of the answer (",
+                                 status.message(), "): simplify it"));
 }
 
 }  // namespace
@@ -48,7 +55,7 @@ absl::Status GuidedAnswer::Advance(std::optional<int32_t> token, GuideStep& step
     state_ = *std::move(state);
   } else {
     const absl::StatusOr<bool> complete = state_->Accept(*token);
-    if (!complete.ok()) return TooComplex(complete.status());
+    if (!complete.ok()) return CannotGoOn(complete.status());
     step.complete = *complete;
   }
   return step.complete ? absl::OkStatus() : ComputeMask(step.mask);
@@ -57,11 +64,10 @@ absl::Status GuidedAnswer::Advance(std::optional<int32_t> token, GuideStep& step
 absl::Status GuidedAnswer::ComputeMask(std::string& mask) {
   std::vector<uint32_t> words(static_cast<size_t>(vocab_size_ + 31) / 32);
   if (absl::Status status = state_->ComputeMask(absl::MakeSpan(words)); !status.ok()) {
-    return TooComplex(status);
+    return CannotGoOn(status);
   }
   if (std::all_of(words.begin(), words.end(), [](uint32_t word) { return word == 0; })) {
-    return absl::InvalidArgumentError(
-        "the guide asks for text that the model's vocabulary cannot spell");
+    return GuideError("asks for text that the model's vocabulary cannot spell");
   }
   mask.assign(reinterpret_cast<const char*>(words.data()), words.size() * sizeof(uint32_t));
   return absl::OkStatus();

@@ -10,11 +10,16 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "server/scheduler/request.h"
 #include "server/sync/executor.h"
 #include "server/text/guide.h"
 
 namespace lockstep::server {
+
+// The payload, empty, of an INVALID_ARGUMENT that is about a request's guide, of which its text
+// then speaks.
+inline constexpr absl::string_view kGuideErrorUrl = "lockstep.guide";
 
 // What may come next in a guided answer.
 struct GuideStep {

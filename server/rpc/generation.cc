@@ -6,6 +6,7 @@
 #include "server/admission/field_error.h"
 #include "server/admission/guide_spec.h"
 #include "server/admission/request_ids.h"
+#include "server/engine/guided_answer.h"
 #include "server/rpc/message_codec.h"
 
 namespace lockstep::server {
@@ -95,12 +96,16 @@ absl::Status Generation::EarlyEnd() const {
 absl::Status Generation::GetGuide(std::shared_ptr<const v1::GenerateRequest> request) {
   absl::StatusOr<GuideSpec> spec = ToGuideSpec(request->guide());
   if (!spec.ok()) return spec.status();
-  context_.guides.Get(*std::move(spec), [self = shared_from_this(), request](auto guide) {
-    self->strand_.Post([self, request, guide = std::move(guide)]() mutable {
-      absl::Status status = self->TakeGuide(*request, std::move(guide));
-      if (!status.ok()) self->Fail(std::move(status), Completion{});
-    });
-  });
+  guide_field_ = GuideFieldName(request->guide());
+  const auto self = shared_from_this();
+  context_.guides.Get(
+      *std::move(spec), [self] { return !self->cancelled_; },
+      [self, request](auto guide) {
+        self->strand_.Post([self, request, guide = std::move(guide)]() mutable {
+          absl::Status status = self->TakeGuide(*request, std::move(guide));
+          if (!status.ok()) self->Fail(std::move(status), Completion{});
+        });
+      });
   return absl::OkStatus();
 }
 
@@ -108,7 +113,7 @@ absl::Status Generation::TakeGuide(const v1::GenerateRequest& request,
                                    absl::StatusOr<std::shared_ptr<const Guide>> guide) {
   if (absl::Status status = EarlyEnd(); !status.ok()) return status;
   if (!guide.ok()) {
-    return WithRetryIfUseful(context_, NameGuideField(request.guide(), guide.status()), 0);
+    return WithRetryIfUseful(context_, NameGuideField(guide_field_, guide.status()), 0);
   }
   return Submit(request, *std::move(guide));
 }
@@ -216,7 +221,8 @@ void Generation::TakeCompletion(uint32_t index, const Completion& completion) {
   ++num_complete_;
   const bool has_failed = !completion.status.ok() && !sequence.has_stopped();
   if (has_failed && failure_.ok()) {
-    failure_ = completion.status;
+    const bool is_guides = completion.status.GetPayload(kGuideErrorUrl).has_value();
+    failure_ = is_guides ? NameGuideField(guide_field_, completion.status) : completion.status;
     // The others' answers are worth nothing without this one.
     FinishAll(v1::FINISH_REASON_UNSPECIFIED, failure_);
   }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "lockstep/v1/generate.pb.h"
@@ -99,6 +100,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // --- Owned by the strand ---
   CallTimes times_;
   RequestIdLease lease_;
+  absl::string_view guide_field_;  // as the request has it; static
   // In order of index; empty until the engine has the request.
   std::vector<Sequence> sequences_;
   std::optional<PromptReport> prompt_report_;

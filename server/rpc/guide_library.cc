@@ -24,32 +24,32 @@ GuideLibrary::GuideLibrary(const TextModel& text, int32_t vocab_size,
   executor_.Post([this] { Compiler(); });
 }
 
-void GuideLibrary::Get(GuideSpec spec, Done done) {
-  absl::StatusOr<std::shared_ptr<const Guide>> found;
+GuideLibrary::~GuideLibrary() { is_ending_ = true; }
+
+void GuideLibrary::Get(GuideSpec spec, IsWanted is_wanted, Done done) {
+  std::optional<Result> found;
   {
     MutexLock lock(mutex_);
     found = Find(spec);
-    if (*found == nullptr) {
-      if (num_waiting_ >= kMaxWaiting) {
-        found = absl::ResourceExhaustedError(
-            absl::StrCat(kMaxWaiting, " guides wait to be compiled: retry later"));
-      } else {
-        ++num_waiting_;
-      }
+    if (!found.has_value() && num_waiting_ >= kMaxWaiting) {
+      found = absl::ResourceExhaustedError(
+          absl::StrCat(kMaxWaiting, " guides wait to be compiled: retry later"));
     }
+    if (!found.has_value()) ++num_waiting_;
   }
-  if (!found.ok() || *found != nullptr) {
-    done(std::move(found));
+  if (found.has_value()) {
+    done(*std::move(found));
     return;
   }
-  executor_.Post([this, spec = std::move(spec), done = std::move(done)] {
-    absl::StatusOr<std::shared_ptr<const Guide>> guide = Compile(spec);
-    {
-      MutexLock lock(mutex_);
-      --num_waiting_;
-    }
-    done(std::move(guide));
-  });
+  executor_.Post(
+      [this, spec = std::move(spec), is_wanted = std::move(is_wanted), done = std::move(done)] {
+        Result result = Compile(spec, is_wanted);
+        {
+          MutexLock lock(mutex_);
+          --num_waiting_;
+        }
+        done(std::move(result));
+      });
 }
 
 const absl::StatusOr<GuideCompiler>& GuideLibrary::Compiler() {
@@ -58,31 +58,33 @@ const absl::StatusOr<GuideCompiler>& GuideLibrary::Compiler() {
   return compiler_;
 }
 
-absl::StatusOr<std::shared_ptr<const Guide>> GuideLibrary::Compile(const GuideSpec& spec) {
+GuideLibrary::Result GuideLibrary::Compile(const GuideSpec& spec, const IsWanted& is_wanted) {
+  if (is_ending_) return absl::UnavailableError("the server is shutting down");
+  if (!is_wanted()) return absl::CancelledError("nobody waits for the guide any more");
   {
     // It may have been compiled while this request waited.
     MutexLock lock(mutex_);
-    if (auto found = Find(spec); found != nullptr) return found;
+    if (auto found = Find(spec); found.has_value()) return *std::move(found);
   }
   const absl::StatusOr<GuideCompiler>& compiler = Compiler();
   if (!compiler.ok()) return compiler.status();
-  absl::StatusOr<std::shared_ptr<const Guide>> guide = compiler->Compile(spec);
-  if (guide.ok()) Keep(spec, *guide);
-  return guide;
+  Result result = compiler->Compile(spec);
+  if (result.ok() || absl::IsInvalidArgument(result.status())) Keep(spec, result);
+  return result;
 }
 
-std::shared_ptr<const Guide> GuideLibrary::Find(const GuideSpec& spec) {
+std::optional<GuideLibrary::Result> GuideLibrary::Find(const GuideSpec& spec) {
   const auto it = kept_.find(spec);
-  if (it == kept_.end()) return nullptr;
+  if (it == kept_.end()) return std::nullopt;
   uses_.splice(uses_.begin(), uses_, it->second.use);
-  return it->second.guide;
+  return it->second.result;
 }
 
-void GuideLibrary::Keep(const GuideSpec& spec, std::shared_ptr<const Guide> guide) {
+void GuideLibrary::Keep(const GuideSpec& spec, const Result& result) {
   MutexLock lock(mutex_);
   if (kept_.contains(spec)) return;
   uses_.push_front(spec);
-  kept_[spec] = {std::move(guide), uses_.begin()};
+  kept_.insert({spec, {result, uses_.begin()}});
   kept_bytes_ += spec.text.size();
   while (kept_.size() > kMaxKept || kept_bytes_ > kMaxKeptBytes) {
     kept_bytes_ -= uses_.back().text.size();

@@ -2,11 +2,13 @@
 #ifndef LOCKSTEP_SERVER_RPC_GUIDE_LIBRARY_H_
 #define LOCKSTEP_SERVER_RPC_GUIDE_LIBRARY_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <list>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -19,36 +21,43 @@
 
 namespace lockstep::server {
 
-// Guides that were used lately are kept. A guide that takes long to compile delays those that wait
-// for one of the library's threads, and nobody else. Thread-safe.
+// Guides that were used lately are kept, and the refusals of those that cannot be compiled. A guide
+// that takes long to compile delays those that wait for one of the library's threads, and nobody
+// else. Thread-safe.
 class GuideLibrary {
  public:
-  using Done = std::function<void(absl::StatusOr<std::shared_ptr<const Guide>>)>;
+  using Result = absl::StatusOr<std::shared_ptr<const Guide>>;
+  using Done = std::function<void(Result)>;
+  // Asked when the guide's turn comes, on a thread of the library.
+  using IsWanted = std::function<bool()>;
 
   // Borrows `text`. Prepares the vocabulary in the background.
   GuideLibrary(const TextModel& text, int32_t vocab_size, std::vector<int32_t> end_tokens);
+  // What waits is given up, what is being compiled is waited for.
+  ~GuideLibrary();
 
   // `done` is called once: at once where the guide is kept or too many wait, else from a thread of
-  // the library. INVALID_ARGUMENT from the compiler; RESOURCE_EXHAUSTED where too many wait.
-  void Get(GuideSpec spec, Done done);
+  // the library. INVALID_ARGUMENT from the compiler; RESOURCE_EXHAUSTED where too many wait;
+  // CANCELLED where it is not wanted any more; UNAVAILABLE after the library's end.
+  void Get(GuideSpec spec, IsWanted is_wanted, Done done);
 
  private:
   struct Kept {
-    std::shared_ptr<const Guide> guide;
+    Result result;
     std::list<GuideSpec>::iterator use;
   };
 
-  absl::StatusOr<std::shared_ptr<const Guide>> Compile(const GuideSpec& spec);
+  Result Compile(const GuideSpec& spec, const IsWanted& is_wanted);
   const absl::StatusOr<GuideCompiler>& Compiler();
-  // Null if it is not kept.
-  std::shared_ptr<const Guide> Find(const GuideSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Keep(const GuideSpec& spec, std::shared_ptr<const Guide> guide);
+  std::optional<Result> Find(const GuideSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Keep(const GuideSpec& spec, const Result& result);
 
   const TextModel& text_;
   const int32_t vocab_size_;
   const std::vector<int32_t> end_tokens_;
   std::once_flag compiler_once_;
   absl::StatusOr<GuideCompiler> compiler_;  // written once
+  std::atomic<bool> is_ending_ = false;
 
   Mutex mutex_;
   int num_waiting_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -56,12 +56,12 @@ TEST(GuideSpecTest, RefusesWhatIsEmptyOrTooLong) {
 }
 
 TEST(GuideSpecTest, NamesTheFieldOfACompilersError) {
-  const absl::Status named =
-      NameGuideField(Parse("regex: '('"), absl::InvalidArgumentError("unclosed group"));
+  const absl::Status named = NameGuideField(GuideFieldName(Parse("regex: '('")),
+                                            absl::InvalidArgumentError("unclosed group"));
   EXPECT_THAT(std::string(named.message()), HasSubstr("guide.regex"));
   EXPECT_THAT(std::string(named.message()), HasSubstr("unclosed group"));
   const absl::Status busy = absl::ResourceExhaustedError("busy");
-  EXPECT_EQ(NameGuideField(Parse("regex: '('"), busy), busy);
+  EXPECT_EQ(NameGuideField("guide.regex", busy), busy);
 }
 
 }  // namespace

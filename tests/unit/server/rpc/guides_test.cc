@@ -158,5 +158,17 @@ TEST(GuideErrors, NameTheField) {
   }
 }
 
+TEST(GuideErrors, AnAnswerThatCannotBeFinishedNamesTheFieldToo) {
+  Frontend frontend({.answer = "", .is_random = true});
+  // Whoever begins an object of this form never comes to its end.
+  auto request = RandomRequest("", 1, 500);
+  request.mutable_guide()->set_json_schema(
+      R"({"type": "object", "properties": {"a": {"$ref": "#/properties/a"}}, "required": ["a"]})");
+  const StreamedAnswer answer = Stream(frontend, request);
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(FieldOf(answer.status), "guide.json_schema") << answer.status.error_message();
+  EXPECT_THAT(answer.status.error_message(), HasSubstr("is unsatisfiable"));
+}
+
 }  // namespace
 }  // namespace lockstep::server
