@@ -19,7 +19,8 @@ v1::GetServerInfoResponse AdminService::Describe() const {
   info.set_model(parts_.model_name);
   info.mutable_uptime()->set_seconds(absl::ToInt64Seconds(absl::Now() - start_));
   const v1::PoolState state = parts_.pool.State();
-  info.set_state(draining_ && state != v1::POOL_STATE_FAILED ? v1::POOL_STATE_DRAINING : state);
+  const bool is_draining = parts_.is_draining() && state != v1::POOL_STATE_FAILED;
+  info.set_state(is_draining ? v1::POOL_STATE_DRAINING : state);
   for (auto& rank : parts_.pool.Ranks()) *info.add_ranks() = std::move(rank);
   const EngineSnapshot now = parts_.engine.Snapshot();
   info.set_num_running(static_cast<uint32_t>(now.num_running));
@@ -69,7 +70,6 @@ grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call,
   return RunUnaryCall<v1::DrainRequest>(
       parts_.executor, *call, *request, *response,
       [this](const v1::DrainRequest&) -> absl::StatusOr<v1::DrainResponse> {
-        draining_ = true;
         parts_.engine.Drain();
         parts_.on_drain();
         const EngineSnapshot now = parts_.engine.Snapshot();

@@ -29,6 +29,8 @@ class AdminService final : public RawAdmin {
     std::string model_name;
     // Called by Drain, after the engine takes nothing more: turns health off.
     std::function<void()> on_drain;
+    // Whether the server takes no more requests, by Drain or because its process is to end.
+    std::function<bool()> is_draining;
   };
 
   explicit AdminService(Parts parts);
@@ -48,7 +50,6 @@ class AdminService final : public RawAdmin {
 
   const Parts parts_;
   const absl::Time start_;
-  std::atomic<bool> draining_{false};
   Handoff made_;  // before every call
 };
 

@@ -73,7 +73,12 @@ struct GrpcServer::Impl {
                                               parts.model.defaults.eos_token_ids)),
         context{parts.engine, parts.text, admission, *executor, *guides, options.block_size},
         inference(context, Describe(options, parts, dtype)),
-        admin({parts.engine, parts.pool, *executor, parts.model.name, [this] { StopServing(); }}) {}
+        admin({.engine = parts.engine,
+               .pool = parts.pool,
+               .executor = *executor,
+               .model_name = parts.model.name,
+               .on_drain = [this] { StopServing(); },
+               .is_draining = [this] { return HasStoppedServing(); }}) {}
 
   ~Impl() {
     // First the calls, then the tasks that they left, then what both use.
@@ -100,8 +105,13 @@ struct GrpcServer::Impl {
 
   void StopServing() {
     MutexLock lock(mutex);
-    stopped_serving = true;
-    SetHealth(false);
+    // Who watches health hears of it once.
+    if (!std::exchange(stopped_serving, true)) SetHealth(false);
+  }
+
+  bool HasStoppedServing() {
+    MutexLock lock(mutex);
+    return stopped_serving;
   }
 
   Engine& engine;

@@ -11,8 +11,6 @@ namespace lockstep::server {
 namespace {
 
 using ::testing::HasSubstr;
-constexpr auto kManual = testing::FakeWorkerPool::Mode::kManual;
-
 // Runs steps until the engine has no more, on the test's thread.
 void RunStepsUntilIdle(Frontend& frontend) {
   const absl::Time give_up = absl::Now() + absl::Seconds(60);
@@ -50,6 +48,13 @@ class OpenStream {
   grpc::ClientContext context_;
   std::unique_ptr<grpc::ClientReader<v1::GenerateStreamResponse>> reader_;
 };
+
+v1::PoolState StateOf(Frontend& frontend) {
+  grpc::ClientContext context;
+  v1::GetServerInfoResponse info;
+  EXPECT_TRUE(frontend.admin().GetServerInfo(&context, {}, &info).ok());
+  return info.state();
+}
 
 TEST(GrpcServerFaults, TextThatIsNotUtf8IsAnInvalidArgumentThatNamesTheField) {
   Frontend frontend({.answer = "ok"});
@@ -253,6 +258,7 @@ TEST(GrpcServerFaults, DrainLetsRunningStreamsEndAndTakesNoNewOnes) {
   ASSERT_TRUE(frontend.admin().Drain(&context, {}, &response).ok());
   EXPECT_EQ(response.num_requests(), 1u);
   EXPECT_EQ(Health(frontend, ""), 2);
+  EXPECT_EQ(StateOf(frontend), v1::POOL_STATE_DRAINING);
   frontend.server().SetServing(true);
   EXPECT_EQ(Health(frontend, ""), 2);
   const auto refused = Stream(frontend, ParseRequest("text: 'x'"));
@@ -262,6 +268,13 @@ TEST(GrpcServerFaults, DrainLetsRunningStreamsEndAndTakesNoNewOnes) {
   const auto rest = stream.Rest();
   EXPECT_TRUE(rest.status.ok());
   EXPECT_EQ(rest.text, "aa");
+}
+
+TEST(GrpcServerFaults, AServerThatItsProcessDrainsSaysSo) {
+  Frontend frontend({.answer = "", .mode = kManual});
+  EXPECT_NE(StateOf(frontend), v1::POOL_STATE_DRAINING);
+  frontend.server().Drain();
+  EXPECT_EQ(StateOf(frontend), v1::POOL_STATE_DRAINING);
 }
 
 TEST(GrpcServerFaults, ShutdownEndsWhatIsLeftAtTheDeadline) {

@@ -19,12 +19,14 @@
 
 namespace lockstep::server {
 
+// The test runs the steps.
+inline constexpr auto kManual = testing::FakeWorkerPool::Mode::kManual;
+
 struct FrontendOptions {
   // The model's answer to everything; then it goes on with EOS. "" stands for an endless "a".
   std::string answer;
   // Instead of that, random tokens: a function of the tokens before, and of the seed.
   bool is_random = false;
-  // kManual: the test runs the steps.
   testing::FakeWorkerPool::Mode mode = testing::FakeWorkerPool::Mode::kThreaded;
   int max_model_len = 2048;
   int max_num_seqs = 16;

@@ -15,8 +15,6 @@
 namespace lockstep::server {
 namespace {
 
-constexpr auto kManual = testing::FakeWorkerPool::Mode::kManual;
-
 struct SequenceRead {
   std::string text;
   std::vector<uint32_t> token_ids;
