@@ -30,7 +30,8 @@ void AnswerWriter::Prime(absl::Span<const int32_t> prompt,
     if (options_.echo) decoded += piece;
   }
   prompt_rest_ = detokenizer_.Pending();
-  if (options_.echo) echo_ = prompt_text.has_value() ? *prompt_text : decoded + prompt_rest_;
+  echoes_rest_ = options_.echo && !prompt_text.has_value();
+  if (options_.echo) echo_ = prompt_text.value_or(decoded);
 }
 
 // A prompt may end where text is not final: within a character, or in a run of byte tokens. What
@@ -44,7 +45,7 @@ std::size_t AnswerWriter::PromptBytes(std::string_view piece) const {
   return same;
 }
 
-std::string AnswerWriter::TakeAnswerText(std::string piece) {
+std::string AnswerWriter::TakeAnswerText(std::string piece, v1::Delta& delta) {
   if (prompt_rest_.empty() || piece.empty()) return piece;
   const std::size_t same = PromptBytes(piece);
   if (same == piece.size()) {
@@ -52,6 +53,7 @@ std::string AnswerWriter::TakeAnswerText(std::string piece) {
   } else {
     prompt_rest_.clear();
   }
+  if (echoes_rest_) delta.mutable_text()->append(piece, 0, same);
   piece.erase(0, same);
   return piece;
 }
@@ -69,11 +71,11 @@ bool AnswerWriter::Append(const worker::v1::SampledToken& token, v1::Delta& delt
   }
   const auto id = static_cast<int32_t>(token.token_id());
   if (EndsAnswer(id)) return false;
-  return AddText(TakeAnswerText(detokenizer_.Append(id)), delta) || StopInPendingText(delta);
+  return AddText(TakeAnswerText(detokenizer_.Append(id), delta), delta) || StopInPendingText(delta);
 }
 
 bool AnswerWriter::Finish(v1::Delta& delta) {
-  if (AddText(TakeAnswerText(detokenizer_.Flush()), delta)) return true;
+  if (AddText(TakeAnswerText(detokenizer_.Flush(), delta), delta)) return true;
   delta.mutable_text()->append(held_);
   held_.clear();
   return false;
@@ -102,10 +104,12 @@ bool AnswerWriter::StopInPendingText(v1::Delta& delta) {
   if (options_.stop_strings.empty()) return false;
   const std::string pending = detokenizer_.Pending();
   if (pending.empty()) return false;
-  const std::string_view answer = std::string_view(pending).substr(PromptBytes(pending));
+  const std::size_t num_prompt_bytes = PromptBytes(pending);
+  const std::string_view answer = std::string_view(pending).substr(num_prompt_bytes);
   StopStringMatcher probe = matcher_;
   const auto match = probe.Append(answer, CanStop());
   if (!match.has_value()) return false;
+  if (echoes_rest_) delta.mutable_text()->append(pending, 0, num_prompt_bytes);
   const std::size_t end = held_.size() + match->end;
   held_.append(answer);
   StopAt(match->index, end, delta);

@@ -32,7 +32,8 @@ class AnswerWriter {
   AnswerWriter(const TextModel& text, AnswerOptions options, absl::Span<const int32_t> prompt,
                const std::optional<std::string>& prompt_text);
 
-  // What the answer's text begins with if the prompt is to be echoed; else empty.
+  // What the answer's text begins with if the prompt is to be echoed; else empty. What of a prompt
+  // of token ids is not final text yet comes with the deltas.
   const std::string& echo() const { return echo_; }
 
   // Takes a token and adds to `delta` what it gives. True: a stop string ends the answer here, and
@@ -52,7 +53,8 @@ class AnswerWriter {
   void Prime(absl::Span<const int32_t> prompt, const std::optional<std::string>& prompt_text);
   // How many bytes at the beginning of `piece` are the prompt's.
   std::size_t PromptBytes(std::string_view piece) const;
-  std::string TakeAnswerText(std::string piece);
+  // Without the prompt's bytes, which go to the delta where they are to be echoed.
+  std::string TakeAnswerText(std::string piece, v1::Delta& delta);
 
   bool EndsAnswer(int32_t id) const;
   bool CanStop() const { return num_tokens_ >= options_.min_new_tokens; }
@@ -67,6 +69,7 @@ class AnswerWriter {
   std::string echo_;
   // Text of the prompt that the detokenizer has yet to give up, and that is not the answer's.
   std::string prompt_rest_;
+  bool echoes_rest_ = false;
   // Text of the answer that no delta has.
   std::string held_;
   int32_t num_tokens_ = 0;

@@ -35,6 +35,7 @@ Seen Write(const TextModel& text, const AnswerOptions& options, const std::vecto
            const std::vector<int32_t>& prompt = {}) {
   AnswerWriter writer(text, options, prompt, std::nullopt);
   Seen seen;
+  seen.text = writer.echo();
   const auto take = [&](const v1::Delta& delta) {
     EXPECT_EQ(ValidUtf8Prefix(delta.text()), delta.text().size());
     seen.text += delta.text();
@@ -169,6 +170,25 @@ TEST_F(AnswerWriterTest, EchoIsThePrompt) {
   EXPECT_EQ(AnswerWriter(*text_, options, BytesAsTokens(*text_, "h"), "as given").echo(),
             "as given");
   EXPECT_EQ(AnswerWriter(*text_, {}, BytesAsTokens(*text_, "h"), std::nullopt).echo(), "");
+}
+
+TEST_F(AnswerWriterTest, AnEchoAndItsAnswerAreTheTextOfAllTokensWhereverTheyMeet) {
+  AnswerOptions options;
+  options.echo = true;
+  for (const std::string all : {"x€y", "x\xE2\x82y", "x\xE2\x82", "é\xF0\x9F\x8E\x89"}) {
+    const auto ids = BytesAsTokens(*text_, all);
+    const std::string whole = WriteBytes({}, all).text;
+    for (size_t cut = 0; cut <= ids.size(); ++cut) {
+      const auto middle = ids.begin() + static_cast<ptrdiff_t>(cut);
+      EXPECT_EQ(Write(*text_, options, {middle, ids.end()}, {ids.begin(), middle}).text, whole)
+          << cut;
+      options.stop_strings = {"y"};
+      EXPECT_EQ(Write(*text_, options, {middle, ids.end()}, {ids.begin(), middle}).text,
+                cut < ids.size() && whole.back() == 'y' ? whole.substr(0, whole.size() - 1) : whole)
+          << cut;
+      options.stop_strings.clear();
+    }
+  }
 }
 
 // Whatever the tokens are cut into, the text is that of a search over the whole answer.
