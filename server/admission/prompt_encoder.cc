@@ -60,8 +60,26 @@ bool HasOnlyFiniteNumbers(const google::protobuf::Struct& object) {
                      [](const auto& field) { return HasOnlyFiniteNumbers(field.second); });
 }
 
-// With the keys of every object in their order: Protobuf's maps have another one in every message,
-// and a template that prints them would give the same request another prompt.
+// Protobuf's maps have another order in every message, and a template that prints them would give
+// the same request another prompt. This one is that of most definitions of tools, with which models
+// were trained.
+nlohmann::ordered_json InOrder(const nlohmann::json& value) {
+  if (value.is_array()) {
+    auto items = nlohmann::ordered_json::array();
+    for (const auto& item : value) items.push_back(InOrder(item));
+    return items;
+  }
+  if (!value.is_object()) return value;
+  auto ordered = nlohmann::ordered_json::object();
+  for (const char* key : {"type", "function", "name", "description", "parameters"}) {
+    if (value.contains(key)) ordered[key] = InOrder(value[key]);
+  }
+  for (const auto& [key, member] : value.items()) {
+    if (!ordered.contains(key)) ordered[key] = InOrder(member);
+  }
+  return ordered;
+}
+
 absl::StatusOr<std::string> ToJson(const google::protobuf::Struct& variables) {
   if (!HasOnlyFiniteNumbers(variables)) {
     return InvalidField("chat.template_variables",
@@ -73,14 +91,30 @@ absl::StatusOr<std::string> ToJson(const google::protobuf::Struct& variables) {
     return InvalidField("chat.template_variables",
                         absl::StrCat("cannot be written as JSON: ", std::string(status.message())));
   }
-  return nlohmann::json::parse(json).dump();
+  return InOrder(nlohmann::json::parse(json)).dump();
+}
+
+// The template's variables as a JSON object; empty for none.
+absl::StatusOr<std::string> TemplateVariables(const v1::Chat& chat) {
+  if (!chat.has_template_variables_json()) {
+    return chat.has_template_variables() ? ToJson(chat.template_variables()) : std::string();
+  }
+  constexpr char kField[] = "chat.template_variables_json";
+  if (chat.has_template_variables()) {
+    return InvalidField(kField, "is set beside template_variables: put all variables into one");
+  }
+  const std::string& json = chat.template_variables_json();
+  const auto parsed = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
+  if (!parsed.is_object()) return InvalidField(kField, "is not the text of a JSON object");
+  return json;
 }
 
 std::size_t NumBytes(const v1::Chat& chat) {
   std::size_t num_bytes = 0;
   for (const auto& message : chat.messages())
     num_bytes += message.role().size() + message.content().size();
-  return num_bytes + chat.template_variables().ByteSizeLong();
+  return num_bytes + chat.template_variables().ByteSizeLong() +
+         chat.template_variables_json().size();
 }
 
 }  // namespace
@@ -120,15 +154,11 @@ absl::StatusOr<EncodedPrompt> PromptEncoder::EncodeChat(const v1::Chat& chat) co
   auto messages = ToChatMessages(chat);
   if (!messages.ok()) return messages.status();
   if (auto status = CheckTextSize(NumBytes(chat), "chat"); !status.ok()) return status;
-  std::string variables;
-  if (chat.has_template_variables()) {
-    auto json = ToJson(chat.template_variables());
-    if (!json.ok()) return json.status();
-    variables = *std::move(json);
-  }
+  auto variables = TemplateVariables(chat);
+  if (!variables.ok()) return variables.status();
   const bool add_generation_prompt =
       chat.has_add_generation_prompt() ? chat.add_generation_prompt() : true;
-  auto text = text_.ApplyChatTemplate(*messages, add_generation_prompt, variables);
+  auto text = text_.ApplyChatTemplate(*messages, add_generation_prompt, *variables);
   if (!text.ok()) return AtField(text.status(), "chat");
   // The template wrote the special tokens itself.
   auto ids = Encode(*text, /*add_special_tokens=*/false, "chat");

@@ -134,25 +134,57 @@ TEST_F(AdmissionTest, AppliesTheChatTemplate) {
   EXPECT_THAT(*admitted->prompt_text, HasSubstr("hi"));
 }
 
-TEST_F(AdmissionTest, TemplateVariablesComeInTheSameOrderEveryTime) {
-  TemporaryDirectory directory;
-  ASSERT_TRUE(testing::WritePlaceholderTokenizer(directory.path(), kByteModelConfig).ok());
-  directory.Write("chat_template.jinja", "{{ tool | tojson }}");
-  const auto text = TextModel::Load(directory.path());
-  ASSERT_TRUE(text.ok()) << text.status();
-  const PromptEncoder encoder(model_, **text);
+// A chat's prompt is what its template makes of `tool` alone.
+class ToolTemplateTest : public AdmissionTest {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(testing::WritePlaceholderTokenizer(directory_.path(), kByteModelConfig).ok());
+    directory_.Write("chat_template.jinja", "{{ tool | tojson }}");
+    auto text = TextModel::Load(directory_.path());
+    ASSERT_TRUE(text.ok()) << text.status();
+    tool_text_ = *std::move(text);
+  }
+  std::string PromptOf(const v1::Chat& chat) const {
+    const auto prompt = PromptEncoder(model_, *tool_text_).EncodeChat(chat);
+    EXPECT_TRUE(prompt.ok()) << prompt.status();
+    return prompt.ok() ? *prompt->text : "";
+  }
+
+  TemporaryDirectory directory_;
+  std::unique_ptr<TextModel> tool_text_;
+  v1::Chat chat_ = Parse<v1::Chat>("messages { role: 'user' content: 'a' }");
+};
+
+TEST_F(ToolTemplateTest, VariablesComeInTheOrderOfToolsEveryTime) {
   for (int i = 0; i < 20; ++i) {
-    v1::Chat chat = Parse<v1::Chat>("messages { role: 'user' content: 'a' }");
+    v1::Chat chat = chat_;
     auto& tool = (*chat.mutable_template_variables()->mutable_fields())["tool"];
-    for (const char* key : {"type", "name", "b", "required", "a", "description"}) {
+    for (const char* key : {"required", "name", "b", "type", "a", "description", "parameters"}) {
       (*tool.mutable_struct_value()->mutable_fields())[key].set_number_value(1.5);
     }
-    const auto prompt = encoder.EncodeChat(chat);
-    ASSERT_TRUE(prompt.ok()) << prompt.status();
-    EXPECT_EQ(
-        *prompt->text,
-        R"({"a": 1.5, "b": 1.5, "description": 1.5, "name": 1.5, "required": 1.5, "type": 1.5})");
+    EXPECT_EQ(PromptOf(chat),
+              R"({"type": 1.5, "name": 1.5, "description": 1.5, "parameters": 1.5, )"
+              R"("a": 1.5, "b": 1.5, "required": 1.5})");
   }
+}
+
+TEST_F(ToolTemplateTest, VariablesAsJsonKeepTheirOrderAndTheFormOfNumbers) {
+  const std::string tool =
+      R"({"name": "f", "b": {"z": 1.0, "y": -0.0}, "a": [1, 2.50], "type": "t"})";
+  chat_.set_template_variables_json(R"({"tool": )" + tool + "}");
+  EXPECT_EQ(PromptOf(chat_),
+            R"({"name": "f", "b": {"z": 1.0, "y": -0.0}, "a": [1, 2.5], "type": "t"})");
+}
+
+TEST_F(ToolTemplateTest, VariablesAsJsonThatAreNoneAreRefused) {
+  const PromptEncoder encoder(model_, *tool_text_);
+  for (const char* json : {"", "{", "[1]", "null", "{} {}", "{\"a\": 1e999}"}) {
+    chat_.set_template_variables_json(json);
+    EXPECT_EQ(FieldOf(encoder.EncodeChat(chat_).status()), "chat.template_variables_json") << json;
+  }
+  chat_.set_template_variables_json("{}");
+  chat_.mutable_template_variables();
+  EXPECT_EQ(FieldOf(encoder.EncodeChat(chat_).status()), "chat.template_variables_json");
 }
 
 TEST_F(AdmissionTest, RefusesAChatWhereTheCheckpointHasNoTemplate) {
