@@ -1,6 +1,4 @@
 // lockstep bench serve: what a load of requests gets from a server.
-#include <unistd.h>
-
 #include <fstream>
 #include <iostream>
 #include <optional>
@@ -14,6 +12,7 @@
 #include "client/bench/workload.h"
 #include "client/command.h"
 #include "client/connection.h"
+#include "client/terminal_line.h"
 
 namespace lockstep::client {
 namespace {
@@ -39,25 +38,23 @@ struct ServeOptions {
 class ProgressBar {
  public:
   void Show(const LoadProgress& progress) {
-    if (!is_terminal_ && progress.seconds < next_line_) return;
+    if (!line_.is_terminal() && progress.seconds < next_line_) return;
     next_line_ = progress.seconds + 5;
     constexpr int kBarWidth = 30;
     const int filled =
         static_cast<int>(kBarWidth * progress.num_done / std::max<size_t>(progress.num_total, 1));
-    std::string line = absl::StrFormat(
-        "[%s%s] %d of %d done, %d under way, %.0f tokens/s", std::string(filled, '#'),
-        std::string(kBarWidth - filled, ' '), progress.num_done, progress.num_total,
+    // The bar last: on a narrow terminal it is what gets lost.
+    const std::string text = absl::StrFormat(
+        "%d of %d done, %d under way, %.0f tokens/s [%s%s]", progress.num_done, progress.num_total,
         progress.num_sent - progress.num_done,
-        progress.seconds > 0 ? static_cast<double>(progress.output_tokens) / progress.seconds : 0);
-    std::cerr << (is_terminal_ ? absl::StrCat("\r", line, "\x1b[K") : absl::StrCat(line, "\n"))
-              << std::flush;
-  }
-  ~ProgressBar() {
-    if (is_terminal_) std::cerr << "\r\x1b[K" << std::flush;
+        progress.seconds > 0 ? static_cast<double>(progress.output_tokens) / progress.seconds : 0,
+        std::string(filled, '#'), std::string(kBarWidth - filled, ' '));
+    line_.Show(text);
+    if (!line_.is_terminal()) std::cerr << text << std::endl;
   }
 
  private:
-  const bool is_terminal_ = isatty(STDERR_FILENO) != 0;
+  TerminalLine line_;
   double next_line_ = 5;
 };
 
