@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 
 #include "CLI/App.hpp"
@@ -25,8 +26,9 @@ inline constexpr int kExitInterrupted = 130;  // Ctrl-C
 struct CommandContext {
   std::string target = "127.0.0.1:50051";
   bool json = false;
-  // Seconds to wait for a server that is not there yet or still loading.
-  double wait = 0;
+  // Seconds to wait for a server that is not there yet or still loading. Absent: not for one that
+  // is not there, and for one that loads as long as `timeout` lets.
+  std::optional<double> wait;
   // Seconds for the whole call; 0: no limit.
   double timeout = 0;
   // Ends the process until a command sets something better.

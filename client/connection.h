@@ -23,9 +23,10 @@ class Connection {
   v1::Inference::Stub& inference() { return *inference_; }
   v1::Admin::Stub& admin() { return *admin_; }
 
-  // Returns when the server is ready. Shows on stderr what it loads, if that is a terminal. A
-  // server that is not there is waited for as long as --wait says; one that loads, for as long as
-  // it does so.
+  // Returns when the server is ready, and says on stderr what is waited for. --wait limits all
+  // waiting. Without it nobody waits for a server that is not there (UNAVAILABLE), and for one that
+  // loads as long as --timeout says, else as long as it does so. DEADLINE_EXCEEDED for a server
+  // that does not answer at all.
   grpc::Status WaitUntilReady();
 
   // Applies --timeout.
@@ -43,7 +44,7 @@ class Connection {
   std::unique_ptr<v1::Admin::Stub> admin_;
 };
 
-// One line such as "loading: rank 0 43 % of 1.2 GB · rank 1 40 % of 1.2 GB".
+// One line such as "loading: rank 0  43% of 1.20 GB · rank 1  40% of 1.20 GB".
 std::string DescribeLoading(const v1::GetServerInfoResponse& info);
 
 // A message as one line of JSON, with the field names of the .proto files; bytes in base64.

@@ -33,10 +33,13 @@ int Main(int argc, char** argv) {
       ->check(NotEmpty())
       ->capture_default_str();
   app.add_flag("--json", context.json, "Machine-readable output: JSON, one document per line");
-  app.add_option("--wait", context.wait, "Seconds to wait for a server that is not there yet")
-      ->check(CLI::Range(0.0, kLongestTime))
-      ->capture_default_str();
-  app.add_option("--timeout", context.timeout, "Seconds that a call may take; 0: no limit")
+  app.add_option("--wait", context.wait,
+                 "Seconds to wait for a server that is not there yet or still loads; default: not "
+                 "for one that is not there, and as long as it takes for one that loads")
+      ->check(CLI::Range(0.0, kLongestTime));
+  app.add_option("--timeout", context.timeout,
+                 "Seconds that a call may take, and, without --wait, the loading of the server "
+                 "before it; 0: no limit")
       ->check(CLI::Range(0.0, kLongestTime))
       ->capture_default_str();
 

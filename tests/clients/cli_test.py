@@ -5,6 +5,7 @@
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -71,11 +73,12 @@ def request_records(count=0):
 
 
 class Terminal:
-    """A process on a pseudo-terminal."""
+    """A process on a pseudo-terminal, of so many columns; 0: it does not say how many."""
 
-    def __init__(self, *command):
+    def __init__(self, *command, columns=0):
         self.pid, self._fd = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
             os.execv(command[0], command)
         self.output = ""
 
@@ -262,6 +265,37 @@ class CliTest(unittest.TestCase):
             client.expect("waiting for a server")
             with start_server(listen=listen):
                 self.assertEqual(client.exit_code(), 0)
+
+    def test_a_line_of_progress_is_cut_to_the_terminals_width(self):
+        client = Terminal(ARGUMENTS["client"], "--target", NOBODY, "--wait", "600", "generate", "x", columns=20)
+        erase = r"\r\x1b\[K"
+        shown = client.expect(f"{erase}(waiting.*?){erase}").group(1)
+        self.assertEqual(shown, f"waiting for a server at {NOBODY}"[:19])
+        client.send_signal(signal.SIGINT)
+        self.assertEqual(client.exit_code(), 130)
+
+    def test_a_benchmarks_line_of_progress_is_cut_to_the_terminals_width(self):
+        client = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "bench", "serve", "--num-prompts", "4",
+                          "--random-input-len", "8", "--random-output-len", "8", columns=24)
+        erase = r"\r\x1b\[K"
+        shown = client.expect(f"{erase}(.*? done.*?){erase}").group(1)
+        self.assertRegex(shown, r"^\d of 4 done, \d under")
+        self.assertEqual(len(shown), 23)
+        self.assertEqual(client.exit_code(), 0)
+
+    def test_waiting_without_a_terminal_is_said_once(self):
+        done = lockstep("--wait", "0.5", "generate", "x", target=NOBODY)
+        self.assertEqual(done.returncode, 1)
+        self.assertEqual(done.stderr.count("waiting for a server"), 1)
+
+    def test_the_timeout_holds_for_a_server_that_does_not_answer(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            target = f"127.0.0.1:{silent.getsockname()[1]}"
+            begin = time.monotonic()
+            done = lockstep("--timeout", "0.5", "generate", "x", target=target)
+            self.assertLess(time.monotonic() - begin, 4, "one look's own limit is 5 s")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, rf"{target} has not answered within 0.5\d* s: .* --timeout")
 
 
 if __name__ == "__main__":

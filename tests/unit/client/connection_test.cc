@@ -16,7 +16,7 @@ TEST(Connection, DescribesHowFarEachRankHasLoaded) {
     entry.set_bytes_loaded((rank + 1) * 250'000'000);
     entry.set_bytes_total(1'000'000'000);
   }
-  EXPECT_EQ(DescribeLoading(info), "loading: rank 0  25% of 1.00 GB  rank 1  50% of 1.00 GB ");
+  EXPECT_EQ(DescribeLoading(info), "loading: rank 0  25% of 1.00 GB · rank 1  50% of 1.00 GB");
 }
 
 TEST(Connection, SaysUnavailableAtOnceWhenNobodyListensAndNoWaitIsAskedFor) {
