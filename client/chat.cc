@@ -118,6 +118,17 @@ int Run(CommandContext& context, const ChatOptions& options) {
   return Conversation(context, options, connection).Run();
 }
 
+// Refuses an option of requests unless its value is the default's.
+void Refuse(CLI::App& command, const std::string& option, const std::string& default_value,
+            const std::string& reason) {
+  const auto check = [=](const std::string& value) {
+    return value == default_value ? std::string() : "not in a conversation: " + reason;
+  };
+  command.get_option(option)
+      ->check(CLI::Validator(check, ""))
+      ->group("Not in a conversation (generate --chat has them)");
+}
+
 }  // namespace
 
 void AddChat(CLI::App& app, CommandContext& context, Command& chosen) {
@@ -126,6 +137,10 @@ void AddChat(CLI::App& app, CommandContext& context, Command& chosen) {
       *app.add_subcommand("chat", "A conversation; lines from standard input, or typed");
   command.add_option("--system", options->system, "A system message before the conversation");
   options->request.AddTo(command);
+  Refuse(command, "--echo", "false",
+         "the prompt would become a part of the answer; generate --chat has it");
+  Refuse(command, "--num-sequences", "1",
+         "it goes on from one answer; generate --chat shows several");
   command.callback([&context, &chosen, options] {
     chosen = [&context, options] { return Run(context, *options); };
   });

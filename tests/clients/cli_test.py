@@ -214,6 +214,12 @@ class CliTest(unittest.TestCase):
         first, second = request_records(num_before + 2)[-2:]
         self.assertGreater(second["prompt_tokens"], first["prompt_tokens"], "the second turn's prompt holds the first turn")
 
+    def test_chat_refuses_what_a_conversation_cannot_carry_out(self):
+        for arguments, reason in [(["--echo"], "a part of the answer"), (["--num-sequences", "2"], "one answer")]:
+            done = lockstep("chat", *arguments, text="What is 12 + 34?\n")
+            self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
+            self.assertRegex(done.stderr, f"^{arguments[0]}: .*{reason}.* generate --chat")
+
     def test_ctrl_c_ends_the_answer_and_not_the_session(self):
         chat = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat", "--ignore-eos",
                         "--temperature", "0")
