@@ -165,8 +165,9 @@ int Watch(CommandContext& context, Connection& connection, double interval) {
     const Clock::time_point now = Clock::now();
     if (!status.ok()) {
       before.reset();
-      Show(absl::StrCat("unreachable (", StatusCodeName(status.error_code()), "), retrying ",
-                        context.target, in_place ? "\n" : ""),
+      Show(context.json ? DescribeErrorAsJson(status)
+                        : absl::StrCat("unreachable (", StatusCodeName(status.error_code()),
+                                       "), retrying ", context.target, in_place ? "\n" : ""),
            in_place);
       continue;
     }

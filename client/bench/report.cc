@@ -81,10 +81,11 @@ std::string ReportAsText(const BenchRun& run) {
          Line("end-to-end latency", summary.e2el);
 }
 
-std::string ReportAsJson(const std::vector<BenchRun>& runs) {
+std::string ReportAsJson(const std::vector<BenchRun>& runs, int indentation) {
   Json json = {{"runs", Json::array()}};
   for (const BenchRun& run : runs) json["runs"].push_back(ToJson(run));
-  return json.dump(2);
+  // A trace's name need not be UTF-8.
+  return json.dump(indentation, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace lockstep::client

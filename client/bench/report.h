@@ -18,8 +18,10 @@ struct BenchRun {
 
 std::string ReportAsText(const BenchRun& run);
 
-// {"runs": [...]}; durations in seconds.
-std::string ReportAsJson(const std::vector<BenchRun>& runs);
+// {"runs": [...]}; durations in seconds. With the indentation of a JSON document of several lines,
+// or kOneLine.
+inline constexpr int kOneLine = -1;
+std::string ReportAsJson(const std::vector<BenchRun>& runs, int indentation);
 
 // An SVG file: the shares of requests and gaps that came within a time, for each run.
 std::string DrawLatencies(const std::vector<BenchRun>& runs);

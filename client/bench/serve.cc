@@ -133,11 +133,11 @@ bool RunOnce(CommandContext& context, Connection& connection, const ServeOptions
 int Report(const CommandContext& context, const ServeOptions& options,
            const std::vector<BenchRun>& runs, bool interrupted) {
   if (context.json) {
-    std::cout << ReportAsJson(runs) << std::endl;
+    std::cout << ReportAsJson(runs, kOneLine) << std::endl;
   } else {
     for (const BenchRun& run : runs) std::cout << ReportAsText(run) << std::endl;
   }
-  bool written = options.output.empty() || WriteFile(options.output, ReportAsJson(runs) + "\n");
+  bool written = options.output.empty() || WriteFile(options.output, ReportAsJson(runs, 2) + "\n");
   if (!options.chart.empty()) written &= WriteFile(options.chart, DrawLatencies(runs));
   if (interrupted) return kExitInterrupted;
   bool is_whole = written;

@@ -114,6 +114,11 @@ class BenchServeTest(unittest.TestCase):
         run = json.loads(result.stdout)["runs"][0]
         self.assertEqual((run["requests"]["completed"], run["requests"]["failed"]), (1, 1))
 
+    def test_the_figures_of_a_sweep_are_one_line_of_json(self):
+        result = bench("--json", "--max-concurrency", "1,2", "--num-prompts", "2", "--random-input-len", "8", "--random-output-len", "2")
+        (line,) = result.stdout.splitlines()
+        self.assertEqual(len(json.loads(line)["runs"]), 2)
+
     def test_num_prompts_shortens_a_trace(self):
         with open(in_dir("three.csv"), "w") as file:
             file.write("TIMESTAMP,ContextTokens,GeneratedTokens\n0,20,4\n0,30,5\n0,10,6\n")
@@ -185,6 +190,15 @@ class StatusWatchTest(unittest.TestCase):
         process = subprocess.Popen([ARGUMENTS["client"], "--target", "127.0.0.1:1", "status", "--watch", "--interval", "0.05"],
                                    stdout=subprocess.PIPE, text=True)
         self.assertIn("unreachable (UNAVAILABLE), retrying 127.0.0.1:1", process.stdout.readline())
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=TIMEOUT)
+        self.assertEqual(process.returncode, 0)
+
+    def test_a_server_that_is_not_there_is_a_line_of_json_too(self):
+        process = subprocess.Popen([ARGUMENTS["client"], "--target", "127.0.0.1:1", "--json", "status", "--watch", "--interval", "0.05"],
+                                   stdout=subprocess.PIPE, text=True)
+        for _ in range(2):
+            self.assertEqual(json.loads(process.stdout.readline())["error"]["code"], "UNAVAILABLE")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=TIMEOUT)
         self.assertEqual(process.returncode, 0)

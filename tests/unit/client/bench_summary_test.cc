@@ -95,10 +95,16 @@ TEST(Summarize, WhatIsNotAWholeAnswerIsCountedAndNamed) {
   EXPECT_EQ(Summarize({requests, 1, true}, {}).cancelled, 1);
 }
 
+TEST(Report, JsonIsOneLineAlsoForATracesNameThatIsNotUtf8) {
+  const std::string json = ReportAsJson({BenchRun{"\xFF.csv", {}, {}}, BenchRun{}}, kOneLine);
+  EXPECT_EQ(json.find('\n'), std::string::npos);
+  EXPECT_EQ(nlohmann::json::parse(json)["runs"][0]["name"], "\uFFFD.csv");
+}
+
 TEST(Report, JsonHasEveryFigureAndTheChartACurvePerRun) {
   BenchRun run{"4 requests/s <&>", *ParseObjective("ttft:300"), {}};
   run.summary = Summarize({{Completed(0.2, 0.01), Completed(0.4, 0.03)}, 2}, run.objective);
-  const auto json = nlohmann::json::parse(ReportAsJson({run, run}));
+  const auto json = nlohmann::json::parse(ReportAsJson({run, run}, kOneLine));
   ASSERT_EQ(json["runs"].size(), 2);
   EXPECT_EQ(json["runs"][0]["requests"]["completed"], 2);
   EXPECT_EQ(json["runs"][0]["good_requests"], 1);
