@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 
 namespace lockstep::client {
 namespace {
@@ -33,6 +34,7 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   grpc::ClientContext call;
   connection.SetDeadline(call);
   Answer answer;
+  AnswerFigures& figures = answer.figures;
   std::atomic<bool> interrupted = false;
   std::optional<ScopedInterrupt> interrupt(std::in_place, context.interrupts, [&](int) {
     interrupted = true;
@@ -44,27 +46,39 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   while (reader->Read(&event)) {
     ShowEvent(context, event);
     if (event.has_delta()) {
-      if (answer.seconds_to_first_token == 0) answer.seconds_to_first_token = SecondsSince(start);
+      if (!figures.seconds_to_first_token) figures.seconds_to_first_token = SecondsSince(start);
       if (event.delta().index() == 0) answer.text += event.delta().text();
-    } else if (event.has_finished() && event.finished().index() == 0) {
-      answer.finished = event.finished();
-      answer.stopped_by_server = true;
+    } else if (event.has_finished()) {
+      figures.Add(event.finished());
     }
   }
   answer.status = reader->Finish();
-  answer.seconds = SecondsSince(start);
+  figures.seconds = SecondsSince(start);
   interrupt.reset();
   answer.interrupted = interrupted;
   return answer;
 }
 
-std::string DescribeAnswer(const Answer& answer) {
-  const uint32_t tokens = answer.finished.usage().completion_tokens();
-  const double decoding = answer.seconds - answer.seconds_to_first_token;
-  const double rate = tokens > 1 && decoding > 0 ? (tokens - 1) / decoding : 0;
-  return absl::StrFormat("%u tokens · %.1f tok/s · first after %.0f ms · ended by %s", tokens, rate,
-                         answer.seconds_to_first_token * 1e3,
-                         v1::FinishReason_Name(answer.finished.reason()));
+void AnswerFigures::Add(const v1::Finished& finished) {
+  num_tokens += finished.usage().completion_tokens();
+  reasons.push_back(finished.reason());
+}
+
+std::string DescribeAnswer(const AnswerFigures& figures) {
+  // Where it is known when the first token came: of those behind it, and of the time since.
+  const uint32_t first = figures.seconds_to_first_token.has_value() ? 1 : 0;
+  const double seconds = figures.seconds - figures.seconds_to_first_token.value_or(0);
+  const double rate =
+      figures.num_tokens > first && seconds > 0 ? (figures.num_tokens - first) / seconds : 0;
+  const std::string time =
+      figures.seconds_to_first_token.has_value()
+          ? absl::StrFormat("first after %.0f ms", *figures.seconds_to_first_token * 1e3)
+          : absl::StrFormat("%.2f s", figures.seconds);
+  return absl::StrFormat(
+      "%u tokens · %.1f tok/s · %s · ended by %s", figures.num_tokens, rate, time,
+      absl::StrJoin(figures.reasons, ", ", [](std::string* out, v1::FinishReason reason) {
+        out->append(v1::FinishReason_Name(reason));
+      }));
 }
 
 }  // namespace lockstep::client

@@ -1,8 +1,11 @@
-// One streamed answer: sends the request, shows the text as it comes, and stops on Ctrl-C.
+// One streamed answer: sends the request, shows the text as it comes, and stops on Ctrl-C. And what
+// there is to say of answers, streamed or not.
 #ifndef LOCKSTEP_CLIENT_ANSWER_STREAM_H_
 #define LOCKSTEP_CLIENT_ANSWER_STREAM_H_
 
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "client/command.h"
 #include "client/connection.h"
@@ -10,23 +13,33 @@
 
 namespace lockstep::client {
 
+// Of all sequences of a request.
+struct AnswerFigures {
+  uint32_t num_tokens = 0;
+  double seconds = 0;
+  // Absent where the answer came whole.
+  std::optional<double> seconds_to_first_token;
+  std::vector<v1::FinishReason> reasons;  // one a sequence that has ended, in order of their ends
+
+  // Counts a sequence that has ended.
+  void Add(const v1::Finished& finished);
+};
+
 struct Answer {
   grpc::Status status;
   // Of sequence 0; what came before an error or Ctrl-C too.
   std::string text;
-  v1::Finished finished;
   bool interrupted = false;
-  bool stopped_by_server = false;  // a Finished came
-  double seconds = 0;
-  double seconds_to_first_token = 0;
+  AnswerFigures figures;
 };
 
 // Streams one answer. With --json every event is one line of JSON on stdout; otherwise the text is.
 Answer StreamAnswer(CommandContext& context, Connection& connection,
                     const v1::GenerateRequest& request);
 
-// For example "64 tokens · 41.3 tok/s · first after 52 ms · stopped at EOS".
-std::string DescribeAnswer(const Answer& answer);
+// For example "64 tokens · 41.3 tok/s · first after 52 ms · ended by EOS", or of two that came
+// whole "130 tokens · 82.6 tok/s · 1.57 s · ended by EOS, LENGTH".
+std::string DescribeAnswer(const AnswerFigures& figures);
 
 }  // namespace lockstep::client
 

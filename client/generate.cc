@@ -1,5 +1,7 @@
 // lockstep generate: one prompt, one answer.
 
+#include <atomic>
+#include <chrono>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -51,25 +53,39 @@ v1::GenerateRequest MakeRequest(const GenerateOptions& options) {
   return request;
 }
 
-int GenerateWhole(CommandContext& context, Connection& connection,
-                  const v1::GenerateRequest& request) {
-  grpc::ClientContext call;
-  connection.SetDeadline(call);
-  v1::GenerateResponse response;
-  grpc::Status status;
-  {
-    const ScopedInterrupt interrupt(context.interrupts, [&call](int) { call.TryCancel(); });
-    status = connection.inference().Generate(&call, request, &response);
-  }
-  if (!status.ok()) return connection.Fail(status);
-  if (context.json) {
-    std::cout << ToJson(response) << std::endl;
-    return kExitOk;
-  }
+void PrintWhole(const v1::GenerateResponse& response) {
   for (const v1::GeneratedSequence& sequence : response.sequences()) {
     if (response.sequences_size() > 1) std::cout << "[" << sequence.index() << "] ";
     std::cout << sequence.text() << std::endl;
   }
+}
+
+int GenerateWhole(CommandContext& context, Connection& connection,
+                  const v1::GenerateRequest& request, bool stats) {
+  grpc::ClientContext call;
+  connection.SetDeadline(call);
+  v1::GenerateResponse response;
+  grpc::Status status;
+  std::atomic<bool> interrupted = false;
+  const auto start = std::chrono::steady_clock::now();
+  {
+    const ScopedInterrupt interrupt(context.interrupts, [&](int) {
+      interrupted = true;
+      call.TryCancel();
+    });
+    status = connection.inference().Generate(&call, request, &response);
+  }
+  if (!status.ok()) return interrupted ? kExitInterrupted : connection.Fail(status);
+  AnswerFigures figures;
+  figures.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  for (const v1::GeneratedSequence& sequence : response.sequences())
+    figures.Add(sequence.finished());
+  if (context.json) {
+    std::cout << ToJson(response) << std::endl;
+  } else {
+    PrintWhole(response);
+  }
+  if (stats) std::cerr << DescribeAnswer(figures) << std::endl;
   return kExitOk;
 }
 
@@ -80,7 +96,7 @@ int GenerateStreamed(CommandContext& context, Connection& connection,
   if (has_line && !context.json) std::cout << std::endl;
   if (!answer.status.ok())
     return answer.interrupted ? kExitInterrupted : connection.Fail(answer.status);
-  if (stats && !context.json) std::cerr << DescribeAnswer(answer) << std::endl;
+  if (stats) std::cerr << DescribeAnswer(answer.figures) << std::endl;
   return kExitOk;
 }
 
@@ -91,7 +107,9 @@ int Run(CommandContext& context, const GenerateOptions& options) {
     return connection.Fail(ready);
   // The texts of several answers would interleave.
   const bool is_several = request.num_sequences() > 1 && !context.json;
-  if (options.no_stream || is_several) return GenerateWhole(context, connection, request);
+  if (options.no_stream || is_several) {
+    return GenerateWhole(context, connection, request, options.stats);
+  }
   return GenerateStreamed(context, connection, request, options.stats);
 }
 

@@ -72,6 +72,13 @@ def request_records(count=0):
     return [json.loads(line[line.index("{"):]) for line in lines if text in line]
 
 
+def wait_until_running(num_requests):
+    deadline = time.monotonic() + TIMEOUT
+    while (running := json.loads(lockstep("--json", "status").stdout)["server"]["num_running"]) != num_requests:
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{running} requests are running, not {num_requests}")
+
+
 class Terminal:
     """A process on a pseudo-terminal, of so many columns; 0: it does not say how many."""
 
@@ -136,6 +143,24 @@ class CliTest(unittest.TestCase):
         done = lockstep("generate", "Once upon a time", *options, "--num-sequences", "3")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(done.stdout, "".join(f"[{index}] {one.stdout}" for index in range(3)))
+
+    def test_statistics_are_shown_however_the_answer_comes(self):
+        for options, reasons in [([], "LENGTH"), (["--no-stream"], "LENGTH"), (["--json"], "LENGTH"),
+                                 (["--num-sequences", "2"], "LENGTH, LENGTH"), (["--json", "--num-sequences", "2"], "LENGTH, LENGTH")]:
+            done = lockstep("generate", "Once upon a time", "-n", "4", "--ignore-eos", "--stats", *options)
+            num_tokens = 4 * len(reasons.split(", "))
+            self.assertRegex(done.stderr, rf"^{num_tokens} tokens · [\d.]+ tok/s · .* · ended by {reasons}\n$", options)
+
+    def test_ctrl_c_ends_an_answer_without_an_error_however_it_comes(self):
+        for options in [[], ["--no-stream"], ["--json"], ["--json", "--no-stream"]]:
+            wait_until_running(0)
+            process = subprocess.Popen([ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "generate", "x", "--ignore-eos",
+                                        *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            wait_until_running(1)
+            process.send_signal(signal.SIGINT)
+            output, error = process.communicate(timeout=TIMEOUT)
+            self.assertEqual((process.returncode, error), (130, ""), options)
+            self.assertNotIn("error", output)
 
     def test_generate_reads_the_prompt_from_standard_input(self):
         given = lockstep("generate", "Once upon", "-n", "8", "--temperature", "0")
