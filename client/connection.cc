@@ -72,6 +72,10 @@ bool MayCome(grpc::StatusCode code) {
   return code == grpc::StatusCode::UNAVAILABLE || code == grpc::StatusCode::DEADLINE_EXCEEDED;
 }
 
+std::string NobodyAt(const CommandContext& options) {
+  return absl::StrCat("waiting for a server at ", options.target);
+}
+
 // How long one look at the server may take, `waited` after the first.
 Seconds InfoTimeout(const CommandContext& options, Seconds waited) {
   Seconds limit = kInfoTimeout;
@@ -142,13 +146,22 @@ grpc::Status Connection::WaitUntilReady() {
         const bool is_silent = status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
         return is_silent ? NotAnswered(options_, now - start) : status;
       }
-      line.Show(v1::POOL_STATE_UNSPECIFIED,
-                absl::StrCat("waiting for a server at ", options_.target));
+      line.Show(v1::POOL_STATE_UNSPECIFIED, NobodyAt(options_));
     }
     // Paces the polling: waits for a change of the channel's state, at most one interval.
     channel_->WaitForStateChange(channel_->GetState(true),
                                  std::chrono::system_clock::now() + kPollInterval);
   }
+}
+
+void Connection::WaitUntilConnected() {
+  if (options_.wait.value_or(0) <= 0) return;
+  const auto now = std::chrono::system_clock::now();
+  // Connected at once, it has nothing to say.
+  if (channel_->WaitForConnected(now + kPollInterval)) return;
+  WaitingLine line;
+  line.Show(v1::POOL_STATE_UNSPECIFIED, NobodyAt(options_));
+  channel_->WaitForConnected(After(now, Seconds(*options_.wait)));
 }
 
 void Connection::SetDeadline(grpc::ClientContext& context) const {

@@ -29,6 +29,10 @@ class Connection {
   // that does not answer at all.
   grpc::Status WaitUntilReady();
 
+  // For calls that a server answers while it loads: waits, at most as long as --wait says, for one
+  // that is not there yet. Whether it has come, the call itself shows.
+  void WaitUntilConnected();
+
   // Applies --timeout.
   void SetDeadline(grpc::ClientContext& context) const;
 

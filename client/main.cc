@@ -33,9 +33,11 @@ int Main(int argc, char** argv) {
       ->check(NotEmpty())
       ->capture_default_str();
   app.add_flag("--json", context.json, "Machine-readable output: JSON, one document per line");
-  app.add_option("--wait", context.wait,
-                 "Seconds to wait for a server that is not there yet or still loads; default: not "
-                 "for one that is not there, and as long as it takes for one that loads")
+  app.add_option(
+         "--wait", context.wait,
+         "Seconds to wait for a server that is not there yet or still loads; default: not "
+         "for one that is not there, and as long as it takes for one that loads. status and "
+         "tokenize are answered by one that loads")
       ->check(CLI::Range(0.0, kLongestTime));
   app.add_option("--timeout", context.timeout,
                  "Seconds that a call may take, and, without --wait, the loading of the server "

@@ -63,6 +63,7 @@ void PrintServer(const v1::GetServerInfoResponse& info) {
 
 int Run(const CommandContext& context) {
   Connection connection(context);
+  connection.WaitUntilConnected();
   v1::GetServerInfoResponse info;
   v1::GetModelInfoResponse model;
   {
@@ -96,8 +97,10 @@ void AddStatus(CLI::App& app, CommandContext& context, Command& chosen) {
     double interval = 1;
   };
   auto options = std::make_shared<Options>();
-  CLI::Option* watch = command.add_flag("--watch", options->watch,
-                                        "Go on showing it, with throughput, until Ctrl-C");
+  CLI::Option* watch =
+      command.add_flag("--watch", options->watch,
+                       "Go on showing it, with throughput, until Ctrl-C; waits for a "
+                       "server that is not there");
   command.add_option("--interval", options->interval, "Seconds between two looks")
       ->check(CLI::Range(0.05, 3600.0))
       ->needs(watch)

@@ -42,6 +42,7 @@ int Run(const CommandContext& context, const TokenizeOptions& options) {
   if (options.no_special_tokens) request.set_add_special_tokens(false);
 
   Connection connection(context);
+  connection.WaitUntilConnected();
   grpc::ClientContext call;
   connection.SetDeadline(call);
   v1::TokenizeResponse response;

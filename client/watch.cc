@@ -20,7 +20,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kBarWidth = 30;
-constexpr std::chrono::seconds kCallLimit(5);
+// Of one look, where --timeout gives none.
+constexpr std::chrono::duration<double> kCallLimit(5);
 
 std::string StateName(v1::PoolState state) {
   return absl::AsciiStrToLower(absl::StripPrefix(v1::PoolState_Name(state), "POOL_STATE_"));
@@ -152,11 +153,13 @@ int Watch(CommandContext& context, Connection& connection, double interval) {
   const ScopedInterrupt interrupt(context.interrupts, [&stop](int) { stop.Set(); });
   const bool in_place = !context.json && isatty(STDOUT_FILENO) != 0;
   if (in_place) std::cout << "\x1b[2J";
+  const auto limit = std::chrono::duration_cast<std::chrono::microseconds>(
+      context.timeout > 0 ? std::chrono::duration<double>(context.timeout) : kCallLimit);
   std::optional<v1::GetServerInfoResponse> before;
   Clock::time_point last = Clock::now();
   do {
     grpc::ClientContext call;
-    call.set_deadline(std::chrono::system_clock::now() + kCallLimit);
+    call.set_deadline(std::chrono::system_clock::now() + limit);
     WatchFrame frame;
     stop.SetCall(&call);
     const grpc::Status status = connection.admin().GetServerInfo(&call, {}, &frame.info);

@@ -215,6 +215,16 @@ class StatusWatchTest(unittest.TestCase):
         self.assertEqual((watch.returncode, output), (0, ""))
         self.assertLess(time.monotonic() - begin, 4, "the call's own limit is 5 s")
 
+    def test_a_look_takes_no_longer_than_the_timeout(self):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            begin = time.monotonic()
+            watch = subprocess.Popen([ARGUMENTS["client"], "--target", f"127.0.0.1:{silent.getsockname()[1]}", "--timeout", "0.3",
+                                      "status", "--watch"], stdout=subprocess.PIPE, text=True)
+            self.assertIn("unreachable (DEADLINE_EXCEEDED)", watch.stdout.readline())
+            self.assertLess(time.monotonic() - begin, 4, "without --timeout the limit is 5 s")
+            watch.send_signal(signal.SIGTERM)
+            watch.communicate(timeout=TIMEOUT)
+
     def test_an_interval_without_watch_is_refused(self):
         result = subprocess.run(command("status", "--interval", "2"), capture_output=True, text=True, timeout=TIMEOUT)
         self.assertEqual(result.returncode, 2)

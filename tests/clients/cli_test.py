@@ -298,6 +298,26 @@ class CliTest(unittest.TestCase):
                 self.assertEqual(client.exit_code(), 0)
 
     def test_a_line_of_progress_is_cut_to_the_terminals_width(self):
+    def test_status_and_tokenize_wait_for_a_server_that_is_not_there_yet(self):
+        with reserved_port() as port, contextlib.ExitStack() as stack:
+            listen = f"127.0.0.1:{port}"
+            clients = [stack.enter_context(subprocess.Popen([ARGUMENTS["client"], "--target", listen, "--wait", "600", *arguments],
+                                                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+                       for arguments in [["status"], ["tokenize", "Once"]]]
+            for client in clients:
+                self.assertEqual(client.stderr.readline(), f"waiting for a server at {listen}\n")
+            with start_server(listen=listen):
+                for client, word in zip(clients, ["LlamaForCausalLM", "tokens"], strict=True):
+                    output, error = client.communicate(timeout=TIMEOUT)
+                    self.assertEqual((client.returncode, error), (0, ""))
+                    self.assertIn(word, output)
+
+    def test_status_and_tokenize_wait_no_longer_than_they_are_told(self):
+        for arguments in [["status"], ["tokenize", "Once"]]:
+            done = lockstep("--wait", "0.3", *arguments, target=NOBODY)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("no Lockstep server answers", done.stderr)
+
         client = Terminal(ARGUMENTS["client"], "--target", NOBODY, "--wait", "600", "generate", "x", columns=20)
         erase = r"\r\x1b\[K"
         shown = client.expect(f"{erase}(waiting.*?){erase}").group(1)
