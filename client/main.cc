@@ -21,6 +21,13 @@ constexpr char kDescription[] = R"(lockstep: talk to a Lockstep inference server
 // Seconds, for --wait and --timeout: three decades, which every clock can add to its time.
 constexpr double kLongestTime = 1e9;
 
+// The exit code: the one given, unless what was printed cannot be written.
+int EndOutput(int code) {
+  if (std::cout.flush()) return code;
+  std::cerr << "error: standard output cannot be written\n";
+  return code == kExitOk ? kExitServerError : code;
+}
+
 int Main(int argc, char** argv) {
   CLI::App app(kDescription, "lockstep");
   app.set_version_flag("--version", std::string("lockstep ") + LOCKSTEP_VERSION);
@@ -28,7 +35,7 @@ int Main(int argc, char** argv) {
   app.fallthrough();
 
   CommandContext context;
-  app.add_option("--target", context.target, "The server's address, host:port or unix:path")
+  app.add_option("--target", context.target, "The server's address, host:port")
       ->envname("LOCKSTEP_TARGET")
       ->check(NotEmpty())
       ->capture_default_str();
@@ -57,8 +64,7 @@ int Main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    const int code = app.exit(error);
-    return code == 0 ? kExitOk : kExitUsage;
+    return EndOutput(app.exit(error) == 0 ? kExitOk : kExitUsage);
   }
   if (!chosen) {
     std::cerr
@@ -66,10 +72,7 @@ int Main(int argc, char** argv) {
            "--help lists them\n";
     return kExitUsage;
   }
-  const int code = chosen();
-  if (std::cout.flush()) return code;
-  std::cerr << "error: standard output cannot be written\n";
-  return code == kExitOk ? kExitServerError : code;
+  return EndOutput(chosen());
 }
 
 }  // namespace

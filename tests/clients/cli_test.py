@@ -222,12 +222,13 @@ class CliTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("lockstep-server --model", done.stderr)
 
-    def test_an_answer_that_cannot_be_written_is_an_error(self):
-        with open("/dev/full", "wb") as full:
-            done = subprocess.run([ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "generate", "x", "-n", "2"],
-                                  stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("standard output", done.stderr)
+    def test_output_that_cannot_be_written_is_an_error(self):
+        for arguments in [["generate", "x", "-n", "2"], ["--help"], ["generate", "--help"], ["--version"]]:
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, *arguments], stdout=full,
+                                      stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+            self.assertEqual(done.returncode, 1, arguments)
+            self.assertIn("standard output", done.stderr)
 
     def test_chat_remembers_the_conversation(self):
         lines = "What is 12 + 34?\nWhat is the opposite of hot?\n"
@@ -297,7 +298,6 @@ class CliTest(unittest.TestCase):
             with start_server(listen=listen):
                 self.assertEqual(client.exit_code(), 0)
 
-    def test_a_line_of_progress_is_cut_to_the_terminals_width(self):
     def test_status_and_tokenize_wait_for_a_server_that_is_not_there_yet(self):
         with reserved_port() as port, contextlib.ExitStack() as stack:
             listen = f"127.0.0.1:{port}"
@@ -318,6 +318,7 @@ class CliTest(unittest.TestCase):
             self.assertEqual(done.returncode, 1)
             self.assertIn("no Lockstep server answers", done.stderr)
 
+    def test_a_line_of_progress_is_cut_to_the_terminals_width(self):
         client = Terminal(ARGUMENTS["client"], "--target", NOBODY, "--wait", "600", "generate", "x", columns=20)
         erase = r"\r\x1b\[K"
         shown = client.expect(f"{erase}(waiting.*?){erase}").group(1)
