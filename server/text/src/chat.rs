@@ -5,11 +5,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, Value};
 use serde_json::Map;
 
 use crate::error::{Code, Result, TextError};
 use crate::files;
+use crate::repr::to_text;
 use crate::special_tokens::SpecialTokens;
 
 /// Template instructions for one prompt. A published template spends below 100 on a message.
@@ -190,15 +192,11 @@ fn environment() -> Environment<'static> {
                 .with_source(Raised(message)))
         },
     );
-    environment.set_formatter(|out, state, value| {
-        if value.kind() == minijinja::value::ValueKind::Number && !value.is_integer() {
-            if let Ok(number) = f64::try_from(value.clone()) {
-                if number.is_finite() {
-                    return out.write_str(&crate::json::float_repr(number)).map_err(Error::from);
-                }
-            }
+    environment.set_formatter(|out, state, value| match value.kind() {
+        ValueKind::Number | ValueKind::Seq | ValueKind::Map => {
+            out.write_str(&to_text(value)).map_err(Error::from)
         }
-        minijinja::escape_formatter(out, state, value)
+        _ => minijinja::escape_formatter(out, state, value),
     });
     environment
 }

@@ -1,6 +1,7 @@
 """Chat templates with every construct that the published Llama templates use, written for these tests."""
 
 from chat_expressions import EXPRESSIONS
+from chat_python import FILTERS, METHODS
 
 # Llama 2: the system message folded into the first turn, roles that must alternate, BOS and EOS around every exchange.
 FOLDED_SYSTEM = """\
@@ -343,6 +344,8 @@ TEMPLATES = {
     "json": JSON,
     "calls": CALLS,
     "expressions": EXPRESSIONS,
+    "filters": FILTERS,
+    "methods": METHODS,
     "carriage_returns": "{% if true %}\r\na\r\n{% endif %}\r\n{{ 'x' }}\r\nb\rc\r\n",
     "refuses": "{{ raise_exception('No ' ~ messages[0].role ~ ' today: \"' ~ messages[0].content ~ '\"') }}",
     "undefined": "[{{ missing }}][{{ messages[0].missing }}][{{ missing | length }}][{% for x in missing %}{% endfor %}]",

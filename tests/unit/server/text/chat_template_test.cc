@@ -60,6 +60,19 @@ TEST(ChatTemplate, RefusesInItsOwnWordsFromWithinAMacro) {
   EXPECT_EQ(prompt.status(), absl::InvalidArgumentError("deep 7"));
 }
 
+TEST(ChatTemplate, RefusesWhatPythonRefuses) {
+  for (const char* source :
+       {"{{ 'x'|replace('a') }}", "{{ 5|truncate(2) }}", "{{ 'abcdefghijkl'|truncate(2) }}",
+        "{{ 'abc'.index('a', 1) }}", "{{ 'abc'.startswith(['a']) }}", "{{ [1, 2, 1].index(2, 2) }}",
+        "{{ dict([1]) }}", "{{ 'a'|abs }}", "{{ 'a'|default('b', true, 1) }}",
+        "{{ ''|default(value='x') }}", "{{ '{!x}'.format(1) }}",
+        "{% macro endless() %}{{ endless() }}{% endmacro %}{{ endless() }}"}) {
+    SCOPED_TRACE(source);
+    ExpectRefusal(Render(*WithTemplate(source)), absl::StatusCode::kInvalidArgument,
+                  "the chat template failed");
+  }
+}
+
 TEST(ChatTemplate, ComesFromTheConfigAsAStringOrAsANamedList) {
   EXPECT_EQ(*Render(*WithConfig(R"({"chat_template": "one"})")), "one");
   const auto named = WithConfig(R"({"chat_template": [{"name": "tool_use", "template": "tools"},
