@@ -13,6 +13,7 @@ use crate::error::{Code, Result, TextError};
 use crate::files;
 use crate::repr::to_text;
 use crate::special_tokens::SpecialTokens;
+use crate::template_source;
 
 /// Template instructions for one prompt. A published template spends below 100 on a message.
 const MAX_STEPS: u64 = 20_000_000;
@@ -68,7 +69,7 @@ impl ChatTemplates {
         for (name, source) in sources {
             // A template that does not compile is an error only for those who use it.
             let failure = environment
-                .add_template_owned(name.clone(), prepare(&source))
+                .add_template_owned(name.clone(), template_source::prepare(&source))
                 .err()
                 .map(|error| describe(&error));
             names.push((name, failure));
@@ -180,7 +181,7 @@ fn environment() -> Environment<'static> {
     environment.set_syntax(syntax.unwrap_or_default());
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
     environment.set_fuel(Some(MAX_STEPS));
-    environment.set_recursion_limit(200);
+    environment.set_recursion_limit(500);
     minijinja_contrib::add_to_environment(&mut environment);
     crate::python::register(&mut environment);
     environment.add_filter("tojson", crate::json::to_json);
@@ -199,30 +200,6 @@ fn environment() -> Environment<'static> {
         _ => minijinja::escape_formatter(out, state, value),
     });
     environment
-}
-
-/// Jinja reads every line end as `\n`. `{% generation %}` marks what the assistant said, for training: here it is a
-/// plain block.
-fn prepare(source: &str) -> String {
-    let source = source.replace("\r\n", "\n").replace('\r', "\n");
-    let mut prepared = String::with_capacity(source.len());
-    let mut rest = source.as_str();
-    while let Some(at) = rest.find("{%") {
-        prepared.push_str(&rest[..at + 2]);
-        rest = &rest[at + 2..];
-        let Some(end) = rest.find("%}") else { break };
-        let tag = &rest[..end];
-        let word = tag.trim_matches(|c: char| c.is_whitespace() || c == '-' || c == '+');
-        let block = match word {
-            "generation" => "with",
-            "endgeneration" => "endwith",
-            _ => continue,
-        };
-        prepared.push_str(&tag.replace(word, block));
-        rest = &rest[end..];
-    }
-    prepared.push_str(rest);
-    prepared
 }
 
 fn parse_variables(json: &str) -> Result<Map<String, serde_json::Value>> {

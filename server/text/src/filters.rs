@@ -1,5 +1,6 @@
 //! Jinja's filters where minijinja's differ from them in arguments or results, or are missing.
 
+use minijinja::formatting::{format, FormatStyle};
 use minijinja::value::{from_args, Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
@@ -29,6 +30,9 @@ pub fn register(env: &mut Environment) {
     env.add_filter("map", map);
     env.add_filter("attr", attr);
     env.add_filter("string", |value: &Value| Value::from(to_text(value)));
+    // What template_source writes for a `%` that formats, and for a method that is not called.
+    env.add_filter("__mod__", percent);
+    env.add_filter("__getattr__", method_or_attribute);
 }
 
 /// True and False are numbers to Python.
@@ -265,4 +269,48 @@ fn attr(value: &Value, name: &Value) -> Result<Value, Error> {
         return Ok(Value::UNDEFINED);
     }
     minijinja::filters::attr(value, name)
+}
+
+/// A dictionary's method, which hides an entry of that name. It is there, and that is all.
+fn method_or_attribute(value: &Value, name: &str) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Map if !is_object(value) => {
+            Ok(Value::from_function(|| -> Result<Value, Error> {
+                Err(invalid("call the method where it is named"))
+            }))
+        }
+        _ => value.get_attr(name),
+    }
+}
+
+/// Python's `%`: it formats where a string is on the left.
+fn percent(left: &Value, right: &Value) -> Result<Value, Error> {
+    let Some(text) = left.as_str() else { return remainder(&as_number(left), &as_number(right)) };
+    let args: Vec<Value> = match right.is_tuple() {
+        true => right.try_iter()?.collect(),
+        false => vec![right.clone()],
+    };
+    let may_be_spare = !right.is_tuple() && matches!(right.kind(), ValueKind::Map | ValueKind::Seq);
+    if let (Some((_, fewer)), false) = (args.split_last(), may_be_spare) {
+        if format(FormatStyle::Printf, text, fewer).is_ok() {
+            return Err(invalid("not all arguments converted during string formatting"));
+        }
+    }
+    format(FormatStyle::Printf, text, &args).map(Value::from)
+}
+
+/// With the divisor's sign.
+fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
+    if left.is_integer() && right.is_integer() {
+        let (left, right) = (i128::try_from(left.clone())?, i128::try_from(right.clone())?);
+        let rest = left.checked_rem(right).ok_or_else(|| invalid("integer modulo by zero"))?;
+        let wrong_sign = rest != 0 && (rest < 0) != (right < 0);
+        return Ok(Value::from(if wrong_sign { rest + right } else { rest }));
+    }
+    let (left, right) = (f64::try_from(left.clone())?, f64::try_from(right.clone())?);
+    if right == 0.0 {
+        return Err(invalid("float modulo by zero"));
+    }
+    let rest = left % right;
+    Ok(Value::from(if rest != 0.0 && (rest < 0.0) != (right < 0.0) { rest + right } else { rest }))
 }

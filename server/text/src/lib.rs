@@ -17,6 +17,7 @@ mod repr;
 mod schema_limits;
 mod special_tokens;
 mod str_format;
+mod template_source;
 mod time;
 mod token_table;
 mod tokenizer_class;

@@ -1,4 +1,23 @@
-"""Templates of what Jinja and Python's strings do beyond the common: arguments by name, methods."""
+"""Templates of what Jinja and Python's strings do beyond the common: arguments by name, formatting, methods, syntax."""
+
+FORMATTING = r"""
+{{ '%s' % ('%d' % 3) }}{{ '%s%%' % 5 }}{{ 'a %s' 'b %s' % (1, 2) }}{{ ('x%s' ~ '%d') % ('q', 4) }}
+{{ '%s %%d' % 'a' % 3 }}{{ '%s'%'%s'%'a' }}{{ '%s%%s'%messages|length%'b' }}{{ '%s' % messages[0].items == '' }}{{ '%s' '%%s' % 'b' % -1 }}
+{{ 'abc' % [3] }}
+{{ '%05.2f|%-6s|%6s|%+d|%x' % (3.14159, 'ab', 'cd', 5, 255) }}
+{{ '%s|%s|%s|%s' % (none, true, 1.0, [1, 'a']) }}
+{{ '%(role)s: %(content)s' % messages[0] }}
+{{ '%s' % messages[0].role|upper }}
+{{ '%s' % messages[0]['role'] ~ 'x' }}
+{{ '%s' % -1 }}{{ '%s' % 'a' if true else 'b' }}{{ '%s' % 'a' == 'a' }}{{ '%s' % (1) }}
+{{ '%s' % messages|length + 'x' }}
+{% set f = '<%s|%s>' %}{{ f % (1, 2) }}{{ f % ('a', messages|length) }}
+{% set f = '<%(a)s>' %}{{ f % {'a': 2} }}
+{% for m in messages %}{{ loop.index0 % 2 == 0 }}{{ (loop.index0 + 1) % 2 }}{{ ('5'|int) % 3 }}{{ ('5'|int) % -3 }}{{ (('7.5'|float)) % 2 }}{% endfor %}
+{% if '%s' % 'a' == 'a' %}y{% endif %}{% set x = '%s' % 4 %}{{ x }}{% for x in '%s' % 'ab' %}{{ x }}.{% endfor %}
+{{ '{!r} {!s:>4}|{}'.format('q', 'a', 'b') }}{{ '{{x}} {0!r:>5} {a!r} {1}'.format('q', 2, a=['b']) }}{{ '{:>5}|{:05d}|{:.2f}|{!r}'.format('a',3,1.234,'q') }}{{ '{} {}'.format(1, 2) }}{{ '{{}}'.format() }}{{ '{a[b]} {!r}'.format(1, a={'b': 2}) }}
+{{ '' % () }}{{ '%s' % {} }}{{ '%s' % [1, 2] }}{{ '%s-%s' % ('a', '%s') }}{{ '%c' % 'x' }}{{ '%i' % 4 }}{{ '%e' % 12345.678 }}
+"""
 
 FILTERS = r"""
 {{ x|default('d', boolean=true) }}{{ ''|default('d', boolean=true) }}{{ ''|default(default_value='q', boolean=True) }}{{ x|default(default_value=none) }}{{ ''|d('e', true) }}{{ 0|default(3) }}{{ x|default }}
@@ -28,4 +47,18 @@ METHODS = r"""
 {{ 'abc'.center(9, '*') }}{{ 'abc'.center(6, '-') }}{{ 'ab'.center(5, '-') }}{{ 'abc'.center(2) }}{{ 'a'.ljust(3, '.') }}{{ 'a'.rjust(3, '.') }}{{ 'abc'.center(-1) }}{{ 'abcd'|center(9) }}|
 {{ messages[0].copy() }}{{ messages.copy()|length }}{{ [1].copy() + [2] }}
 {{ "they're bill's x-y 1a ǆ ßa".title() }}{{ "they're"|title }}{{ 'ΣΑΣ'.title() }}{{ 'ვა'.title() }}
+"""
+
+SYNTAX = r"""
+{{ 2 * 7 % 4 }}{{ 7 % 4 * 2 }}{{ 'ab' * (7 % 4) }}
+{{ +1 }}{{ 1 + +1 }}{{ [+1, -1, +2] }}{{ 1 if +1 else +2 }}{{ {'a': +1} }}{{ (+1) }}{{ 1 ++ 1 }}{{ 1e+2 }}{{ 'a' + 'b' }}{{ [1][0] + 2 }}{{ not +0 }}
+{% raw %}{{ +1 }}{% generation %}{{ '%s' % 1 }}{% endraw %}{{ +1 }}{%- raw -%} {% x %} {{+ {%- endraw %}
+{# {{ +1 }} '{% generation %} #}{{ '{% generation %}' ~ "{{ +1 }}" }}{% generation %}x{% endgeneration %}{%- generation -%} y {%- endgeneration -%}
+{{ '{' }}{ {{ {'a': {'b': 1}}['a']['b'] }} }{{ '}}' }}{{ "it's \" '" }} ' {{ 1 }} '{{ 2 }} {{ '\\' }}{{ 'x' }}
+{% macro f(n) %}{% if n > 0 %}{{ n % 10 }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(48) }}
+{% macro f(n) %}{% if n > 0 %}{% for i in [n] %}{% if true %}{{ f(i - 1) }}{% endif %}{% endfor %}{% else %}end{% endif %}{% endmacro %}{{ f(48) }}
+{{ messages[0].items is defined }}{{ messages[0].items is not defined }}{{ messages[0].keys is none }}{{ messages[0].get is callable }}{{ messages[0].values is string }}
+{% if messages[0].items %}y{% endif %}{{ 'a' if messages[0].copy and true else 'b' }}{{ not messages[0].items }}
+{% set ns = namespace(items=1) %}{{ ns.items }}{% set ns.items = 2 %}{{ ns.items }}{% set y = ns.items %}{{ y }}{% set ns.keys = ns.items + 1 %}{{ ns.keys }}{% set d = {'items': 3} %}{{ d['items'] }}{{ d.items()|list }}{{ d.items is defined }}{% set z = d.items is mapping %}{{ z }}
+{{ 'abc'.index('b') }}{% for k, v in messages[0].items() %}{{ k }}{% endfor %}{{ messages.items is defined }}{{ {'a': {'values': 1}}.a['values'] }}
 """

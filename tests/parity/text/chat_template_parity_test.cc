@@ -64,8 +64,9 @@ TEST_P(ChatTemplateParity, RendersOrRefusesAsTheReferenceDoes) {
 INSTANTIATE_TEST_SUITE_P(Templates, ChatTemplateParity,
                          ::testing::Values("folded_system", "headers", "tools", "zephyr", "chatml",
                                            "mistral", "python", "tests", "loops", "whitespace",
-                                           "generation", "json", "calls", "expressions", "filters",
-                                           "methods", "carriage_returns", "refuses", "undefined",
+                                           "generation", "json", "calls", "expressions",
+                                           "formatting", "filters", "methods", "syntax",
+                                           "carriage_returns", "refuses", "undefined",
                                            "undefined_attribute", "wrong_types"),
                          [](const auto& info) { return info.param; });
 

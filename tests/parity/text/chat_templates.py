@@ -1,7 +1,7 @@
 """Chat templates with every construct that the published Llama templates use, written for these tests."""
 
 from chat_expressions import EXPRESSIONS
-from chat_python import FILTERS, METHODS
+from chat_python import FILTERS, FORMATTING, METHODS, SYNTAX
 
 # Llama 2: the system message folded into the first turn, roles that must alternate, BOS and EOS around every exchange.
 FOLDED_SYSTEM = """\
@@ -344,8 +344,10 @@ TEMPLATES = {
     "json": JSON,
     "calls": CALLS,
     "expressions": EXPRESSIONS,
+    "formatting": FORMATTING,
     "filters": FILTERS,
     "methods": METHODS,
+    "syntax": SYNTAX,
     "carriage_returns": "{% if true %}\r\na\r\n{% endif %}\r\n{{ 'x' }}\r\nb\rc\r\n",
     "refuses": "{{ raise_exception('No ' ~ messages[0].role ~ ' today: \"' ~ messages[0].content ~ '\"') }}",
     "undefined": "[{{ missing }}][{{ messages[0].missing }}][{{ missing | length }}][{% for x in missing %}{% endfor %}]",
