@@ -158,7 +158,9 @@ fn collect_extra(fields: &Map<String, Value>, tokens: &mut SpecialTokens) -> Res
         },
     };
     for value in declared {
-        tokens.extra.push(parse_token(value, true).ok_or_else(|| {
+        // What was saved as an object has its flags from there alone; a string becomes a special token.
+        let special = value.get("__type").is_none();
+        tokens.extra.push(parse_token(value, special).ok_or_else(|| {
             TextError::invalid(format!(
                 "tokenizer_config.json: extra_special_tokens holds {value}, which is neither a string nor an object \
                  with \"content\""

@@ -109,6 +109,20 @@ CHECKPOINTS = {
         "smollm",
         {"tokenizer_config.json": {"tokenizer_class": "Qwen2Tokenizer", "bos_token": None, "eos_token": "<|im_end|>"}},
     ),
+    "additional_tokens_with_flags": (
+        "llama2",
+        {
+            "tokenizer_config.json": {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "additional_special_tokens": [
+                    "<|extra|>",
+                    {"__type": "AddedToken", "content": "<image>", "lstrip": True},
+                    {"__type": "AddedToken", "content": "<left>", "special": True},
+                ],
+                **LLAMA2_NAMES,
+            }
+        },
+    ),
     "added_tokens": (
         "added_tokens",
         {
