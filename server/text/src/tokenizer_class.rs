@@ -17,6 +17,9 @@ pub enum TokenizerClass {
     Gpt2 {
         prefix_space: bool,
     },
+    GptNeoX {
+        prefix_space: bool,
+    },
     Qwen2 {
         prefix_space: bool,
     },
@@ -52,6 +55,7 @@ impl TokenizerClass {
             },
             "CodeLlamaTokenizer" => TokenizerClass::CodeLlama { prefix_space: prefix_space(true) },
             "GPT2Tokenizer" => TokenizerClass::Gpt2 { prefix_space: prefix_space(false) },
+            "GPTNeoXTokenizer" => TokenizerClass::GptNeoX { prefix_space: prefix_space(false) },
             "Qwen2Tokenizer" => TokenizerClass::Qwen2 { prefix_space: prefix_space(false) },
             _ => TokenizerClass::AsStored,
         }
@@ -83,6 +87,12 @@ impl TokenizerClass {
                 ("bos_token", "<|endoftext|>"),
                 ("eos_token", "<|endoftext|>"),
             ],
+            TokenizerClass::GptNeoX { .. } => &[
+                ("unk_token", "<|endoftext|>"),
+                ("bos_token", "<|endoftext|>"),
+                ("eos_token", "<|endoftext|>"),
+                ("pad_token", "<|padding|>"),
+            ],
             TokenizerClass::Qwen2 { .. } => &[
                 ("unk_token", "<|endoftext|>"),
                 ("eos_token", "<|endoftext|>"),
@@ -106,6 +116,10 @@ impl TokenizerClass {
         set(tokenizer, "pre_tokenizer", self.pre_tokenizer());
         set(tokenizer, "decoder", self.decoder());
         set(tokenizer, "added_tokens", json!([]));
+        if let TokenizerClass::GptNeoX { .. } = self {
+            // The class makes a post-processor of its own, and that adds nothing.
+            set(tokenizer, "post_processor", Value::Null);
+        }
         if let Some(Value::Object(model)) = tokenizer.get_mut("model") {
             for (key, value) in self.model_options() {
                 model.insert(key.to_string(), value);
@@ -115,7 +129,7 @@ impl TokenizerClass {
 
     fn normalizer(&self) -> Value {
         match self {
-            TokenizerClass::Qwen2 { .. } => json!({"type": "NFC"}),
+            TokenizerClass::GptNeoX { .. } | TokenizerClass::Qwen2 { .. } => json!({"type": "NFC"}),
             _ => Value::Null,
         }
     }
@@ -128,7 +142,9 @@ impl TokenizerClass {
             | TokenizerClass::CodeLlama { prefix_space: false } => metaspace("never"),
             TokenizerClass::Llama { legacy: true, .. } => metaspace("always"),
             TokenizerClass::Llama { .. } | TokenizerClass::CodeLlama { .. } => metaspace("first"),
-            TokenizerClass::Gpt2 { prefix_space } => byte_level(*prefix_space, true),
+            TokenizerClass::Gpt2 { prefix_space } | TokenizerClass::GptNeoX { prefix_space } => {
+                byte_level(*prefix_space, true)
+            }
             TokenizerClass::Qwen2 { prefix_space } => json!({"type": "Sequence", "pretokenizers": [
                 {"type": "Split", "pattern": {"Regex": QWEN2_PATTERN}, "behavior": "Isolated", "invert": false},
                 byte_level(*prefix_space, false),
@@ -143,9 +159,9 @@ impl TokenizerClass {
             json!({"type": "Fuse"}),
         ];
         match self {
-            TokenizerClass::Gpt2 { .. } | TokenizerClass::Qwen2 { .. } => {
-                return byte_level(true, true)
-            }
+            TokenizerClass::Gpt2 { .. }
+            | TokenizerClass::GptNeoX { .. }
+            | TokenizerClass::Qwen2 { .. } => return byte_level(true, true),
             TokenizerClass::Llama { prefix_space: false, .. } => {}
             _ => parts.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0})),
         }

@@ -109,6 +109,10 @@ CHECKPOINTS = {
         "smollm",
         {"tokenizer_config.json": {"tokenizer_class": "Qwen2Tokenizer", "bos_token": None, "eos_token": "<|im_end|>"}},
     ),
+    "gpt_neox": (
+        "llama3",
+        {"tokenizer_config.json": {"tokenizer_class": "GPTNeoXTokenizerFast", "add_prefix_space": True, **LLAMA3_NAMES}},
+    ),
     "additional_tokens_with_flags": (
         "llama2",
         {

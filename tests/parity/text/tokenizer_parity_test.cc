@@ -83,8 +83,8 @@ INSTANTIATE_TEST_SUITE_P(Checkpoints, TokenizerParity,
                                            "llama3_without_config", "llama2", "llama2_legacy",
                                            "llama2_without_prefix_space", "llama2_as_stored",
                                            "codellama", "metaspace", "unigram", "smollm", "qwen2",
-                                           "additional_tokens_with_flags", "added_tokens",
-                                           "added_tokens_decoder"),
+                                           "gpt_neox", "additional_tokens_with_flags",
+                                           "added_tokens", "added_tokens_decoder"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace
