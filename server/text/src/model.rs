@@ -31,13 +31,14 @@ impl TextModel {
 
         let class = TokenizerClass::of(&config, &model, contains(&bytes, b"\"ByteLevel\""));
         let path = dir.join("tokenizer.json");
-        let (mut tokenizer, tokenizer_added) = build(&path, &bytes, &class)?;
+        let (mut tokenizer, tokenizer_added, padding) = build(&path, &bytes, &class)?;
         drop(bytes);
         let sources = Sources {
             config: &config,
             special_tokens_map: special_tokens_map.as_ref(),
             added_tokens: added_tokens.as_ref(),
             tokenizer_added,
+            padding: padding.filter(|_| class.takes_padding()),
         };
         let special = special_tokens::collect(sources, class.default_tokens())?;
         register(&path, &mut tokenizer, &special)?;
@@ -92,12 +93,12 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
 }
 
-/// The tokenizer, and tokenizer.json's own list of added tokens.
+/// The tokenizer, and tokenizer.json's own list of added tokens and token for padding.
 fn build(
     path: &Path,
     bytes: &[u8],
     class: &TokenizerClass,
-) -> Result<(Tokenizer, Vec<(u32, AddedToken)>)> {
+) -> Result<(Tokenizer, Vec<(u32, AddedToken)>, Option<String>)> {
     let refused = |why: String| {
         TextError::invalid(format!(
             "{} is not a tokenizer that can be loaded: {why} ({} bytes; is the file complete?)",
@@ -122,8 +123,9 @@ fn build(
     added.sort_by_key(|(id, _)| *id);
     // A prompt is never cut or filled up behind the caller's back.
     tokenizer.with_truncation(None).map_err(|error| refused(error.to_string()))?;
+    let padding = tokenizer.get_padding().map(|padding| padding.pad_token.clone());
     tokenizer.with_padding(None);
-    Ok((tokenizer, added))
+    Ok((tokenizer, added, padding))
 }
 
 fn stored_added_tokens(parsed: &Map<String, Value>) -> Vec<(u32, AddedToken)> {

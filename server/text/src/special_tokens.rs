@@ -49,6 +49,8 @@ pub struct Sources<'a> {
     pub added_tokens: Option<&'a Map<String, Value>>,
     /// tokenizer.json's own list.
     pub tokenizer_added: Vec<(u32, AddedToken)>,
+    /// What tokenizer.json pads with: the pad_token of a checkpoint that names none.
+    pub padding: Option<String>,
 }
 
 pub fn collect(sources: Sources, class_defaults: &[(&str, &str)]) -> Result<SpecialTokens> {
@@ -64,6 +66,9 @@ pub fn collect(sources: Sources, class_defaults: &[(&str, &str)]) -> Result<Spec
     }
     for (name, content) in class_defaults {
         fields.entry(name.to_string()).or_insert_with(|| Value::from(*content));
+    }
+    if let Some(padding) = sources.padding {
+        fields.entry("pad_token").or_insert_with(|| Value::from(padding));
     }
     collect_named(&fields, &mut tokens)?;
     collect_extra(&fields, &mut tokens)?;

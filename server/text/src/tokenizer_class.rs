@@ -101,6 +101,12 @@ impl TokenizerClass {
         }
     }
 
+    /// Whether a checkpoint without pad_token has tokenizer.json's token for padding. GPT2Tokenizer has none then, and
+    /// others one of their own.
+    pub fn takes_padding(&self) -> bool {
+        !matches!(self, TokenizerClass::Gpt2 { .. })
+    }
+
     /// Rewrites a parsed tokenizer.json into the one that the class builds. A model that is not BPE stays as it is.
     pub fn apply(&self, tokenizer: &mut Map<String, Value>) {
         let is_bpe =

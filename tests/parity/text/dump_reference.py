@@ -113,6 +113,12 @@ CHECKPOINTS = {
         "llama3",
         {"tokenizer_config.json": {"tokenizer_class": "GPTNeoXTokenizerFast", "add_prefix_space": True, **LLAMA3_NAMES}},
     ),
+    "padded": ("padded", {"tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", **LLAMA3_NAMES}}),
+    "padded_gpt2": ("padded", {"tokenizer_config.json": {"tokenizer_class": "GPT2Tokenizer", **LLAMA3_NAMES}}),
+    "padded_without_pad_token": (
+        "padded",
+        {"tokenizer_config.json": {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": None, **LLAMA3_NAMES}},
+    ),
     "additional_tokens_with_flags": (
         "llama2",
         {

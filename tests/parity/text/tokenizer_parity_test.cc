@@ -78,14 +78,14 @@ TEST_P(TokenizerParity, NamesTheSameSpecialTokens) {
   EXPECT_EQ(model_->vocab_size(), reference_["vocab_size"].get<int32_t>());
 }
 
-INSTANTIATE_TEST_SUITE_P(Checkpoints, TokenizerParity,
-                         ::testing::Values("llama3", "llama3_declared_llama",
-                                           "llama3_without_config", "llama2", "llama2_legacy",
-                                           "llama2_without_prefix_space", "llama2_as_stored",
-                                           "codellama", "metaspace", "unigram", "smollm", "qwen2",
-                                           "gpt_neox", "additional_tokens_with_flags",
-                                           "added_tokens", "added_tokens_decoder"),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(
+    Checkpoints, TokenizerParity,
+    ::testing::Values("llama3", "llama3_declared_llama", "llama3_without_config", "llama2",
+                      "llama2_legacy", "llama2_without_prefix_space", "llama2_as_stored",
+                      "codellama", "metaspace", "unigram", "smollm", "qwen2", "gpt_neox", "padded",
+                      "padded_gpt2", "padded_without_pad_token", "additional_tokens_with_flags",
+                      "added_tokens", "added_tokens_decoder"),
+    [](const auto& info) { return info.param; });
 
 }  // namespace
 }  // namespace lockstep::server

@@ -146,6 +146,13 @@ def added_tokens():
     return tokenizer
 
 
+def padded():
+    """The Llama 3 one, saved while it padded, with a token that is not in its vocabulary."""
+    tokenizer = llama3()
+    tokenizer.enable_padding(pad_token="<|pad|>", pad_id=7)
+    return tokenizer
+
+
 ALL = {
     "llama3": llama3,
     "smollm": smollm,
@@ -153,4 +160,5 @@ ALL = {
     "metaspace": metaspace,
     "unigram": unigram,
     "added_tokens": added_tokens,
+    "padded": padded,
 }
