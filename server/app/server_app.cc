@@ -99,6 +99,7 @@ absl::Status ServerApp::LoadText() {
   absl::StatusOr<std::unique_ptr<TextModel>> text = TextModel::Load(options_.model_dir);
   if (!text.ok()) return text.status();
   text_ = *std::move(text);
+  for (const std::string& warning : text_->warnings()) spdlog::warn("{}", warning);
   served_model_.name = options_.served_model_name;
   served_model_.vocab_size = static_cast<int32_t>(model_.config.vocab_size);
   served_model_.max_model_len = model_.max_model_len;

@@ -64,6 +64,8 @@ int32_t ls_text_decode(const LsTextModel* model, const int32_t* ids, size_t num_
 int32_t ls_text_apply_chat_template(const LsTextModel* model, const LsTextChat* chat,
                                     LsTextString* prompt, LsTextString* error);
 bool ls_text_has_chat_template(const LsTextModel* model);
+size_t ls_text_num_warnings(const LsTextModel* model);
+LsTextView ls_text_warning(const LsTextModel* model, size_t index);
 int32_t ls_text_vocab_size(const LsTextModel* model);
 bool ls_text_token(const LsTextModel* model, int32_t id, LsTextView* bytes, bool* special);
 int32_t ls_text_token_to_id(const LsTextModel* model, LsTextView token);

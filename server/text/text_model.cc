@@ -99,4 +99,13 @@ std::optional<int32_t> TextModel::SpecialTokenId(std::string_view name) const {
 
 bool TextModel::has_chat_template() const { return ls_text_has_chat_template(model_.get()); }
 
+std::vector<std::string> TextModel::warnings() const {
+  std::vector<std::string> warnings;
+  for (size_t i = 0; i < ls_text_num_warnings(model_.get()); ++i) {
+    const LsTextView text = ls_text_warning(model_.get(), i);
+    warnings.emplace_back(reinterpret_cast<const char*>(text.data), text.size);
+  }
+  return warnings;
+}
+
 }  // namespace lockstep::server

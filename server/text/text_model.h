@@ -84,7 +84,11 @@ class TextModel {
   std::optional<int32_t> bos_token_id() const { return SpecialTokenId("bos_token"); }
   std::optional<int32_t> eos_token_id() const { return SpecialTokenId("eos_token"); }
 
+  // Also where none of the templates can be used: see warnings.
   bool has_chat_template() const;
+
+  // What refuses chats although there is a template, one text for each, with the template's file.
+  std::vector<std::string> warnings() const;
 
  private:
   friend class Detokenizer;

@@ -37,8 +37,22 @@ pub struct Request<'a> {
 
 pub struct ChatTemplates {
     environment: Environment<'static>,
-    /// Name of the template, and why it does not compile where it does not.
-    names: Vec<(String, Option<String>)>,
+    templates: Vec<Template>,
+}
+
+struct Template {
+    name: String,
+    /// Its path, for warnings.
+    file: String,
+    /// Why it does not compile, where it does not.
+    failure: Option<String>,
+}
+
+struct Source {
+    name: String,
+    /// Within the checkpoint's directory.
+    file: String,
+    text: String,
 }
 
 /// What raise_exception raised: the template's own words, for the client.
@@ -65,20 +79,37 @@ impl ChatTemplates {
             };
         }
         let mut environment = environment();
-        let mut names = Vec::new();
-        for (name, source) in sources {
+        let mut templates = Vec::new();
+        for Source { name, file, text } in sources {
             // A template that does not compile is an error only for those who use it.
             let failure = environment
-                .add_template_owned(name.clone(), template_source::prepare(&source))
+                .add_template_owned(name.clone(), template_source::prepare(&text))
                 .err()
                 .map(|error| describe(&error));
-            names.push((name, failure));
+            templates.push(Template { name, file: dir.join(file).display().to_string(), failure });
         }
-        Ok(ChatTemplates { environment, names })
+        Ok(ChatTemplates { environment, templates })
     }
 
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.templates.is_empty()
+    }
+
+    /// For whoever starts the server: what refuses chats, though there is a template.
+    pub fn warnings(&self) -> Vec<String> {
+        let failures = self.templates.iter().filter_map(|Template { name, file, failure }| {
+            let why = failure.as_ref()?;
+            Some(format!("{file}: the chat template \"{name}\" does not compile, and chats that need it are refused: {why}"))
+        });
+        let mut warnings: Vec<String> = failures.collect();
+        if let (Some(first), None) = (self.templates.first(), self.find("default")) {
+            warnings.push(format!(
+                "{}: {}, and chats are refused",
+                first.file,
+                self.without_default()
+            ));
+        }
+        warnings
     }
 
     pub fn render(&self, special: &SpecialTokens, request: &Request) -> Result<String> {
@@ -100,33 +131,38 @@ impl ChatTemplates {
 
     fn choose(&self, with_tools: bool) -> Result<&str> {
         let precondition = |message: String| TextError::new(Code::FailedPrecondition, message);
-        if self.names.is_empty() {
+        if self.templates.is_empty() {
             return Err(precondition(
                 "this checkpoint has no chat template (chat_template.jinja, or chat_template in \
                  tokenizer_config.json): send the prompt as text or token ids"
                     .to_string(),
             ));
         }
-        let find = |name: &str| self.names.iter().find(|(known, _)| known == name);
-        let found =
-            if with_tools { find("tool_use").or_else(|| find("default")) } else { find("default") };
-        match found {
-            None => Err(precondition(format!(
-                "this checkpoint has several chat templates ({}) and none is named \"default\"",
-                self.names.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
-            ))),
-            Some((name, Some(why))) => Err(precondition(format!(
+        let with_tools = if with_tools { self.find("tool_use") } else { None };
+        match with_tools.or_else(|| self.find("default")) {
+            None => Err(precondition(format!("this checkpoint's {}", self.without_default()))),
+            Some(Template { name, failure: Some(why), .. }) => Err(precondition(format!(
                 "this checkpoint's chat template \"{name}\" does not compile: {why}"
             ))),
-            Some((name, None)) => Ok(name),
+            Some(Template { name, .. }) => Ok(name),
         }
+    }
+
+    fn find(&self, name: &str) -> Option<&Template> {
+        self.templates.iter().find(|template| template.name == name)
+    }
+
+    fn without_default(&self) -> String {
+        let names: Vec<&str> = self.templates.iter().map(|t| t.name.as_str()).collect();
+        format!("chat templates are {}, none is named \"default\"", names.join(", "))
     }
 }
 
-fn template_files(dir: &Path) -> Result<Vec<(String, String)>> {
+fn template_files(dir: &Path) -> Result<Vec<Source>> {
     let mut sources = Vec::new();
-    if let Some(source) = files::read_text(&dir.join("chat_template.jinja"))? {
-        sources.push(("default".to_string(), source));
+    let file = "chat_template.jinja";
+    if let Some(text) = files::read_text(&dir.join(file))? {
+        sources.push(Source { name: "default".to_string(), file: file.to_string(), text });
     }
     if let Ok(entries) = std::fs::read_dir(dir.join("additional_chat_templates")) {
         for path in entries.flatten().map(|entry| entry.path()) {
@@ -134,15 +170,16 @@ fn template_files(dir: &Path) -> Result<Vec<(String, String)>> {
                 .file_name()
                 .and_then(|name| name.to_str())
                 .and_then(|name| name.strip_suffix(".jinja"));
-            if let (Some(name), Some(source)) = (name, files::read_text(&path)?) {
-                sources.push((name.to_string(), source));
+            if let (Some(name), Some(text)) = (name, files::read_text(&path)?) {
+                let file = format!("additional_chat_templates/{name}.jinja");
+                sources.push(Source { name: name.to_string(), file, text });
             }
         }
     }
     Ok(sources)
 }
 
-fn legacy_template(dir: &Path) -> Result<Vec<(String, String)>> {
+fn legacy_template(dir: &Path) -> Result<Vec<Source>> {
     let name = "chat_template.json";
     match files::read_object(dir, name)?.and_then(|mut object| object.remove("chat_template")) {
         None => Ok(Vec::new()),
@@ -150,27 +187,25 @@ fn legacy_template(dir: &Path) -> Result<Vec<(String, String)>> {
     }
 }
 
-fn named_templates(value: &serde_json::Value, file: &str) -> Result<Vec<(String, String)>> {
+fn named_templates(value: &serde_json::Value, file: &str) -> Result<Vec<Source>> {
     let wrong = || {
         TextError::invalid(format!(
             "{file}: chat_template must be a string or a list of {{\"name\", \"template\"}} objects"
         ))
     };
-    let string = |object: &serde_json::Value, key: &str| {
-        object.get(key).and_then(serde_json::Value::as_str).map(str::to_string).ok_or_else(wrong)
+    let string = |value: Option<&serde_json::Value>| {
+        value.and_then(serde_json::Value::as_str).map(str::to_string).ok_or_else(wrong)
     };
+    let source = |name: String, text: String| Source { name, file: file.to_string(), text };
     match value {
-        serde_json::Value::String(source) => Ok(vec![("default".to_string(), source.clone())]),
+        serde_json::Value::String(text) => Ok(vec![source("default".to_string(), text.clone())]),
         serde_json::Value::Array(list) => list
             .iter()
-            .map(|entry| Ok((string(entry, "name")?, string(entry, "template")?)))
+            .map(|entry| Ok(source(string(entry.get("name"))?, string(entry.get("template"))?)))
             .collect(),
-        serde_json::Value::Object(named) => named
-            .iter()
-            .map(|(name, source)| {
-                Ok((name.clone(), source.as_str().map(str::to_string).ok_or_else(wrong)?))
-            })
-            .collect(),
+        serde_json::Value::Object(named) => {
+            named.iter().map(|(name, text)| Ok(source(name.clone(), string(Some(text))?))).collect()
+        }
         _ => Err(wrong()),
     }
 }

@@ -221,6 +221,17 @@ pub unsafe extern "C" fn ls_text_has_chat_template(model: *const TextModel) -> b
 }
 
 #[no_mangle]
+pub unsafe extern "C" fn ls_text_num_warnings(model: *const TextModel) -> usize {
+    (*model).warnings.len()
+}
+
+/// `index` must be below the number of warnings.
+#[no_mangle]
+pub unsafe extern "C" fn ls_text_warning(model: *const TextModel, index: usize) -> LsTextView {
+    LsTextView::of((&(*model).warnings)[index].as_bytes())
+}
+
+#[no_mangle]
 pub unsafe extern "C" fn ls_text_vocab_size(model: *const TextModel) -> i32 {
     (*model).table.size() as i32
 }

@@ -19,6 +19,8 @@ pub struct TextModel {
     pub table: TokenTable,
     pub plan: DecodePlan,
     pub templates: ChatTemplates,
+    /// What works otherwise than whoever starts the server may think.
+    pub warnings: Vec<String>,
 }
 
 impl TextModel {
@@ -51,7 +53,8 @@ impl TextModel {
         let table = TokenTable::build(&tokenizer)?;
         let plan = DecodePlan::new(&tokenizer, cleans_up(&config, &tokenizer));
         let templates = ChatTemplates::load(dir, &config)?;
-        Ok(TextModel { tokenizer, special, table, plan, templates })
+        let warnings = templates.warnings();
+        Ok(TextModel { tokenizer, special, table, plan, templates, warnings })
     }
 
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {

@@ -10,7 +10,10 @@
 namespace lockstep::server {
 namespace {
 
+using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 const std::vector<ChatMessage> kHello = {{"user", "Hello"}};
 
@@ -47,6 +50,26 @@ TEST(ChatTemplate, ThatDoesNotCompileFailsOnlyWhenUsed) {
   EXPECT_TRUE(model->has_chat_template());
   ExpectRefusal(Render(*model), absl::StatusCode::kFailedPrecondition, "does not compile");
   EXPECT_TRUE(model->Encode("text", true).ok());
+}
+
+TEST(ChatTemplate, ThatDoesNotCompileIsAWarningWithItsFileAndTheError) {
+  EXPECT_THAT(WithTemplate("{% for message in messages %}")->warnings(),
+              ElementsAre(AllOf(HasSubstr("chat_template.jinja: "), HasSubstr("does not compile"),
+                                HasSubstr("syntax error"))));
+  EXPECT_THAT(WithConfig(R"({"chat_template": [{"name": "default", "template": "x"},
+                                               {"name": "tool_use", "template": "{{"}]})")
+                  ->warnings(),
+              ElementsAre(AllOf(HasSubstr("tokenizer_config.json: "), HasSubstr("\"tool_use\""))));
+  EXPECT_THAT(WithTemplate("{{ messages[0].content }}")->warnings(), IsEmpty());
+  EXPECT_THAT(WithConfig("{}")->warnings(), IsEmpty());
+}
+
+TEST(ChatTemplate, ThatNoneIsTheDefaultIsAWarning) {
+  const auto model = WithConfig(R"({"chat_template": [{"name": "rag", "template": "x"}]})");
+  EXPECT_TRUE(model->has_chat_template());
+  EXPECT_THAT(model->warnings(),
+              ElementsAre(HasSubstr("/tokenizer_config.json: chat templates are rag, none is named "
+                                    "\"default\", and chats are refused")));
 }
 
 TEST(ChatTemplate, RefusesInItsOwnWords) {
