@@ -9,6 +9,7 @@
 #include <string>
 
 #include "client/answer_stream.h"
+#include "client/chat_template_options.h"
 #include "client/command.h"
 #include "client/connection.h"
 #include "client/request_options.h"
@@ -18,7 +19,7 @@ namespace {
 
 struct ChatOptions {
   RequestOptions request;
-  std::string system;
+  ChatTemplateOptions chat_template;
 };
 
 class Conversation {
@@ -74,28 +75,19 @@ class Conversation {
     return static_cast<bool>(std::getline(std::cin, line));
   }
 
-  void Clear() {
-    chat_.Clear();
-    if (!options_.system.empty()) Add("system", options_.system);
-  }
-
-  void Add(const std::string& role, const std::string& content) {
-    v1::ChatMessage& message = *chat_.add_messages();
-    message.set_role(role);
-    message.set_content(content);
-  }
+  void Clear() { chat_ = options_.chat_template.Begin(); }
 
   // An error of one turn ends an interactive session only if the server is gone: the message is
   // taken back instead.
   int TakeTurn(const std::string& text) {
-    Add("user", text);
+    AddMessage("user", text, chat_);
     v1::GenerateRequest request = options_.request.MakeRequest();
     *request.mutable_chat() = chat_;
     const Answer answer = StreamAnswer(context_, connection_, request);
     if (!context_.json) std::cout << std::endl;
     if (answer.status.ok() || answer.interrupted) {
       if (answer.interrupted) std::cerr << "(stopped)\n";
-      Add("assistant", answer.text);
+      AddMessage("assistant", answer.text, chat_);
       return answer.interrupted && !interactive_ ? kExitInterrupted : kExitOk;
     }
     chat_.mutable_messages()->RemoveLast();
@@ -135,7 +127,7 @@ void AddChat(CLI::App& app, CommandContext& context, Command& chosen) {
   auto options = std::make_shared<ChatOptions>();
   CLI::App& command =
       *app.add_subcommand("chat", "A conversation; lines from standard input, or typed");
-  command.add_option("--system", options->system, "A system message before the conversation");
+  options->chat_template.AddTo(command);
   options->request.AddTo(command);
   Refuse(command, "--echo", "false",
          "the prompt would become a part of the answer; generate --chat has it");

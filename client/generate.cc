@@ -9,6 +9,7 @@
 #include <string>
 
 #include "client/answer_stream.h"
+#include "client/chat_template_options.h"
 #include "client/command.h"
 #include "client/connection.h"
 #include "client/option_checks.h"
@@ -21,7 +22,7 @@ struct GenerateOptions {
   RequestOptions request;
   std::string prompt;
   std::optional<std::string> token_ids;
-  std::string system;
+  ChatTemplateOptions chat_template;
   bool chat = false;
   bool no_stream = false;
   bool stats = false;
@@ -42,14 +43,8 @@ v1::GenerateRequest MakeRequest(const GenerateOptions& options) {
     request.set_text(prompt);
     return request;
   }
-  if (!options.system.empty()) {
-    v1::ChatMessage& message = *request.mutable_chat()->add_messages();
-    message.set_role("system");
-    message.set_content(options.system);
-  }
-  v1::ChatMessage& message = *request.mutable_chat()->add_messages();
-  message.set_role("user");
-  message.set_content(prompt);
+  *request.mutable_chat() = options.chat_template.Begin();
+  AddMessage("user", prompt, *request.mutable_chat());
   return request;
 }
 
@@ -129,8 +124,7 @@ void AddGenerate(CLI::App& app, CommandContext& context, Command& chosen) {
   CLI::Option* chat =
       command.add_flag("--chat", options->chat, "Put the prompt into the model's chat template")
           ->excludes(ids);
-  command.add_option("--system", options->system, "A system message before the prompt")
-      ->needs(chat);
+  options->chat_template.AddTo(command, chat);
   command.add_flag("--no-stream", options->no_stream,
                    "Show the answer when it is whole, as several answers always are");
   command.add_flag("--stats", options->stats, "Say on stderr how long it took");

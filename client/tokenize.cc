@@ -8,6 +8,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "client/chat_template_options.h"
 #include "client/command.h"
 #include "client/connection.h"
 #include "nlohmann/json.hpp"
@@ -17,6 +18,7 @@ namespace {
 
 struct TokenizeOptions {
   std::string text;
+  ChatTemplateOptions chat_template;
   bool chat = false;
   bool no_special_tokens = false;
 };
@@ -33,9 +35,8 @@ std::string Quoted(const std::string& bytes) {
 int Run(const CommandContext& context, const TokenizeOptions& options) {
   v1::TokenizeRequest request;
   if (options.chat) {
-    v1::ChatMessage& message = *request.mutable_chat()->add_messages();
-    message.set_role("user");
-    message.set_content(options.text);
+    *request.mutable_chat() = options.chat_template.Begin();
+    AddMessage("user", options.text, *request.mutable_chat());
   } else {
     request.set_text(options.text);
   }
@@ -65,7 +66,9 @@ void AddTokenize(CLI::App& app, CommandContext& context, Command& chosen) {
   auto options = std::make_shared<TokenizeOptions>();
   CLI::App& command = *app.add_subcommand("tokenize", "Show a text as the model's tokens");
   command.add_option("text", options->text, "The text")->required();
-  command.add_flag("--chat", options->chat, "Put the text into the model's chat template first");
+  CLI::Option* chat = command.add_flag("--chat", options->chat,
+                                       "Put the text into the model's chat template first");
+  options->chat_template.AddTo(command, chat);
   command.add_flag("--no-special-tokens", options->no_special_tokens, "Add no special tokens");
   command.callback([&context, &chosen, options] {
     chosen = [&context, options] { return Run(context, *options); };

@@ -181,6 +181,15 @@ class CliTest(unittest.TestCase):
         by_text = lockstep("generate", "Once upon a time", "-n", "8", "--temperature", "0")
         self.assertEqual(by_ids.stdout, by_text.stdout)
 
+    def test_the_chat_template_gets_the_system_message_and_further_variables(self):
+        options = ["--chat", "--system", "Be brief.", "--template-variables", '{"bos_token": "[B]"}']
+        text = json.loads(lockstep("--json", "tokenize", "Hi", *options).stdout)["text"]
+        self.assertRegex(text, r"(?s)^\[B\].*system.*Be brief\..*user.*Hi.*assistant")
+        self.assertEqual(lockstep("generate", "Hi", *options, "-n", "4").returncode, 0)
+        refused = lockstep("generate", "Hi", "--chat", "--template-variables", "[1]")
+        self.assertIn("chat.template_variables_json", refused.stderr)
+        self.assertEqual(lockstep("tokenize", "Hi", "--system", "x").returncode, 2)
+
     def test_forward_gives_logits_whose_best_token_is_what_generate_chooses(self):
         output = json.loads(lockstep("--json", "forward", "1,2,3").stdout)["outputs"][0]
         data = base64.b64decode(output["logits"])
