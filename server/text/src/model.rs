@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::Tokenizer;
 
 use crate::chat::ChatTemplates;
 use crate::decode::{DecodePlan, CLEAN_UP};
 use crate::error::{Result, TextError};
 use crate::files;
-use crate::special_tokens::{self, Sources, SpecialTokens};
+use crate::special_tokens::{self, Sources, SpecialTokens, TokensById};
 use crate::token_table::TokenTable;
 use crate::tokenizer_class::TokenizerClass;
 
@@ -101,7 +101,7 @@ fn build(
     path: &Path,
     bytes: &[u8],
     class: &TokenizerClass,
-) -> Result<(Tokenizer, Vec<(u32, AddedToken)>, Option<String>)> {
+) -> Result<(Tokenizer, TokensById, Option<String>)> {
     let refused = |why: String| {
         TextError::invalid(format!(
             "{} is not a tokenizer that can be loaded: {why} ({} bytes; is the file complete?)",
@@ -110,7 +110,7 @@ fn build(
         ))
     };
     let mut tokenizer;
-    let mut added: Vec<(u32, AddedToken)>;
+    let mut added: TokensById;
     if class.is_as_stored() {
         tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| refused(error.to_string()))?;
         added = tokenizer.get_added_tokens_decoder().into_iter().collect();
@@ -131,7 +131,7 @@ fn build(
     Ok((tokenizer, added, padding))
 }
 
-fn stored_added_tokens(parsed: &Map<String, Value>) -> Vec<(u32, AddedToken)> {
+fn stored_added_tokens(parsed: &Map<String, Value>) -> TokensById {
     let list = parsed.get("added_tokens").and_then(Value::as_array);
     list.into_iter()
         .flatten()

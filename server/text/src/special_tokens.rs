@@ -10,13 +10,15 @@ use crate::error::{Result, TextError};
 const STANDARD_NAMES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 
+pub type TokensById = Vec<(u32, AddedToken)>;
+
 #[derive(Default)]
 pub struct SpecialTokens {
     /// `bos_token` and so on, in the order in which chat templates see them.
     pub named: Vec<(String, AddedToken)>,
     pub extra: Vec<AddedToken>,
     /// By token id, ascending.
-    pub added: Vec<(u32, AddedToken)>,
+    pub added: TokensById,
 }
 
 impl SpecialTokens {
@@ -48,7 +50,7 @@ pub struct Sources<'a> {
     pub special_tokens_map: Option<&'a Map<String, Value>>,
     pub added_tokens: Option<&'a Map<String, Value>>,
     /// tokenizer.json's own list.
-    pub tokenizer_added: Vec<(u32, AddedToken)>,
+    pub tokenizer_added: TokensById,
     /// What tokenizer.json pads with: the pad_token of a checkpoint that names none.
     pub padding: Option<String>,
 }
@@ -75,7 +77,7 @@ pub fn collect(sources: Sources, class_defaults: &[(&str, &str)]) -> Result<Spec
     Ok(tokens)
 }
 
-fn declared_by_id(declared: &Value) -> Result<Vec<(u32, AddedToken)>> {
+fn declared_by_id(declared: &Value) -> Result<TokensById> {
     let field = "tokenizer_config.json: added_tokens_decoder";
     let object = declared
         .as_object()
@@ -94,8 +96,8 @@ fn declared_by_id(declared: &Value) -> Result<Vec<(u32, AddedToken)>> {
     Ok(added)
 }
 
-fn legacy_added(sources: &Sources, fields: &Map<String, Value>) -> Result<Vec<(u32, AddedToken)>> {
-    let mut added: Vec<(u32, AddedToken)> = Vec::new();
+fn legacy_added(sources: &Sources, fields: &Map<String, Value>) -> Result<TokensById> {
+    let mut added = TokensById::new();
     let mut put =
         |id: u32, token: AddedToken| match added.iter_mut().find(|(known, _)| *known == id) {
             Some(slot) => slot.1 = token,
