@@ -1,12 +1,11 @@
 //! Jinja's filters where minijinja's differ from them in arguments or results, or are missing.
 
-use minijinja::formatting::{format, FormatStyle};
-use minijinja::value::{from_args, Kwargs, Rest, ValueKind, ValueOrKwargs};
+use minijinja::value::{from_args, Kwargs, Rest, Tuple, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use crate::methods;
 use crate::python::{invalid, is_space};
 use crate::repr::{is_object, to_text};
+use crate::{methods, printf};
 
 pub fn register(env: &mut Environment) {
     env.add_filter("trim", |text: &Value, chars: Option<String>| -> Value {
@@ -26,6 +25,7 @@ pub fn register(env: &mut Environment) {
     env.add_filter("replace", replace);
     env.add_filter("truncate", truncate);
     env.add_filter("indent", indent);
+    env.add_filter("format", format);
     env.add_filter("urlencode", url_encode);
     env.add_filter("map", map);
     env.add_filter("attr", attr);
@@ -285,18 +285,19 @@ fn method_or_attribute(value: &Value, name: &str) -> Result<Value, Error> {
 
 /// Python's `%`: it formats where a string is on the left.
 fn percent(left: &Value, right: &Value) -> Result<Value, Error> {
-    let Some(text) = left.as_str() else { return remainder(&as_number(left), &as_number(right)) };
-    let args: Vec<Value> = match right.is_tuple() {
-        true => right.try_iter()?.collect(),
-        false => vec![right.clone()],
-    };
-    let may_be_spare = !right.is_tuple() && matches!(right.kind(), ValueKind::Map | ValueKind::Seq);
-    if let (Some((_, fewer)), false) = (args.split_last(), may_be_spare) {
-        if format(FormatStyle::Printf, text, fewer).is_ok() {
-            return Err(invalid("not all arguments converted during string formatting"));
-        }
+    match left.as_str() {
+        Some(text) => printf::percent(text, right),
+        None => remainder(&as_number(left), &as_number(right)),
     }
-    format(FormatStyle::Printf, text, &args).map(Value::from)
+}
+
+fn format(value: &Value, args: Args) -> Result<Value, Error> {
+    let args = args.into_values();
+    let text = value.to_string();
+    match args.as_slice() {
+        [named] if named.is_kwargs() => printf::percent(&text, named),
+        _ => printf::percent(&text, &Value::from(Tuple::from(args))),
+    }
 }
 
 /// With the divisor's sign.

@@ -12,6 +12,7 @@ mod guide_ffi;
 mod json;
 mod methods;
 mod model;
+mod printf;
 mod python;
 mod repr;
 mod schema_limits;

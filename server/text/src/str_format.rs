@@ -1,4 +1,4 @@
-//! `str.format`: minijinja's, with the conversions `!r` and `!s` carried out before it.
+//! `str.format`: minijinja's, with the conversions `!r` and `!s` carried out and widths in characters put right before it.
 
 use minijinja::formatting::{self, FormatStyle};
 use minijinja::value::{from_args, Kwargs};
@@ -8,19 +8,18 @@ use crate::python::invalid;
 use crate::repr::{repr, to_text};
 
 pub fn str_format(text: &str, args: &[Value]) -> Result<Value, Error> {
-    let formatted = match converted(text, args)? {
-        Some((text, args)) => formatting::format(FormatStyle::StrFormat, &text, &args),
-        None => formatting::format(FormatStyle::StrFormat, text, args),
-    };
-    formatted.map(Value::from)
+    let (text, args) = adapted(text, args)?;
+    formatting::format(FormatStyle::StrFormat, &text, &args).map(Value::from)
 }
 
-/// The fields with a conversion refer to arguments appended for them. None: no field has one.
-fn converted(text: &str, args: &[Value]) -> Result<Option<(String, Vec<Value>)>, Error> {
+/// Fields refer to arguments appended for them, converted, all but those that name an attribute or item; widths count
+/// bytes.
+fn adapted(text: &str, args: &[Value]) -> Result<(String, Vec<Value>), Error> {
     let (given, named): (&[Value], Kwargs) = from_args(args)?;
     let mut all = given.to_vec();
     let mut out = String::new();
     let mut next = 0;
+    let mut padding = 0;
     let mut rest = text;
     while let Some(at) = rest.find(['{', '}']) {
         out.push_str(&rest[..at]);
@@ -35,26 +34,72 @@ fn converted(text: &str, args: &[Value]) -> Result<Option<(String, Vec<Value>)>,
         };
         rest = after;
         let (head, specification) = field.split_at(field.find(':').unwrap_or(field.len()));
+        count_padding(&mut padding, specification)?;
         let (name, conversion) = head.split_once('!').unwrap_or((head, ""));
-        // All fields are numbered, since those that are converted have to be.
         let mut name = name.to_string();
-        if name.is_empty() {
-            name = next.to_string();
+        if name.is_empty() || name.starts_with(['.', '[']) {
+            name.insert_str(0, &next.to_string());
             next += 1;
         }
-        if !conversion.is_empty() {
-            let value = argument(&name, given, &named)?;
-            name = all.len().to_string();
-            all.push(Value::from(convert(&value, conversion)?));
+        if name.contains(['.', '[']) && conversion.is_empty() {
+            out.push_str(&format!("{{{name}{specification}}}"));
+            continue;
         }
-        out.push_str(&format!("{{{name}{specification}}}"));
+        let value = convert(argument(&name, given, &named)?, conversion)?;
+        let specification =
+            value.as_str().map_or(specification.to_string(), |text| widened(specification, text));
+        out.push_str(&format!("{{{}{specification}}}", all.len()));
+        all.push(value);
     }
     out.push_str(rest);
-    if all.len() == given.len() {
-        return Ok(None);
-    }
     all.extend_from_slice(&args[given.len()..]);
-    Ok(Some((out, all)))
+    Ok((out, all))
+}
+
+/// Characters that the widths and precisions of one format may ask for; more is an attack, not a layout.
+const MAX_PADDING: usize = 64 << 20;
+
+/// Adds what a field's specification asks for to what those before it did. Beyond its fill it must be ASCII: minijinja
+/// panics otherwise.
+pub fn count_padding(total: &mut usize, specification: &str) -> Result<(), Error> {
+    let fill = specification.find(['<', '>', '^']).unwrap_or(0);
+    if !specification[fill..].is_ascii() {
+        return Err(invalid("format: unknown format code"));
+    }
+    for number in specification.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty()) {
+        *total = total.saturating_add(number.parse().unwrap_or(usize::MAX));
+    }
+    if *total > MAX_PADDING {
+        return Err(invalid("format: the widths and precisions are too large"));
+    }
+    Ok(())
+}
+
+/// A format specification whose width counts bytes, as minijinja's does, for `text` and a width in characters.
+pub fn widened(specification: &str, text: &str) -> String {
+    let unchanged = specification.to_string();
+    // What fills may be a digit.
+    let begin = match specification.find(['<', '>', '^']) {
+        Some(align) => align + 1,
+        None => 0,
+    };
+    let digits =
+        |text: &str| text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let Some(at) = specification[begin..].find(|c: char| matches!(c, '1'..='9')) else {
+        return unchanged;
+    };
+    let (before, width) = specification.split_at(begin + at);
+    let (width, after) = width.split_at(digits(width));
+    if before.ends_with('.') {
+        return unchanged;
+    }
+    let shown = after.strip_prefix('.').and_then(|after| after[..digits(after)].parse().ok());
+    let chars = text.chars().take(shown.unwrap_or(usize::MAX));
+    let extra: usize = chars.map(|c| c.len_utf8() - 1).sum();
+    match width.parse::<usize>() {
+        Ok(width) => format!("{before}{}{after}", width.saturating_add(extra)),
+        Err(_) => unchanged,
+    }
 }
 
 fn argument(name: &str, given: &[Value], named: &Kwargs) -> Result<Value, Error> {
@@ -64,10 +109,11 @@ fn argument(name: &str, given: &[Value], named: &Kwargs) -> Result<Value, Error>
     }
 }
 
-fn convert(value: &Value, conversion: &str) -> Result<String, Error> {
+fn convert(value: Value, conversion: &str) -> Result<Value, Error> {
     match conversion {
-        "r" => Ok(repr(value)),
-        "s" => Ok(to_text(value)),
+        "" => Ok(value),
+        "r" => Ok(Value::from(repr(&value))),
+        "s" => Ok(Value::from(to_text(&value))),
         _ => Err(invalid("format: the conversion must be !r or !s")),
     }
 }

@@ -84,13 +84,30 @@ TEST(ChatTemplate, RefusesInItsOwnWordsFromWithinAMacro) {
 }
 
 TEST(ChatTemplate, RefusesWhatPythonRefuses) {
-  for (const char* source :
-       {"{{ 'abc' % 3 }}", "{{ '%s' % (1, 2) }}", "{{ '%s %s' % 1 }}", "{{ 'x'|replace('a') }}",
-        "{{ 5|truncate(2) }}", "{{ 'abcdefghijkl'|truncate(2) }}", "{{ 'abc'.index('a', 1) }}",
-        "{{ 'abc'.startswith(['a']) }}", "{{ [1, 2, 1].index(2, 2) }}", "{{ dict([1]) }}",
-        "{{ 'a'|abs }}", "{{ 'a'|default('b', true, 1) }}", "{{ ''|default(value='x') }}",
-        "{{ '{!x}'.format(1) }}", "{{ '%d' % 'x' }}", "{{ 'user' % 2 }}",
-        "{% macro endless() %}{{ endless() }}{% endmacro %}{{ endless() }}"}) {
+  for (const char* source : {"{{ 'abc' % 3 }}",
+                             "{{ '%s' % (1, 2) }}",
+                             "{{ '%s %s' % 1 }}",
+                             "{{ 'x'|replace('a') }}",
+                             "{{ 5|truncate(2) }}",
+                             "{{ 'abcdefghijkl'|truncate(2) }}",
+                             "{{ 'abc'.index('a', 1) }}",
+                             "{{ 'abc'.startswith(['a']) }}",
+                             "{{ [1, 2, 1].index(2, 2) }}",
+                             "{{ dict([1]) }}",
+                             "{{ 'a'|abs }}",
+                             "{{ 'a'|default('b', true, 1) }}",
+                             "{{ ''|default(value='x') }}",
+                             "{{ '{!x}'.format(1) }}",
+                             "{{ '%d' % 'x' }}",
+                             "{{ '100%' % () }}",
+                             "{{ '%é' % 1 }}",
+                             "{{ '{:é}'.format(1) }}",
+                             "{{ '%99999999999s' % 'x' }}",
+                             "{{ '%.99999999999f'|format(1.5) }}",
+                             "{{ '{:>99999999999}'.format('x') }}",
+                             "{{ '%s'|format('a', 'b') }}",
+                             "{{ 'user' % 2 }}",
+                             "{% macro endless() %}{{ endless() }}{% endmacro %}{{ endless() }}"}) {
     SCOPED_TRACE(source);
     ExpectRefusal(Render(*WithTemplate(source)), absl::StatusCode::kInvalidArgument,
                   "the chat template failed");
