@@ -4,9 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "client/command.h"
 #include "client/connection.h"
@@ -14,11 +12,6 @@
 
 namespace lockstep::client {
 namespace {
-
-std::string StateName(v1::PoolState state) {
-  const std::string name = v1::PoolState_Name(state);
-  return absl::AsciiStrToLower(absl::StripPrefix(name, "POOL_STATE_"));
-}
 
 absl::Duration ToDuration(const google::protobuf::Duration& duration) {
   return absl::Seconds(duration.seconds()) + absl::Nanoseconds(duration.nanos());

@@ -23,10 +23,6 @@ constexpr int kBarWidth = 30;
 // Of one look, where --timeout gives none.
 constexpr std::chrono::duration<double> kCallLimit(5);
 
-std::string StateName(v1::PoolState state) {
-  return absl::AsciiStrToLower(absl::StripPrefix(v1::PoolState_Name(state), "POOL_STATE_"));
-}
-
 double Share(double part, double whole) { return whole > 0 ? part / whole : 0; }
 
 std::string Bar(double share) {
@@ -120,6 +116,10 @@ void Show(const std::string& text, bool in_place) {
 }
 
 }  // namespace
+
+std::string StateName(v1::PoolState state) {
+  return absl::AsciiStrToLower(absl::StripPrefix(v1::PoolState_Name(state), "POOL_STATE_"));
+}
 
 std::string DrawFrame(const WatchFrame& frame) {
   const v1::GetServerInfoResponse& info = frame.info;

@@ -11,6 +11,9 @@
 
 namespace lockstep::client {
 
+// A state as people read it: "ready".
+std::string StateName(v1::PoolState state);
+
 // Two looks at the server, so many seconds apart; rates are what happened between them.
 struct WatchFrame {
   v1::GetServerInfoResponse info;
