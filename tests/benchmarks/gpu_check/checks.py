@@ -94,7 +94,10 @@ def answers(subject):
 
         with subject.programs.serve(deadline, subject.small, "--device", "cpu", *small) as server:
             expected = ask(server)
-        for name, options in [("recorded graphs", []), ("no graphs (--enforce-eager)", ["--enforce-eager"]), ("two ranks", ["--tensor-parallel-size", "2"])]:
+        variants = {"recorded graphs": [], "two ranks": ["--tensor-parallel-size", "2"]}
+        if subject.device == "cuda":  # others have no graphs to do without
+            variants["no graphs (--enforce-eager)"] = ["--enforce-eager"]
+        for name, options in variants.items():
             try:
                 with subject.serve(deadline, subject.small, *small, *options) as server:
                     found = ask(server)
