@@ -7,7 +7,7 @@ namespace {
 
 // One may be busy with a large schema while small ones pass.
 constexpr int kThreads = 2;
-constexpr int kMaxWaiting = 256;
+constexpr std::size_t kMaxWaiting = 256;
 constexpr std::size_t kMaxKept = 256;
 // Of text; what is compiled from it takes some times as much.
 constexpr std::size_t kMaxKeptBytes = std::size_t{4} << 20;
@@ -31,25 +31,30 @@ void GuideLibrary::Get(GuideSpec spec, IsWanted is_wanted, Done done) {
   {
     MutexLock lock(mutex_);
     found = Find(spec);
-    if (!found.has_value() && num_waiting_ >= kMaxWaiting) {
+    if (!found.has_value() && waiting_.size() >= kMaxWaiting) {
       found = absl::ResourceExhaustedError(
           absl::StrCat(kMaxWaiting, " guides wait to be compiled: retry later"));
     }
-    if (!found.has_value()) ++num_waiting_;
+    if (!found.has_value()) {
+      const std::size_t size = spec.text.size();
+      waiting_.insert({size, {std::move(spec), std::move(is_wanted), std::move(done)}});
+    }
   }
   if (found.has_value()) {
     done(*std::move(found));
-    return;
+  } else {
+    executor_.Post([this] { CompileNext(); });
   }
-  executor_.Post(
-      [this, spec = std::move(spec), is_wanted = std::move(is_wanted), done = std::move(done)] {
-        Result result = Compile(spec, is_wanted);
-        {
-          MutexLock lock(mutex_);
-          --num_waiting_;
-        }
-        done(std::move(result));
-      });
+}
+
+void GuideLibrary::CompileNext() {
+  std::optional<Waiting> next;
+  {
+    MutexLock lock(mutex_);
+    next = std::move(waiting_.begin()->second);
+    waiting_.erase(waiting_.begin());
+  }
+  next->done(Compile(next->spec, next->is_wanted));
 }
 
 const absl::StatusOr<GuideCompiler>& GuideLibrary::Compiler() {

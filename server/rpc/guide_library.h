@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -23,7 +24,8 @@ namespace lockstep::server {
 
 // Guides that were used lately are kept, and the refusals of those that cannot be compiled. A guide
 // that takes long to compile delays those that wait for one of the library's threads, and nobody
-// else. Thread-safe.
+// else; of those the shortest text is next, so that a few long ones do not keep back all others.
+// Thread-safe.
 class GuideLibrary {
  public:
   using Result = absl::StatusOr<std::shared_ptr<const Guide>>;
@@ -47,6 +49,13 @@ class GuideLibrary {
     std::list<GuideSpec>::iterator use;
   };
 
+  struct Waiting {
+    GuideSpec spec;
+    IsWanted is_wanted;
+    Done done;
+  };
+
+  void CompileNext();
   Result Compile(const GuideSpec& spec, const IsWanted& is_wanted);
   const absl::StatusOr<GuideCompiler>& Compiler();
   std::optional<Result> Find(const GuideSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -60,7 +69,8 @@ class GuideLibrary {
   std::atomic<bool> is_ending_ = false;
 
   Mutex mutex_;
-  int num_waiting_ ABSL_GUARDED_BY(mutex_) = 0;
+  // By the size of their text; as many tasks of the executor will each take one.
+  std::multimap<std::size_t, Waiting> waiting_ ABSL_GUARDED_BY(mutex_);
   std::list<GuideSpec> uses_ ABSL_GUARDED_BY(mutex_);  // the latest first
   absl::flat_hash_map<GuideSpec, Kept> kept_ ABSL_GUARDED_BY(mutex_);
   std::size_t kept_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // of the specs' texts

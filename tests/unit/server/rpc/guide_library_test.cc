@@ -1,0 +1,86 @@
+#include "server/rpc/guide_library.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <future>
+#include <string>
+#include <vector>
+
+#include "tests/unit/server/admission/byte_text_model.h"
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::ElementsAre;
+
+constexpr int kNumThreads = 2;  // of a library
+
+class GuideLibraryTest : public ::testing::Test {
+ protected:
+  // Occupies a thread of the library until `release`; returns when it does.
+  void Occupy(std::shared_future<void> release) {
+    std::promise<void> begun;
+    library_->Get({GuideSpec::Kind::kRegex, "x"},
+                  [&begun, release] {
+                    begun.set_value();
+                    release.wait();
+                    return false;
+                  },
+                  [](const auto&) {});
+    begun.get_future().wait();
+  }
+  // The status of a guide that somebody waits for.
+  absl::Status StatusOf(const std::string& regex) {
+    std::promise<absl::Status> status;
+    library_->Get({GuideSpec::Kind::kRegex, regex}, [] { return true; },
+                  [&status](const auto& guide) { status.set_value(guide.status()); });
+    return status.get_future().get();
+  }
+
+  const std::unique_ptr<TextModel> text_ = MakeByteTextModel();
+  std::unique_ptr<GuideLibrary> library_ =
+      std::make_unique<GuideLibrary>(*text_, 256, std::vector<int32_t>{0});
+};
+
+TEST_F(GuideLibraryTest, TheShortestOfThoseThatWaitIsNext) {
+  std::promise<void> release_one, release_other;
+  Occupy(release_one.get_future().share());
+  Occupy(release_other.get_future().share());
+  std::vector<std::string> order;
+  std::promise<void> all;
+  for (const std::string regex : {"[a-z]{7}", "abc", "a", "abcdef"}) {
+    library_->Get({GuideSpec::Kind::kRegex, regex},
+                  [&order, regex] {
+                    order.push_back(regex);
+                    return true;
+                  },
+                  [&](const auto&) {
+                    if (order.size() == 4) all.set_value();
+                  });
+  }
+  release_one.set_value();  // the other thread stays occupied: one after another
+  all.get_future().wait();
+  EXPECT_THAT(order, ElementsAre("a", "abc", "abcdef", "[a-z]{7}"));
+  release_other.set_value();
+}
+
+TEST_F(GuideLibraryTest, WhatNobodyWaitsForIsNotCompiled) {
+  std::promise<absl::Status> status;
+  library_->Get({GuideSpec::Kind::kRegex, "("}, [] { return false; },
+                [&status](const auto& guide) { status.set_value(guide.status()); });
+  EXPECT_EQ(status.get_future().get().code(), absl::StatusCode::kCancelled);
+}
+
+TEST_F(GuideLibraryTest, ARefusalIsKeptAndComesAtOnce) {
+  const absl::Status first = StatusOf("(");
+  EXPECT_EQ(first.code(), absl::StatusCode::kInvalidArgument);
+  std::promise<void> release;
+  const std::shared_future<void> released = release.get_future().share();
+  for (int i = 0; i < kNumThreads; ++i) Occupy(released);
+  EXPECT_EQ(StatusOf("("), first) << "no thread is free to compile it again";
+  release.set_value();
+}
+
+}  // namespace
+}  // namespace lockstep::server
