@@ -8,6 +8,7 @@
 
 #include "server/app/checked_model.h"
 #include "server/app/exit_status.h"
+#include "server/app/open_files.h"
 #include "server/app/pool_setup.h"
 #include "server/app/process_events.h"
 #include "server/app/server_app.h"
@@ -66,6 +67,7 @@ ExitStatus Main(int argc, char** argv) {
     std::fputs(command_line->text_to_print.c_str(), stdout);
     return ExitStatus::kStopped;
   }
+  if (absl::Status status = RaiseOpenFilesLimit(); !status.ok()) return Refuse(status);
   const ServerOptions& options = command_line->options;
   SetUpLog(options.log_level);
   for (const std::string& variable : command_line->unknown_variables) {

@@ -378,6 +378,20 @@ TEST_F(BadStartTest, UnknownFlag) {
                 "unknown option --frobnicate");
 }
 
+TEST_F(BadStartTest, TooFewOpenFiles) {
+  const ServerProcess::Options server = ServerOptions({"--model", DemoModel().string()});
+  ServerProcess::Options limited;
+  limited.binary = "/bin/sh";
+  limited.arguments = {"-c", "ulimit -n 10 && exec \"$0\" \"$@\"", server.binary};
+  limited.arguments.insert(limited.arguments.end(), server.arguments.begin(),
+                           server.arguments.end());
+  limited.takes_ports = false;
+  auto process = ServerProcess::Spawn(limited);
+  ASSERT_TRUE(process.ok());
+  EXPECT_EQ((*process)->WaitForExit(kPatience), 2) << (*process)->output();
+  EXPECT_THAT((*process)->output(), HasSubstr("10 files open at a time, and needs 24"));
+}
+
 TEST_F(BadStartTest, PortInUse) {
   auto server = StartServer(DemoModel(), 1);
   ASSERT_NE(server, nullptr);

@@ -21,20 +21,22 @@ class GuideLibraryTest : public ::testing::Test {
   // Occupies a thread of the library until `release`; returns when it does.
   void Occupy(std::shared_future<void> release) {
     std::promise<void> begun;
-    library_->Get({GuideSpec::Kind::kRegex, "x"},
-                  [&begun, release] {
-                    begun.set_value();
-                    release.wait();
-                    return false;
-                  },
-                  [](const auto&) {});
+    library_->Get(
+        {GuideSpec::Kind::kRegex, "x"},
+        [&begun, release] {
+          begun.set_value();
+          release.wait();
+          return false;
+        },
+        [](const auto&) {});
     begun.get_future().wait();
   }
   // The status of a guide that somebody waits for.
   absl::Status StatusOf(const std::string& regex) {
     std::promise<absl::Status> status;
-    library_->Get({GuideSpec::Kind::kRegex, regex}, [] { return true; },
-                  [&status](const auto& guide) { status.set_value(guide.status()); });
+    library_->Get(
+        {GuideSpec::Kind::kRegex, regex}, [] { return true; },
+        [&status](const auto& guide) { status.set_value(guide.status()); });
     return status.get_future().get();
   }
 
@@ -50,14 +52,15 @@ TEST_F(GuideLibraryTest, TheShortestOfThoseThatWaitIsNext) {
   std::vector<std::string> order;
   std::promise<void> all;
   for (const std::string regex : {"[a-z]{7}", "abc", "a", "abcdef"}) {
-    library_->Get({GuideSpec::Kind::kRegex, regex},
-                  [&order, regex] {
-                    order.push_back(regex);
-                    return true;
-                  },
-                  [&](const auto&) {
-                    if (order.size() == 4) all.set_value();
-                  });
+    library_->Get(
+        {GuideSpec::Kind::kRegex, regex},
+        [&order, regex] {
+          order.push_back(regex);
+          return true;
+        },
+        [&](const auto&) {
+          if (order.size() == 4) all.set_value();
+        });
   }
   release_one.set_value();  // the other thread stays occupied: one after another
   all.get_future().wait();
@@ -67,8 +70,9 @@ TEST_F(GuideLibraryTest, TheShortestOfThoseThatWaitIsNext) {
 
 TEST_F(GuideLibraryTest, WhatNobodyWaitsForIsNotCompiled) {
   std::promise<absl::Status> status;
-  library_->Get({GuideSpec::Kind::kRegex, "("}, [] { return false; },
-                [&status](const auto& guide) { status.set_value(guide.status()); });
+  library_->Get(
+      {GuideSpec::Kind::kRegex, "("}, [] { return false; },
+      [&status](const auto& guide) { status.set_value(guide.status()); });
   EXPECT_EQ(status.get_future().get().code(), absl::StatusCode::kCancelled);
 }
 
