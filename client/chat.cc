@@ -131,6 +131,8 @@ void AddChat(CLI::App& app, CommandContext& context, Command& chosen) {
   options->request.AddTo(command);
   Refuse(command, "--echo", "false",
          "the prompt would become a part of the answer; generate --chat has it");
+  Refuse(command, "--keep-special-tokens", "false",
+         "the template would write them once more; generate --chat shows them");
   Refuse(command, "--num-sequences", "1",
          "it goes on from one answer; generate --chat shows several");
   command.callback([&context, &chosen, options] {

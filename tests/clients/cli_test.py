@@ -250,7 +250,8 @@ class CliTest(unittest.TestCase):
         self.assertGreater(second["prompt_tokens"], first["prompt_tokens"], "the second turn's prompt holds the first turn")
 
     def test_chat_refuses_what_a_conversation_cannot_carry_out(self):
-        for arguments, reason in [(["--echo"], "a part of the answer"), (["--num-sequences", "2"], "one answer")]:
+        for arguments, reason in [(["--echo"], "a part of the answer"), (["--keep-special-tokens"], "once more"),
+                                  (["--num-sequences", "2"], "one answer")]:
             done = lockstep("chat", *arguments, text="What is 12 + 34?\n")
             self.assertEqual((done.returncode, done.stdout), (2, ""), arguments)
             self.assertRegex(done.stderr, f"^{arguments[0]}: .*{reason}.* generate --chat")
