@@ -7,7 +7,6 @@
 
 #include <chrono>
 #include <filesystem>
-#include <fstream>
 #include <future>
 #include <map>
 #include <memory>
@@ -15,10 +14,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "lockstep/v1/admin.grpc.pb.h"
 #include "lockstep/v1/inference.grpc.pb.h"
-#include "tests/testing/random_checkpoint.h"
+#include "tests/integration/real_server.h"
 #include "tests/testing/server_process.h"
 #include "tests/testing/temporary_directory.h"
 
@@ -30,51 +28,9 @@ using ::testing::HasSubstr;
 using testing::ServerProcess;
 using testing::WaitUntilGone;
 
-// Long enough for a loaded machine; a test that passes waits for none of it.
-constexpr seconds kPatience(60);
 // Of the server, longer than kPatience: what is found within that was not found by waiting for
 // this.
 constexpr char kDistantTimeout[] = "10m";
-
-constexpr char kConfig[] = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
-  "vocab_size": 512, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
-  "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 32768,
-  "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "torch_dtype": "float32"})";
-
-std::filesystem::path DemoModel() {
-  return std::filesystem::path(LOCKSTEP_SOURCE_DIR) / "deploy/demo_model/model";
-}
-
-// A checkpoint without sense, with a context that no test reaches the end of.
-const std::filesystem::path& LongModel() {
-  static const testing::TemporaryDirectory directory;
-  static const bool written = [] {
-    testing::RandomCheckpointOptions options;
-    options.config_json = kConfig;
-    options.with_tokenizer = true;
-    const absl::Status status = testing::WriteRandomCheckpoint(directory.path(), options);
-    EXPECT_TRUE(status.ok()) << status;
-    return status.ok();
-  }();
-  EXPECT_TRUE(written);
-  return directory.path();
-}
-
-ServerProcess::Options ServerOptions(std::vector<std::string> arguments) {
-  ServerProcess::Options options;
-  options.binary = std::string(LOCKSTEP_BINARY_DIR) + "/lockstep-server";
-  options.arguments = std::move(arguments);
-  return options;
-}
-
-std::unique_ptr<ServerProcess> StartServer(const std::filesystem::path& model, int num_ranks,
-                                           std::vector<std::string> more = {}) {
-  more.insert(more.end(), {"--model", model.string(), "--tensor-parallel-size",
-                           absl::StrCat(num_ranks), "--threads-per-rank", "1"});
-  auto server = ServerProcess::Start(ServerOptions(std::move(more)), kPatience);
-  EXPECT_TRUE(server.ok()) << server.status();
-  return server.ok() ? *std::move(server) : nullptr;
-}
 
 std::unique_ptr<v1::Inference::Stub> Connect(const std::string& address) {
   return v1::Inference::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
@@ -301,112 +257,6 @@ TEST(ServerTest, ServesWithWorkersStartedByHand) {
   (*server)->Signal(SIGTERM);
   EXPECT_EQ((*server)->WaitForExit(kPatience), 0);
   for (auto& worker : workers) EXPECT_EQ(worker->WaitForExit(kPatience), 0) << worker->output();
-}
-
-// What is wrong at the door: status 2, before any port opens, and a message that names it.
-class BadStartTest : public ::testing::Test {
- protected:
-  static void ExpectRefusal(std::vector<std::string> arguments, const std::string& text) {
-    auto server = ServerProcess::Spawn(ServerOptions(std::move(arguments)));
-    ASSERT_TRUE(server.ok());
-    EXPECT_EQ((*server)->WaitForExit(kPatience), 2) << (*server)->output();
-    EXPECT_THAT((*server)->output(), HasSubstr(text));
-    EXPECT_THAT((*server)->output(), Not(HasSubstr("listening on")));
-  }
-  // A copy of the demo model that the test then spoils.
-  std::filesystem::path CopyOfDemoModel() {
-    const std::filesystem::path copy = directory_.path() / "model";
-    std::filesystem::copy(DemoModel(), copy);
-    return copy;
-  }
-  static void EditConfig(const std::filesystem::path& model, const std::string& from,
-                         const std::string& to) {
-    std::ifstream in(model / "config.json");
-    const std::string text{std::istreambuf_iterator<char>(in), {}};
-    ASSERT_THAT(text, HasSubstr(from));
-    std::ofstream(model / "config.json") << absl::StrReplaceAll(text, {{from, to}});
-  }
-
- private:
-  testing::TemporaryDirectory directory_;
-};
-
-TEST_F(BadStartTest, MissingDirectory) {
-  ExpectRefusal({"--model", "/no/such/model"}, "--model /no/such/model: no such directory");
-}
-
-TEST_F(BadStartTest, NotADirectory) {
-  ExpectRefusal({"--model", (DemoModel() / "config.json").string()}, "not a directory");
-}
-
-TEST_F(BadStartTest, DirectoryWithoutWeights) {
-  const auto model = CopyOfDemoModel();
-  std::filesystem::remove(model / "model.safetensors");
-  ExpectRefusal({"--model", model.string()}, "model.safetensors");
-}
-
-TEST_F(BadStartTest, HalfCopiedWeights) {
-  const auto model = CopyOfDemoModel();
-  const auto file = model / "model.safetensors";
-  std::filesystem::resize_file(file, std::filesystem::file_size(file) / 2);
-  ExpectRefusal({"--model", model.string()}, "model.safetensors");
-}
-
-TEST_F(BadStartTest, DirectoryWithoutTokenizer) {
-  const auto model = CopyOfDemoModel();
-  std::filesystem::remove(model / "tokenizer.json");
-  ExpectRefusal({"--model", model.string()}, "tokenizer.json");
-}
-
-TEST_F(BadStartTest, AnotherArchitecture) {
-  const auto model = CopyOfDemoModel();
-  EditConfig(model, "LlamaForCausalLM", "MixtralForCausalLM");
-  ExpectRefusal({"--model", model.string()}, "MixtralForCausalLM");
-}
-
-TEST_F(BadStartTest, HeadsThatTheRanksDoNotDivide) {
-  ExpectRefusal({"--model", LongModel().string(), "--tensor-parallel-size", "8"},
-                "--tensor-parallel-size: ");
-}
-
-TEST_F(BadStartTest, ContextBeyondTheModels) {
-  ExpectRefusal({"--model", LongModel().string(), "--max-model-len", "32769"}, "32768");
-}
-
-TEST_F(BadStartTest, UnknownFlag) {
-  ExpectRefusal({"--model", DemoModel().string(), "--frobnicate", "1"},
-                "unknown option --frobnicate");
-}
-
-TEST_F(BadStartTest, TooFewOpenFiles) {
-  const ServerProcess::Options server = ServerOptions({"--model", DemoModel().string()});
-  ServerProcess::Options limited;
-  limited.binary = "/bin/sh";
-  limited.arguments = {"-c", "ulimit -n 10 && exec \"$0\" \"$@\"", server.binary};
-  limited.arguments.insert(limited.arguments.end(), server.arguments.begin(),
-                           server.arguments.end());
-  limited.takes_ports = false;
-  auto process = ServerProcess::Spawn(limited);
-  ASSERT_TRUE(process.ok());
-  EXPECT_EQ((*process)->WaitForExit(kPatience), 2) << (*process)->output();
-  EXPECT_THAT((*process)->output(), HasSubstr("10 files open at a time, and needs 24"));
-}
-
-TEST_F(BadStartTest, PortInUse) {
-  auto server = StartServer(DemoModel(), 1);
-  ASSERT_NE(server, nullptr);
-  ExpectRefusal({"--model", DemoModel().string(), "--listen", server->address()},
-                server->address());
-  ExpectRefusal({"--model", DemoModel().string(), "--metrics-listen", server->metrics_address()},
-                server->metrics_address());
-}
-
-TEST_F(BadStartTest, WorkersPortInUse) {
-  auto server = StartServer(DemoModel(), 1);
-  ASSERT_NE(server, nullptr);
-  ExpectRefusal(
-      {"--model", DemoModel().string(), "--external-workers", "--worker-listen", server->address()},
-      server->address());
 }
 
 }  // namespace
