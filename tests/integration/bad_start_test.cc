@@ -1,4 +1,5 @@
-// What is wrong at the door of a server: status 2, before any port opens, and a message that names it.
+// What is wrong at the door of a server: status 2, before any port opens, and a message that names
+// it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

@@ -25,7 +25,8 @@ inline std::filesystem::path DemoModel() {
   return std::filesystem::path(LOCKSTEP_SOURCE_DIR) / "deploy/demo_model/model";
 }
 
-inline constexpr char kLongModelConfig[] = R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
+inline constexpr char kLongModelConfig[] =
+    R"({"architectures": ["LlamaForCausalLM"], "model_type": "llama",
   "vocab_size": 512, "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
   "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 32768,
   "rms_norm_eps": 1e-5, "tie_word_embeddings": true, "torch_dtype": "float32"})";
