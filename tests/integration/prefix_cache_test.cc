@@ -2,10 +2,12 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
+#include <chrono>
+#include <memory>
+#include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "lockstep/v1/inference.grpc.pb.h"
+#include "tests/integration/real_server.h"
 #include "tests/testing/server_process.h"
 
 namespace lockstep {
@@ -14,18 +16,8 @@ namespace {
 class PrefixCacheTest : public ::testing::TestWithParam<int> {
  protected:
   void SetUp() override {
-    testing::ServerProcess::Options options;
-    options.binary = std::string(LOCKSTEP_BINARY_DIR) + "/lockstep-server";
-    const auto model = std::filesystem::path(LOCKSTEP_SOURCE_DIR) / "deploy/demo_model/model";
-    options.arguments = {"--model",
-                         model.string(),
-                         "--tensor-parallel-size",
-                         absl::StrCat(GetParam()),
-                         "--threads-per-rank",
-                         "1"};
-    auto server = testing::ServerProcess::Start(options, std::chrono::seconds(60));
-    ASSERT_TRUE(server.ok()) << server.status();
-    server_ = *std::move(server);
+    server_ = StartServer(DemoModel(), GetParam());
+    ASSERT_NE(server_, nullptr);
     stub_ = v1::Inference::NewStub(
         grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
   }
@@ -44,7 +36,7 @@ class PrefixCacheTest : public ::testing::TestWithParam<int> {
 
   v1::GeneratedSequence Generate(const v1::GenerateRequest& request) {
     grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
+    context.set_deadline(std::chrono::system_clock::now() + kPatience);
     v1::GenerateResponse response;
     const grpc::Status status = stub_->Generate(&context, request, &response);
     EXPECT_TRUE(status.ok()) << status.error_message();

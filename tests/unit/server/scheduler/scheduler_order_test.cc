@@ -8,11 +8,10 @@ namespace {
 
 // One slot: requests run one after the other.
 SchedulerOptions OneSlot() {
-  SchedulerOptions options;
+  SchedulerOptions options = SmallOptions();
   options.max_model_len = 256;
   options.max_num_seqs = 1;
   options.max_num_batched_tokens = 128;
-  options.block_size = 4;
   return options;
 }
 
