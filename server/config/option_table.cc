@@ -45,6 +45,23 @@ OptionSpec Integer(const Named& named, T ServerOptions::* member, int64_t minimu
           }};
 }
 
+// `expected` says which powers of two lie between the limits.
+OptionSpec PowerOfTwo(const Named& named, int ServerOptions::* member, int64_t minimum,
+                      int64_t maximum, const char* expected) {
+  return {named.name,
+          named.group,
+          named.value_name,
+          named.help,
+          absl::StrCat(ServerOptions{}.*member),
+          [=](absl::string_view value, ServerOptions& options) {
+            const absl::StatusOr<int64_t> size = ParseInteger(value, minimum, maximum);
+            if (!size.ok() || (*size & (*size - 1)) != 0) {
+              return absl::InvalidArgumentError(absl::StrCat("expected ", expected));
+            }
+            return Assign(size, options.*member);
+          }};
+}
+
 OptionSpec Duration(const Named& named, absl::Duration ServerOptions::* member,
                     absl::Duration minimum) {
   return {named.name,
@@ -107,24 +124,6 @@ absl::Status SetMetricsListen(absl::string_view value, ServerOptions& options) {
   absl::Status status = Assign(ParseHostPort(value), options.metrics_listen);
   return status.ok() ? status
                      : absl::InvalidArgumentError(absl::StrCat(status.message(), ", or off"));
-}
-
-absl::Status SetBlockSize(absl::string_view value, ServerOptions& options) {
-  const absl::StatusOr<int64_t> size = ParseInteger(value, 8, 256);
-  if (!size.ok() || (*size & (*size - 1)) != 0) {
-    return absl::InvalidArgumentError("expected a power of two from 8 to 256");
-  }
-  options.block_size = static_cast<int>(*size);
-  return absl::OkStatus();
-}
-
-absl::Status SetTensorParallelSize(absl::string_view value, ServerOptions& options) {
-  const absl::StatusOr<int64_t> size = ParseInteger(value, 1, 8);
-  if (!size.ok() || (*size & (*size - 1)) != 0) {
-    return absl::InvalidArgumentError("expected 1, 2, 4 or 8");
-  }
-  options.tensor_parallel_size = static_cast<int>(*size);
-  return absl::OkStatus();
 }
 
 absl::Status SetProfileDir(absl::string_view value, ServerOptions& options) {
@@ -201,9 +200,9 @@ std::vector<OptionSpec> SchedulingOptions() {
              [](absl::string_view value, ServerOptions& options) {
                return Assign(ParseNumber(value, 0.1, 0.99), options.gpu_memory_utilization);
              }),
-      Custom({"block-size", kScheduling, "TOKENS",
-              "Tokens of one KV block, a power of two from 8 to 256"},
-             absl::StrCat(ServerOptions{}.block_size), SetBlockSize),
+      PowerOfTwo({"block-size", kScheduling, "TOKENS",
+                  "Tokens of one KV block, a power of two from 8 to 256"},
+                 &ServerOptions::block_size, 8, 256, "a power of two from 8 to 256"),
       Custom({"enable-prefix-caching", kScheduling, "BOOL",
               "Requests that begin with the same tokens share their KV blocks: true or false"},
              "true",
@@ -224,9 +223,9 @@ std::vector<OptionSpec> SchedulingOptions() {
 
 std::vector<OptionSpec> WorkerOptions() {
   return {
-      Custom({"tensor-parallel-size", kWorkers, "N",
-              "Worker processes that the model is split over: 1, 2, 4 or 8"},
-             "1", SetTensorParallelSize),
+      PowerOfTwo({"tensor-parallel-size", kWorkers, "N",
+                  "Worker processes that the model is split over: 1, 2, 4 or 8"},
+                 &ServerOptions::tensor_parallel_size, 1, 8, "1, 2, 4 or 8"),
       Choice({"device", kWorkers, "DEVICE",
               "cpu or cuda (NVIDIA GPUs, one for each rank); cuda needs workers built for it"},
              &ServerOptions::device, {"cpu", "cuda"}),
