@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "process/write_signals.h"
 #include "server/app/checked_model.h"
 #include "server/app/exit_status.h"
 #include "server/app/open_files.h"
@@ -78,9 +79,7 @@ ExitStatus Main(int argc, char** argv) {
   absl::StatusOr<PoolOptions> pool = SetUpPool(options, *model, environment);
   if (!pool.ok()) return Refuse(pool.status());
 
-  signal(SIGPIPE, SIG_IGN);
-  // A file for results that may not grow (ulimit -f) is an error from the call, not an end.
-  signal(SIGXFSZ, SIG_IGN);
+  IgnoreWriteSignals();
   ProcessEvents events;
   ServerApp app(options, *std::move(model), *std::move(pool), events);
   if (absl::Status status = app.Start(); !status.ok()) return Refuse(status);

@@ -36,14 +36,14 @@ const Json* JsonFields::Find(const char* name) const {
   return it == object_.end() || it->is_null() ? nullptr : &*it;
 }
 
-void JsonFields::Fail(const std::string& message) {
-  if (!status_.ok()) return;
-  status_ = absl::InvalidArgumentError(absl::StrCat(source_, ": ", message));
-}
-
 bool JsonFields::IsNull(const char* name) const {
   const auto it = object_.find(name);
   return it != object_.end() && it->is_null();
+}
+
+void JsonFields::Fail(const std::string& message) {
+  if (!status_.ok()) return;
+  status_ = absl::InvalidArgumentError(absl::StrCat(source_, ": ", message));
 }
 
 void JsonFields::Fail(const absl::Status& status) {

@@ -1,7 +1,6 @@
 #include "worker/link/worker_main.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <string>
 
 #include "absl/strings/string_view.h"
+#include "process/write_signals.h"
 #include "worker/link/control_link.h"
 #include "worker/link/exit_guard.h"
 #include "worker/link/worker_options.h"
@@ -92,10 +92,7 @@ int WorkerMain(int argc, const char* const* argv,
     std::fputs(command_line->text_to_print.c_str(), stdout);
     return static_cast<int>(ExitCode::kGoodbye);
   }
-  // Whoever reads this worker's output may be gone before it is.
-  signal(SIGPIPE, SIG_IGN);
-  // A file for results that may not grow (ulimit -f) is an error from the call, not an end.
-  signal(SIGXFSZ, SIG_IGN);
+  IgnoreWriteSignals();
   const WorkerOptions& options = command_line->options;
   if (options.death_fd >= 0) fcntl(options.death_fd, F_SETFD, FD_CLOEXEC);
   UseResultFile(options.result_fd);
