@@ -27,14 +27,15 @@ constexpr int64_t kMaxHeadDim = 256;
 
 constexpr int64_t kMaxConfigBytes = int64_t{16} << 20;
 
+// transformers builds the class that model_type names, whose defaults and attention may be others
+// than Llama's; architectures says what the checkpoint was saved from.
 void CheckArchitecture(JsonFields& fields) {
   const Json* architectures = fields.Find("architectures");
-  if (architectures == nullptr) {
-    if (fields.String("model_type", "") != "llama") {
-      fields.Fail("model_type", "without architectures it must be \"llama\"");
-    }
-    return;
+  const std::string missing = architectures == nullptr ? "" : "llama";
+  if (fields.String("model_type", missing) != "llama") {
+    fields.Fail("model_type", "only \"llama\" is supported");
   }
+  if (architectures == nullptr) return;
   const bool is_llama = architectures->is_array() &&
                         std::any_of(architectures->begin(), architectures->end(),
                                     [](const Json& name) { return name == "LlamaForCausalLM"; });
@@ -42,7 +43,7 @@ void CheckArchitecture(JsonFields& fields) {
 }
 
 // What would change the answers if it were ignored.
-void RefuseUnsupported(JsonFields& fields, int64_t max_position_embeddings) {
+void RefuseUnsupported(JsonFields& fields) {
   if (const std::string act = fields.String("hidden_act", "silu");
       act != "silu" && act != "swish") {
     fields.Fail("hidden_act", "only \"silu\" is supported");
@@ -51,12 +52,6 @@ void RefuseUnsupported(JsonFields& fields, int64_t max_position_embeddings) {
     fields.Fail(
         "quantization_config",
         "quantized checkpoints are not supported: use the float16, bfloat16 or float32 one");
-  }
-  const bool uses_window = fields.Bool("use_sliding_window", true);
-  if (uses_window && fields.Integer("sliding_window", max_position_embeddings, 1, kMaxPositions) <
-                         max_position_embeddings) {
-    fields.Fail("sliding_window",
-                "attention over a sliding window is not supported; it must be null");
   }
 }
 
@@ -116,7 +111,7 @@ absl::StatusOr<LlamaConfig> ParseLlamaConfig(std::string_view text, const std::s
   LlamaConfig config;
   CheckArchitecture(fields);
   ReadSizes(fields, config);
-  RefuseUnsupported(fields, config.max_position_embeddings);
+  RefuseUnsupported(fields);
   config.rms_norm_eps = fields.Number("rms_norm_eps", 1e-6, 0.0, 1.0);
   config.tie_word_embeddings = fields.Bool("tie_word_embeddings", false);
   config.attention_bias = fields.Bool("attention_bias", false);
