@@ -1,11 +1,10 @@
 #include "server/worker_pool/socket_directory.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,27 +22,15 @@ namespace {
 constexpr absl::string_view kPrefix = "lockstep-";
 constexpr absl::string_view kRandomPart = "XXXXXX";
 constexpr char kSocket[] = "workers.sock";
-
-// A descriptor of the directory, locked until it is closed or the process ends; -1 where it is gone
-// or somebody else's.
-int LockDirectory(const std::filesystem::path& directory) {
-  const int fd = open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0) return -1;
-  struct stat opened, named;
-  if (fstat(fd, &opened) == 0 && opened.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0 &&
-      lstat(directory.c_str(), &named) == 0 && named.st_ino == opened.st_ino) {
-    return fd;
-  }
-  close(fd);
-  return -1;
-}
+constexpr time_t kAbandonedAfter = 24 * 60 * 60;  // seconds; longer than any start
 
 void RemoveDirectory(const std::filesystem::path& directory) {
   unlink((directory / kSocket).c_str());
   rmdir(directory.c_str());
 }
 
-// Those whose owner was killed. A directory with anything but a socket in it stays.
+// Those of killed servers: one that runs needs its directory only until its workers have dialled. A
+// directory with anything but a socket in it stays.
 void RemoveAbandoned(const char* base) {
   std::error_code error;
   for (std::filesystem::directory_iterator it(base, error), end; !error && it != end;
@@ -51,10 +38,10 @@ void RemoveAbandoned(const char* base) {
     const std::string name = it->path().filename();
     if (name.size() != kPrefix.size() + kRandomPart.size()) continue;
     if (!absl::StartsWith(name, kPrefix)) continue;
-    const int fd = LockDirectory(it->path());
-    if (fd < 0) continue;
+    struct stat status;
+    if (lstat(it->path().c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) continue;
+    if (status.st_uid != geteuid() || time(nullptr) - status.st_mtime < kAbandonedAfter) continue;
     RemoveDirectory(it->path());
-    close(fd);
   }
 }
 
@@ -72,19 +59,15 @@ absl::StatusOr<std::unique_ptr<SocketDirectory>> SocketDirectory::Make() {
     }
     RemoveAbandoned(base);
     std::string name = pattern;
-    int lock = -1;
-    // Another server may take the directory for abandoned before it is locked.
-    while (lock < 0 && mkdtemp((name = pattern).data()) != nullptr) lock = LockDirectory(name);
-    if (lock >= 0) return std::unique_ptr<SocketDirectory>(new SocketDirectory(name, lock));
+    if (mkdtemp(name.data()) != nullptr) {  // mode 0700
+      return std::unique_ptr<SocketDirectory>(new SocketDirectory(name));
+    }
     absl::StrAppend(&tried, " ", base, " (", strerrordesc_np(errno), ")");
   }
   return absl::FailedPreconditionError(absl::StrCat("no directory for the workers' socket; tried",
                                                     tried, ": set TMPDIR to a writable one"));
 }
 
-SocketDirectory::~SocketDirectory() {
-  RemoveDirectory(directory_);
-  close(lock_);
-}
+SocketDirectory::~SocketDirectory() { RemoveDirectory(directory_); }
 
 }  // namespace lockstep::server

@@ -12,7 +12,7 @@ namespace lockstep::server {
 class SocketDirectory {
  public:
   // Under XDG_RUNTIME_DIR, TMPDIR or /tmp, whichever can be written to and is short enough for a
-  // socket's address. Removes there what servers left that were killed.
+  // socket's address. Removes there what servers left that were killed days ago.
   static absl::StatusOr<std::unique_ptr<SocketDirectory>> Make();
 
   // Removes the directory and the socket. Connections that are open stay open.
@@ -23,11 +23,9 @@ class SocketDirectory {
   std::filesystem::path socket_path() const { return directory_ / "workers.sock"; }
 
  private:
-  SocketDirectory(std::filesystem::path directory, int lock)
-      : directory_(std::move(directory)), lock_(lock) {}
+  explicit SocketDirectory(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
   const std::filesystem::path directory_;
-  const int lock_;  // a descriptor, which the kernel closes with the process
 };
 
 }  // namespace lockstep::server

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 
@@ -22,32 +23,32 @@ TEST(SocketDirectory, IsForThisUserAloneAndGoesWithItsOwner) {
   EXPECT_FALSE(std::filesystem::exists(directory));
 }
 
-TEST(SocketDirectory, RemovesWhatKilledServersLeftAndNothingElse) {
+// As a server leaves it that is killed before its workers have dialled.
+std::filesystem::path MakeAbandoned(const std::filesystem::path& directory, int hours) {
+  std::filesystem::create_directory(directory);
+  std::ofstream(directory / "workers.sock") << "a socket left behind";
+  const auto now = std::filesystem::file_time_type::clock::now();
+  std::filesystem::last_write_time(directory, now - std::chrono::hours(hours));
+  return directory;
+}
+
+TEST(SocketDirectory, RemovesWhatKilledServersLeftDaysAgoAndNothingElse) {
   const testing::TemporaryDirectory base;
   ASSERT_EQ(setenv("XDG_RUNTIME_DIR", base.path().c_str(), 1), 0);
-  const std::filesystem::path abandoned = base.path() / "lockstep-aaaaaa";
-  const std::filesystem::path with_files = base.path() / "lockstep-bbbbbb";
-  const std::filesystem::path other_name = base.path() / "lockstep-cccccc";
-  for (const auto& directory : {abandoned, with_files, base.path() / "lockstep-notes-2"}) {
-    std::filesystem::create_directory(directory);
-    std::ofstream(directory / "workers.sock") << "a socket left behind";
-  }
+  const auto abandoned = MakeAbandoned(base.path() / "lockstep-aaaaaa", 30);
+  const auto recent = MakeAbandoned(base.path() / "lockstep-bbbbbb", 20);
+  const auto with_files = MakeAbandoned(base.path() / "lockstep-cccccc", 0);
   std::ofstream(with_files / "kept.txt") << "somebody's";
-  std::ofstream(other_name) << "a file";
-  const auto first = SocketDirectory::Make();
-  ASSERT_TRUE(first.ok()) << first.status();
-  EXPECT_FALSE(std::filesystem::exists(abandoned));
-  EXPECT_TRUE(std::filesystem::exists(with_files / "kept.txt"));
-  EXPECT_TRUE(std::filesystem::exists(other_name));
-  EXPECT_TRUE(std::filesystem::exists(base.path() / "lockstep-notes-2" / "workers.sock"));
-
-  // One that is in use stays, however many servers start.
-  const std::filesystem::path in_use = (*first)->socket_path().parent_path();
-  EXPECT_EQ(in_use.parent_path(), base.path());
-  const auto second = SocketDirectory::Make();
-  ASSERT_TRUE(second.ok()) << second.status();
-  EXPECT_TRUE(std::filesystem::exists(in_use));
+  std::filesystem::last_write_time(with_files, std::filesystem::last_write_time(abandoned));
+  const auto other_name = MakeAbandoned(base.path() / "lockstep-notes-2", 30);
+  const auto owner = SocketDirectory::Make();
   unsetenv("XDG_RUNTIME_DIR");
+  ASSERT_TRUE(owner.ok()) << owner.status();
+  EXPECT_EQ((*owner)->socket_path().parent_path().parent_path(), base.path());
+  EXPECT_FALSE(std::filesystem::exists(abandoned));
+  EXPECT_TRUE(std::filesystem::exists(recent / "workers.sock"));
+  EXPECT_TRUE(std::filesystem::exists(with_files / "kept.txt"));
+  EXPECT_TRUE(std::filesystem::exists(other_name / "workers.sock"));
 }
 
 }  // namespace
