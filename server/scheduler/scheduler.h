@@ -214,6 +214,9 @@ class Scheduler {
   // One report for each row of `step`, if the result has just what the rows ask for.
   absl::StatusOr<std::vector<Report>> MatchResult(const StepInFlight& step,
                                                   const StepResult& result) const;
+  // The first of the report's tokens whose logits were not finite; null: there is none.
+  static const worker::v1::SampledToken* FindBrokenToken(const Report& report,
+                                                         const worker::v1::StepResult& fields);
   // INTERNAL for a token that the model does not have.
   absl::Status CheckTokens(const StepResult& result) const;
   // [max_num_seqs]

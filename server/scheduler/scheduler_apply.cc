@@ -16,6 +16,14 @@ absl::Status BadResult(uint64_t step, absl::string_view what) {
   return absl::InternalError(absl::StrCat("the result of step ", step, " ", what));
 }
 
+// A request whose logits are not finite, by what its own tokens or weights are; the others go on.
+absl::Status LogitsNotFinite(uint32_t position) {
+  return absl::InternalError(absl::StrCat(
+      "the model's logits for the token at position ", position,
+      " are not finite: weights are damaged or were never trained, or they overflow the dtype; "
+      "try bfloat16 or float32"));
+}
+
 // Takes up to `num_rows` rows from the front.
 void DropRows(SlotLogits& logits, int32_t num_rows) {
   const uint32_t num_dropped = std::min(static_cast<uint32_t>(num_rows), logits.num_rows);
@@ -83,9 +91,13 @@ absl::StatusOr<StepSummary> Scheduler::Apply(StepResult result, absl::Time now) 
     if (it == sequences_.end()) continue;  // ended while the step was in flight
     Sequence& sequence = *it->second;
     if (!sequence.samples()) sequence.completion.steps.push_back({step.step, duration});
+    const Report& report = (*reports)[i];
+    if (const auto* broken = FindBrokenToken(report, result.fields); broken != nullptr) {
+      End(sequence.handle, v1::FINISH_REASON_UNSPECIFIED, LogitsNotFinite(broken->position()));
+      continue;
+    }
     // A sequence that was preempted meanwhile has given up its blocks.
     if (sequence.running()) FillCache(sequence, step.rows[i].end);
-    const Report& report = (*reports)[i];
     if (!report.prompt_tokens.empty()) ApplyPromptTokens(sequence, report.prompt_tokens, result);
     if (report.sampled >= 0) {
       ApplyToken(sequence, std::move(*result.fields.mutable_sampled(report.sampled)), now);
@@ -96,6 +108,17 @@ absl::StatusOr<StepSummary> Scheduler::Apply(StepResult result, absl::Time now) 
   // No other step uses these.
   for (BlockTable& blocks : step.released_blocks) ReleaseBlocks(blocks);
   return StepSummary{step.step, duration, step.num_prefill_tokens, step.num_decode_tokens};
+}
+
+const worker::v1::SampledToken* Scheduler::FindBrokenToken(const Report& report,
+                                                           const worker::v1::StepResult& fields) {
+  for (int index : report.prompt_tokens) {
+    if (fields.prompt_tokens(index).logits_not_finite()) return &fields.prompt_tokens(index);
+  }
+  if (report.sampled >= 0 && fields.sampled(report.sampled).logits_not_finite()) {
+    return &fields.sampled(report.sampled);
+  }
+  return nullptr;
 }
 
 absl::Status Scheduler::CheckTokens(const StepResult& result) const {

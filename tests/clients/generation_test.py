@@ -4,7 +4,9 @@
 """
 
 import array
+import json
 import math
+import os
 import re
 import shutil
 import sys
@@ -13,6 +15,7 @@ import unittest
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import running_server
 
 TIMEOUT = 120
@@ -231,6 +234,44 @@ class GenerationTest(unittest.TestCase):
         for sequence in response.sequences:
             self.assertEqual(sequence.finished.reason, ARGUMENTS["generate_pb2"].TIME_LIMIT)
             self.assertEqual(sequence.finished.usage.completion_tokens, len(sequence.token_ids))
+
+    def test_a_token_whose_weights_are_not_finite_ends_its_own_request_alone(self):
+        broken_token = 300
+        directory = running_server.with_long_context(ARGUMENTS["model"], os.path.join(ARGUMENTS["dir"], "broken"))
+        break_embedding(directory, broken_token)
+        with running_server.RunningServer(ARGUMENTS["binary"], directory) as server:
+            inference = stub(server)
+            stream = inference.GenerateStream(request(stopping={"max_new_tokens": 2000, "ignore_eos": True}))
+            next(stream)
+            with self.assertRaises(grpc.RpcError) as raised:
+                inference.Generate(request(token_ids={"ids": [5, broken_token, 5]}), timeout=TIMEOUT)
+            self.assertEqual(raised.exception.code(), grpc.StatusCode.INTERNAL)
+            self.assertIn("not finite", raised.exception.details())
+            events = list(stream)
+            self.assertEqual(events[-1].finished.reason, ARGUMENTS["generate_pb2"].LENGTH)
+            self.assertEqual(server.stop(), 0)
+
+
+def break_embedding(directory, token):
+    """Makes one weight of the token a NaN where it is looked up, in a tied checkpoint of 16-bit types, and gives it a head of its own."""
+    path = os.path.join(directory, "model.safetensors")
+    with open(path, "rb") as file:
+        tensors = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        data = bytearray(file.read())
+    embedding = tensors["model.embed_tokens.weight"]
+    begin, end = embedding["data_offsets"]
+    tensors["lm_head.weight"] = {**embedding, "data_offsets": [len(data), len(data) + end - begin]}
+    data += data[begin:end]
+    first = begin + 2 * token * embedding["shape"][1]
+    data[first:first + 2] = b"\xff\x7f"
+    header = json.dumps(tensors).encode()
+    with open(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header + data)
+    path = os.path.join(directory, "config.json")
+    with open(path, encoding="utf-8") as file:
+        config = json.load(file)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({**config, "tie_word_embeddings": False}, file)
 
 
 if __name__ == "__main__":

@@ -273,8 +273,10 @@ void FakeWorker::Sample(uint32_t slot_number, Slot& slot, absl::Span<const int32
                         const std::string& mask, StepResult& result) const {
   int32_t token = options_.next_token ? options_.next_token(tokens, slot.sampling)
                                       : FakeNextToken(tokens, slot.sampling, options_.vocab_size);
-  if (!mask.empty()) token = NextAllowedToken(token, mask, options_.vocab_size);
   worker::v1::SampledToken& sampled = *result.add_sampled();
+  sampled.set_logits_not_finite(token < 0);
+  token = std::max(token, 0);
+  if (!mask.empty()) token = NextAllowedToken(token, mask, options_.vocab_size);
   sampled.set_slot(slot_number);
   sampled.set_position(static_cast<uint32_t>(slot.tokens.size()));
   sampled.set_token_id(static_cast<uint32_t>(token));

@@ -28,7 +28,7 @@ struct FakeWorkerOptions {
   uint32_t max_model_len = 2048;
   uint32_t max_steps_in_flight = 2;
   int32_t vocab_size = 64;
-  // The token after `tokens`; empty: FakeNextToken.
+  // The token after `tokens`; -1: its logits are not finite; empty: FakeNextToken.
   std::function<int32_t(absl::Span<const int32_t> tokens, const worker::v1::Sampling& sampling)>
       next_token;
   // Logits of more rows come in parts. Of several rows the parts are in two shards, as from two

@@ -20,6 +20,7 @@ void SetSampled(const SampledToken& token, v1::SampledToken& message) {
   message.set_slot(token.slot);
   message.set_position(token.position);
   message.set_token_id(token.token_id);
+  message.set_logits_not_finite(token.is_broken);
   message.set_logprob(token.logprob);
   message.set_rank(token.rank);
   for (const TokenLogprob& alternative : token.top) {

@@ -85,7 +85,7 @@ std::vector<DeviceSampler::Row> DeviceTokens::Rows(const std::vector<LogitSpan>&
   return rows;
 }
 
-absl::StatusOr<std::vector<SampledChoice>> DeviceTokens::Collect(int ticket) {
+std::vector<SampledChoice> DeviceTokens::Collect(int ticket) {
   const Batch& batch = batches_[static_cast<size_t>(ticket)];
   if (sampler_ != nullptr) return sampler_->Collect(batch.sampler_ticket);
   std::vector<SampledChoice> choices(static_cast<size_t>(batch.num_rows));

@@ -45,8 +45,8 @@ class DeviceTokens {
                              Communicator& communicator);
 
   // What Choose chose, once the device has done it, in the order of its spans. On ranks other than
-  // 0 only token_id is filled in. INTERNAL where logits were not finite.
-  absl::StatusOr<std::vector<SampledChoice>> Collect(int ticket);
+  // 0 only token_id is filled in.
+  std::vector<SampledChoice> Collect(int ticket);
 
  private:
   struct Batch {

@@ -4,8 +4,6 @@
 #include <span>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-
 namespace lockstep::worker {
 LogitsReader::LogitsReader(ThreadPool& pool, int64_t vocab_size)
     : pool_(pool), vocab_size_(vocab_size), samplers_(static_cast<size_t>(pool.num_threads())) {}
@@ -23,9 +21,9 @@ void LogitsReader::Prepare(const BuiltBatch& built, StepResult& result) {
   }
 }
 
-absl::Status LogitsReader::Read(const std::vector<LogitSpan>& spans, const SlotTable& slots,
-                                const SlotMasks& masks, const at::Tensor& logits, int64_t first_row,
-                                StepResult& result) {
+void LogitsReader::Read(const std::vector<LogitSpan>& spans, const SlotTable& slots,
+                        const SlotMasks& masks, const at::Tensor& logits, int64_t first_row,
+                        StepResult& result) {
   const auto* data = logits.const_data_ptr<float>();
   const int64_t end_row = first_row + logits.size(0);
   std::vector<TokenRow> rows;
@@ -50,47 +48,32 @@ absl::Status LogitsReader::Read(const std::vector<LogitSpan>& spans, const SlotT
       rows.push_back({.use = span.use,
                       .logits = first + row * vocab_size_,
                       .token = tokens + row,
-                      .mask = is_sampled ? masks.Of(span.slot) : std::span<const uint32_t>(),
-                      .status = absl::OkStatus()});
+                      .mask = is_sampled ? masks.Of(span.slot) : std::span<const uint32_t>()});
     }
   }
   pool_.ParallelFor(static_cast<int64_t>(rows.size()), [&](int thread, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      TokenRow& row = rows[static_cast<size_t>(i)];
-      row.status = ReadToken(row, slots, samplers_[static_cast<size_t>(thread)]);
+      ReadToken(rows[static_cast<size_t>(i)], slots, samplers_[static_cast<size_t>(thread)]);
     }
   });
-  for (const TokenRow& row : rows) {
-    if (row.status.ok()) continue;
-    return absl::Status(row.status.code(),
-                        absl::StrCat("slot ", row.token->slot, ", position ", row.token->position,
-                                     ": ", row.status.message()));
-  }
-  return absl::OkStatus();
 }
 
-absl::Status LogitsReader::ReadToken(const TokenRow& row, const SlotTable& slots,
-                                     Sampler& sampler) const {
+void LogitsReader::ReadToken(const TokenRow& row, const SlotTable& slots, Sampler& sampler) const {
   const std::span<const float> logits(row.logits, static_cast<size_t>(vocab_size_));
   SampledToken& token = *row.token;
   const Slot& slot = slots.slot(token.slot);
   if (row.use == LogitSpan::Use::kSample) {
-    absl::StatusOr<SampledChoice> choice =
-        sampler.Sample(logits, slot.sampling, token.position, slot.token_ids, row.mask);
-    if (!choice.ok()) return choice.status();
-    FillIn(*std::move(choice), token);
-    return absl::OkStatus();
+    FillIn(sampler.Sample(logits, slot.sampling, token.position, slot.token_ids, row.mask), token);
+  } else {
+    FillIn(sampler.Report(logits, slot.token_ids[token.position],
+                          slot.num_prompt_logprobs.value_or(0)),
+           token);
   }
-  const uint32_t token_id = slot.token_ids[token.position];
-  absl::StatusOr<TokenReport> report =
-      sampler.Report(logits, token_id, slot.num_prompt_logprobs.value_or(0));
-  if (!report.ok()) return report.status();
-  FillIn({.token_id = token_id, .report = *std::move(report)}, token);
-  return absl::OkStatus();
 }
 
 void LogitsReader::FillIn(SampledChoice choice, SampledToken& token) {
   token.token_id = choice.token_id;
+  token.is_broken = choice.is_broken;
   token.logprob = choice.report.logprob;
   token.rank = choice.report.rank;
   token.top = std::move(choice.report.top);

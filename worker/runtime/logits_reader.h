@@ -7,7 +7,6 @@
 #include <span>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "worker/kernels/thread_pool.h"
 #include "worker/runtime/batch_builder.h"
 #include "worker/runtime/slot_masks.h"
@@ -34,11 +33,10 @@ class LogitsReader {
   //
   //   logits  [num_rows, vocab_size] float32, on the host
   //
-  // Slots that `masks` names choose among the tokens that it allows. The sampler's errors, with the
-  // slot.
-  absl::Status Read(const std::vector<LogitSpan>& spans, const SlotTable& slots,
-                    const SlotMasks& masks, const at::Tensor& logits, int64_t first_row,
-                    StepResult& result);
+  // Slots that `masks` names choose among the tokens that it allows. A broken row concerns its own
+  // token alone.
+  void Read(const std::vector<LogitSpan>& spans, const SlotTable& slots, const SlotMasks& masks,
+            const at::Tensor& logits, int64_t first_row, StepResult& result);
 
  private:
   // One row that becomes a token of the result.
@@ -47,11 +45,10 @@ class LogitsReader {
     const float* logits = nullptr;
     SampledToken* token = nullptr;
     std::span<const uint32_t> mask;
-    absl::Status status;
   };
 
   // Fills the row's token.
-  absl::Status ReadToken(const TokenRow& row, const SlotTable& slots, Sampler& sampler) const;
+  void ReadToken(const TokenRow& row, const SlotTable& slots, Sampler& sampler) const;
 
   ThreadPool& pool_;
   const int64_t vocab_size_;

@@ -113,6 +113,8 @@ struct SampledToken {
   float logprob = 0.0F;
   uint32_t rank = 0;
   std::vector<TokenLogprob> top;
+  // The row's logits have a NaN, +infinity or nothing finite: the token is a stand-in.
+  bool is_broken = false;
 };
 
 struct SlotLogits {

@@ -249,8 +249,7 @@ absl::Status StepRunner::ComputeLogits(const StepPlan& plan, const BuiltBatch& b
       if (!waited.ok()) return waited.status();
       masks = *std::move(waited);
     }
-    status = logits_reader_->Read(built.logit_spans, slots_, *masks, *host, first, result);
-    if (!status.ok()) return status;
+    logits_reader_->Read(built.logit_spans, slots_, *masks, *host, first, result);
   }
   return absl::OkStatus();
 }
@@ -301,24 +300,22 @@ absl::StatusOr<StepResult> StepRunner::Finish() {
 
 absl::Status StepRunner::WaitFor(StepUnderWay& step) {
   if (step.mark == nullptr) return absl::OkStatus();
-  absl::Status status = WaitForMark(*step.mark, parts_.communicator, parts_.device,
-                                    absl::Milliseconds(parts_.config.collective_timeout_ms));
-  if (status.ok() && step.ticket.has_value()) status = ReadChoices(step);
-  if (status.ok() && !step.reported.empty()) {
-    status =
-        logits_reader_->Read(step.reported, slots_, SlotMasks(), step.host_logits, 0, step.result);
-  }
-  return status;
-}
-
-absl::Status StepRunner::ReadChoices(StepUnderWay& step) {
-  absl::StatusOr<std::vector<SampledChoice>> choices = parts_.device_tokens->Collect(*step.ticket);
-  if (!choices.ok()) return choices.status();
-  for (size_t i = 0; i < choices->size(); ++i) {
-    slots_.Resolve(step.places[i], (*choices)[i].token_id);
-    if (rank() == 0) LogitsReader::FillIn(std::move((*choices)[i]), step.result.sampled[i]);
+  const absl::Status status = WaitForMark(*step.mark, parts_.communicator, parts_.device,
+                                          absl::Milliseconds(parts_.config.collective_timeout_ms));
+  if (!status.ok()) return status;
+  if (step.ticket.has_value()) ReadChoices(step);
+  if (!step.reported.empty()) {
+    logits_reader_->Read(step.reported, slots_, SlotMasks(), step.host_logits, 0, step.result);
   }
   return absl::OkStatus();
+}
+
+void StepRunner::ReadChoices(StepUnderWay& step) {
+  std::vector<SampledChoice> choices = parts_.device_tokens->Collect(*step.ticket);
+  for (size_t i = 0; i < choices.size(); ++i) {
+    slots_.Resolve(step.places[i], choices[i].token_id);
+    if (rank() == 0) LogitsReader::FillIn(std::move(choices[i]), step.result.sampled[i]);
+  }
 }
 
 }  // namespace lockstep::worker

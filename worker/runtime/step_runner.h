@@ -115,7 +115,7 @@ class StepRunner {
   absl::Status ShareTokens(const BuiltBatch& built, const StepResult& result);
   absl::Status WaitFor(StepUnderWay& step);
   // Takes over what the device has chosen.
-  absl::Status ReadChoices(StepUnderWay& step);
+  void ReadChoices(StepUnderWay& step);
 
   const Parts parts_;
   SlotTable slots_;

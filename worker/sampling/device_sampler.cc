@@ -6,7 +6,6 @@
 #include <cmath>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "worker/sampling/cuda/ops.h"
 #include "worker/sampling/logits_processors.h"
 #include "worker/sampling/packed_rows.h"
@@ -133,7 +132,7 @@ int DeviceSampler::Enqueue(std::span<const Row> rows, const at::Tensor& logits,
   return ticket;
 }
 
-absl::StatusOr<std::vector<SampledChoice>> DeviceSampler::Collect(int ticket) {
+std::vector<SampledChoice> DeviceSampler::Collect(int ticket) {
   Batch& batch = batches_[static_cast<size_t>(ticket)];
   TORCH_CHECK(batch.is_pending, kOp, ": no batch with ticket ", ticket, " is under way");
   batch.is_pending = false;
@@ -143,14 +142,11 @@ absl::StatusOr<std::vector<SampledChoice>> DeviceSampler::Collect(int ticket) {
       NumBytes<cuda::RowResult>(static_cast<int64_t>(num_rows)));
   std::vector<SampledChoice> choices(num_rows);
   for (size_t i = 0; i < num_rows; ++i) {
-    if (!results[i].is_valid) {
-      const absl::Status status = LogitsNotFinite();
-      return absl::Status(status.code(), absl::StrCat("row ", i, ": ", status.message()));
-    }
     choices[i].token_id = static_cast<uint32_t>(results[i].token_id);
+    choices[i].is_broken = !results[i].is_valid;
     if (batch.num_top[i] < 0) continue;
     const auto num_top = static_cast<size_t>(batch.num_top[i]);
-    choices[i].report = MakeReport(results[i], {top, num_top});
+    if (!choices[i].is_broken) choices[i].report = MakeReport(results[i], {top, num_top});
     top += num_top;
   }
   return choices;

@@ -8,7 +8,6 @@
 #include <span>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "worker/device/compute_device.h"
 #include "worker/sampling/mirrored_buffer.h"
 #include "worker/sampling/sampler.h"
@@ -69,10 +68,9 @@ class DeviceSampler {
   int Enqueue(std::span<const Row> rows, const at::Tensor& logits, const at::Tensor& last_tokens,
               at::Tensor& token_ids);
 
-  // The choices of the batch, one for each row; reports where they were asked for. The device must
-  // have done the batch's work. INTERNAL, naming the row by its index, when a row has a NaN or
-  // +infinity, or nothing finite. The ticket is free again.
-  absl::StatusOr<std::vector<SampledChoice>> Collect(int ticket);
+  // The choices of the batch, one for each row, some of which may be broken; reports where they
+  // were asked for. The device must have done the batch's work. The ticket is free again.
+  std::vector<SampledChoice> Collect(int ticket);
 
  private:
   struct Batch {

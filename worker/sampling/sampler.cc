@@ -53,25 +53,18 @@ absl::Status CheckSampling(const SamplingParameters& parameters) {
   return absl::OkStatus();
 }
 
-absl::Status LogitsNotFinite() {
-  return absl::InternalError(
-      "the model's logits are not finite: the weights or the dtype's range do not suit; try "
-      "bfloat16 or float32");
-}
-
 uint32_t LastResort(const SamplingParameters& parameters, std::span<const uint32_t> mask) {
   if (!mask.empty()) return LowestToken(mask);
   const std::vector<uint32_t>& allowed = parameters.allowed_token_ids;
   return allowed.empty() ? 0 : *std::min_element(allowed.begin(), allowed.end());
 }
 
-absl::StatusOr<SampledChoice> Sampler::Sample(std::span<const float> logits,
-                                              const SamplingParameters& parameters,
-                                              uint32_t position, std::span<const uint32_t> history,
-                                              std::span<const uint32_t> mask) {
+SampledChoice Sampler::Sample(std::span<const float> logits, const SamplingParameters& parameters,
+                              uint32_t position, std::span<const uint32_t> history,
+                              std::span<const uint32_t> mask) {
   // Looked at before the processors, which could hide a broken logit.
   const RowMaximum model_maximum = FindMaximum(logits);
-  if (!model_maximum.is_valid) return LogitsNotFinite();
+  if (!model_maximum.is_valid) return {.token_id = 0, .is_broken = true, .report = {}};
   const std::span<const float> processed =
       processors_.Apply(logits, parameters, position, history, mask);
   const bool is_changed = processed.data() != logits.data();
@@ -288,11 +281,12 @@ float Sampler::TypicalThreshold(double mass) {
   return deviations_[begin].value;
 }
 
-absl::StatusOr<TokenReport> Sampler::Report(std::span<const float> logits, uint32_t token_id,
-                                            uint32_t num_top) {
+SampledChoice Sampler::Report(std::span<const float> logits, uint32_t token_id, uint32_t num_top) {
+  SampledChoice choice = {.token_id = token_id, .is_broken = false, .report = {}};
   const RowMaximum maximum = FindMaximum(logits);
-  if (!maximum.is_valid) return LogitsNotFinite();
-  return MakeReport(logits, maximum.value, token_id, num_top);
+  choice.is_broken = !maximum.is_valid;
+  if (maximum.is_valid) choice.report = MakeReport(logits, maximum.value, token_id, num_top);
+  return choice;
 }
 
 TokenReport Sampler::MakeReport(std::span<const float> logits, float maximum, uint32_t token_id,

@@ -22,14 +22,14 @@ struct TokenReport {
 
 struct SampledChoice {
   uint32_t token_id = 0;
+  // The row has a NaN, +infinity or nothing finite: the token stands in for one, and there is no
+  // report.
+  bool is_broken = false;
   TokenReport report;  // with num_logprobs >= 0
 };
 
 // OK if every parameter has a value in its range; else INVALID_ARGUMENT naming it.
 absl::Status CheckSampling(const SamplingParameters& parameters);
-
-// INTERNAL: what a row with a NaN, +infinity or nothing finite is answered with.
-absl::Status LogitsNotFinite();
 
 // The token of a row whose every token is forbidden, whatever gives way; see Sampler::Sample.
 uint32_t LastResort(const SamplingParameters& parameters, std::span<const uint32_t> mask);
@@ -54,11 +54,10 @@ class Sampler {
   //   history  [position], the sequence's tokens; may be empty without penalties
   //   mask     [ceil(vocab_size / 32)], as in SlotMask, with at least one token; or empty: no mask
   //
-  // INTERNAL when a logit is NaN or +infinity, or when none is finite. Precondition: CheckSampling.
-  absl::StatusOr<SampledChoice> Sample(std::span<const float> logits,
-                                       const SamplingParameters& parameters, uint32_t position,
-                                       std::span<const uint32_t> history = {},
-                                       std::span<const uint32_t> mask = {});
+  // Of a row that is broken the token is 0. Precondition: CheckSampling.
+  SampledChoice Sample(std::span<const float> logits, const SamplingParameters& parameters,
+                       uint32_t position, std::span<const uint32_t> history = {},
+                       std::span<const uint32_t> mask = {});
 
   // What Sample draws from with a temperature above 0: [vocab_size], 0 where a token is forbidden
   // or filtered. For tests.
@@ -66,9 +65,8 @@ class Sampler {
                                    const SamplingParameters& parameters, uint32_t position = 0,
                                    std::span<const uint32_t> history = {});
 
-  // `token_id` with `num_top` alternatives. INTERNAL as for Sample.
-  absl::StatusOr<TokenReport> Report(std::span<const float> logits, uint32_t token_id,
-                                     uint32_t num_top);
+  // `token_id`, which may be broken as in Sample, with `num_top` alternatives.
+  SampledChoice Report(std::span<const float> logits, uint32_t token_id, uint32_t num_top);
 
  private:
   // Sample for a row whose every token is forbidden.

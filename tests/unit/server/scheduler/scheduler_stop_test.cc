@@ -7,6 +7,7 @@
 namespace lockstep::server {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
@@ -55,6 +56,23 @@ TEST(SchedulerStop, NoEndTokenEndsTheAnswerBeforeMinNewTokens) {
   const RequestHandle handle = harness.Add(std::move(request));
   harness.RunAll();
   EXPECT_THAT(harness.outcome(handle).answer, ElementsAre(6, 6, 6));
+}
+
+TEST(SchedulerStop, LogitsThatAreNotFiniteEndTheirOwnRequestAlone) {
+  SchedulerHarness harness(ShortOptions(), 8, {5, 6, -1, 7});
+  harness.Start();
+  const RequestHandle broken = harness.Add(harness.MakeRequest(3, 8));
+  const RequestHandle other = harness.Add(harness.MakeRequest(4, 2));
+  harness.RunAll();
+  const Outcome& outcome = harness.outcome(broken);
+  EXPECT_THAT(outcome.answer, ElementsAre(5, 6));
+  EXPECT_EQ(outcome.completion->status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(outcome.completion->status.message()),
+              AllOf(HasSubstr("position 5"), HasSubstr("not finite")));
+  EXPECT_EQ(outcome.completion->num_completion_tokens, 2);
+  EXPECT_TRUE(harness.outcome(other).completion->status.ok());
+  EXPECT_THAT(harness.outcome(other).answer, ElementsAre(5, 6));
+  EXPECT_EQ(harness.scheduler.num_used_blocks(), 0U);
 }
 
 TEST(SchedulerStop, AnAnswerEndsAtMaxNewTokens) {

@@ -50,8 +50,7 @@ TEST_P(DeviceSamplerTest, TopPRemovesTheLowestIdsOfEquals) {
   }
   ExpectAsOnTheCpu(cases, "flat");
   const auto choices = Sample(cases);
-  ASSERT_TRUE(choices.ok());
-  for (const SampledChoice& choice : *choices) EXPECT_GE(choice.token_id, 900U - 1U);
+  for (const SampledChoice& choice : choices) EXPECT_GE(choice.token_id, 900U - 1U);
 }
 
 TEST_P(DeviceSamplerTest, APendingTokenCountsAsAKnownOne) {
@@ -72,8 +71,7 @@ TEST_P(DeviceSamplerTest, APendingTokenCountsAsAKnownOne) {
     cases.push_back(entry);
   }
   const auto pending = Sample(cases);
-  ASSERT_TRUE(pending.ok()) << pending.status();
-  ExpectAsOnTheCpu(*pending, cases, "pending");
+  ExpectAsOnTheCpu(pending, cases, "pending");
   for (SamplerCase& entry : cases) entry.is_pending = false;
   ExpectAsOnTheCpu(cases, "known");
 }
@@ -118,12 +116,13 @@ TEST_P(DeviceSamplerTest, LogitsThatAreNotFiniteAreAnErrorThatNamesTheRow) {
       cases[1].logits[at] = bad;
       cases[1].parameters.allowed_token_ids = {5};  // does not hide it
       const auto choices = Sample(cases);
-      EXPECT_EQ(choices.status().code(), absl::StatusCode::kInternal);
-      EXPECT_THAT(choices.status().message(), HasSubstr("row 1: the model's logits"));
+      EXPECT_FALSE(choices[0].is_broken);
+      EXPECT_TRUE(choices[1].is_broken);
+      EXPECT_FALSE(choices[2].is_broken);
     }
   }
   const auto none = Sample({GreedyCase(std::vector<float>(40, -kInfinity))});
-  EXPECT_THAT(none.status().message(), HasSubstr("row 0: the model's logits"));
+  EXPECT_TRUE(none[0].is_broken);
 }
 
 TEST_P(DeviceSamplerTest, ABrokenRowLeavesTheOthersAndTheNextBatchAlone) {
@@ -131,15 +130,14 @@ TEST_P(DeviceSamplerTest, ABrokenRowLeavesTheOthersAndTheNextBatchAlone) {
   cases[1].logits[7] = NAN;
   const auto sampler = MakeSampler(3, 100);
   const EnqueuedBatch broken = Enqueue(*sampler, cases);
-  EXPECT_FALSE(Collect(*sampler, broken).ok());
+  ExpectAsOnTheCpu(Collect(*sampler, broken), cases, "with it");
   const at::Tensor token_ids = broken.token_ids.cpu();
   const int64_t* tokens = token_ids.const_data_ptr<int64_t>();
   EXPECT_EQ(tokens[0], tokens[2]);
   EXPECT_EQ(tokens[1], 0);  // a row of the embedding, whatever comes of it
   cases[1] = cases[0];
   const auto choices = Collect(*sampler, Enqueue(*sampler, cases));
-  ASSERT_TRUE(choices.ok()) << choices.status();
-  ExpectAsOnTheCpu(*choices, cases, "after it");
+  ExpectAsOnTheCpu(choices, cases, "after it");
 }
 
 TEST_P(DeviceSamplerTest, LogprobsAreTheModelsOwnBestFirstAndTiesByTokenId) {
@@ -148,10 +146,9 @@ TEST_P(DeviceSamplerTest, LogprobsAreTheModelsOwnBestFirstAndTiesByTokenId) {
   for (const int32_t num_logprobs : {0, 1, 2, 3, 4, 6, 50}) {
     entry.parameters.num_logprobs = num_logprobs;
     const auto choices = Sample({entry});
-    ASSERT_TRUE(choices.ok()) << choices.status();
-    EXPECT_EQ(choices->front().token_id, 4U);
-    EXPECT_EQ(choices->front().report.rank, 3U);
-    ExpectAsOnTheCpu(*choices, {entry}, std::to_string(num_logprobs) + " alternatives");
+    EXPECT_EQ(choices.front().token_id, 4U);
+    EXPECT_EQ(choices.front().report.rank, 3U);
+    ExpectAsOnTheCpu(choices, {entry}, std::to_string(num_logprobs) + " alternatives");
   }
 }
 
@@ -161,12 +158,10 @@ TEST_P(DeviceSamplerTest, AKnownTokenIsReportedAndNoneIsChosen) {
   cases[1].logits = WavyLogits(300, 0.5F);
   cases[1].known = {.token_id = 17, .num_top = 4};
   const auto choices = Sample(cases);
-  ASSERT_TRUE(choices.ok()) << choices.status();
   Sampler sampler;
   const auto expected = sampler.Report(cases[1].logits, 17, 4);
-  ASSERT_TRUE(expected.ok());
-  EXPECT_EQ((*choices)[1].token_id, 17U);
-  ExpectSameReport((*choices)[1].report, *expected, "known");
+  EXPECT_EQ(choices[1].token_id, 17U);
+  ExpectSameReport(choices[1].report, expected.report, "known");
 }
 
 TEST_P(DeviceSamplerTest, TwoBatchesMayBeUnderWayAndBuffersGrowForEither) {
@@ -188,8 +183,7 @@ TEST_P(DeviceSamplerTest, TwoBatchesMayBeUnderWayAndBuffersGrowForEither) {
     EXPECT_NE(next.ticket, before.ticket);
     EXPECT_THROW(Enqueue(*sampler, batches[0]), c10::Error) << "a third batch";
     const auto choices = Collect(*sampler, before);
-    ASSERT_TRUE(choices.ok()) << choices.status();
-    ExpectAsOnTheCpu(*choices, batches[step - 1], "step " + std::to_string(step - 1));
+    ExpectAsOnTheCpu(choices, batches[step - 1], "step " + std::to_string(step - 1));
     before = next;
   }
 }
@@ -208,8 +202,7 @@ TEST_P(DeviceSamplerTest, ABatchMayBeEmptyOrHaveMoreRowsThanRunAtOnce) {
   const int ticket =
       sampler->Enqueue({}, EmptyTensor({0, 5}, at::kFloat), EmptyTensor({1}, at::kInt), token_ids);
   const auto choices = sampler->Collect(ticket);
-  ASSERT_TRUE(choices.ok());
-  EXPECT_TRUE(choices->empty());
+  EXPECT_TRUE(choices.empty());
 }
 
 INSTANTIATE_TEST_SUITE_P(Cuda, DeviceSamplerTest, DeviceSamplerCases(), DeviceSamplerCaseName);

@@ -94,7 +94,7 @@ std::vector<double> CountDraws(SamplingParameters parameters, bool vary_seed) {
   for (uint32_t i = 0; i < kNumDraws; ++i) {
     parameters.seed = vary_seed ? i : 2024;
     const auto choice = sampler.Sample(logits, parameters, vary_seed ? 77 : 4 + i, history);
-    if (choice.ok()) counts[choice->token_id] += 1.0;
+    counts[choice.token_id] += 1.0;
   }
   return counts;
 }
@@ -133,9 +133,9 @@ void ExpectIndependent(uint64_t seed_step, uint32_t position_step) {
     // No draw is part of two pairs.
     parameters.seed = 1000 + 2 * i * seed_step;
     const uint32_t position = 10 + 2 * i * position_step;
-    const uint32_t first = sampler.Sample(logits, parameters, position)->token_id;
+    const uint32_t first = sampler.Sample(logits, parameters, position).token_id;
     parameters.seed += seed_step;
-    const uint32_t second = sampler.Sample(logits, parameters, position + position_step)->token_id;
+    const uint32_t second = sampler.Sample(logits, parameters, position + position_step).token_id;
     counts[first * logits.size() + second] += 1.0;
   }
   ExpectFollows(counts, expected);
