@@ -42,17 +42,22 @@ std::vector<uint32_t> PrefixCache::Find(absl::Span<const int32_t> tokens, absl::
   return found;
 }
 
-bool PrefixCache::Insert(uint32_t block, NodeId parent, absl::Span<const int32_t> tokens,
-                         absl::string_view salt) {
+std::optional<PrefixCache::NodeId> PrefixCache::Insert(uint32_t block, NodeId parent,
+                                                       absl::Span<const int32_t> tokens,
+                                                       absl::string_view salt) {
   Node& node = nodes_[block];
   LOCKSTEP_INVARIANT(node.id == kRoot, "a block is cached twice");
   const Key key = MakeKey(parent, tokens, salt);
-  if (!blocks_.try_emplace(key, block).second) return false;
+  const auto [it, is_new] = blocks_.try_emplace(key, block);
+  if (!is_new) {
+    if (!Holds(it->second, key, tokens, salt)) return std::nullopt;
+    return nodes_[it->second].id;
+  }
   node.id = ++last_id_;
   node.key = key;
   if (parent == kRoot) node.salt.assign(salt.data(), salt.size());
   std::copy(tokens.begin(), tokens.end(), &tokens_[block * block_size_]);
-  return true;
+  return node.id;
 }
 
 void PrefixCache::Erase(uint32_t block) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,14 +36,15 @@ class PrefixCache {
   std::vector<uint32_t> Find(absl::Span<const int32_t> tokens, absl::string_view salt,
                              size_t max_blocks) const;
 
-  // The node of a cached block.
+  // The node of a cached block; kRoot: it is not cached.
   NodeId node(uint32_t block) const { return nodes_[block].id; }
 
-  // From now on `block` is found after `parent` for these tokens [block_size]. False, with nothing
-  // changed, if another block is found for them, or one with the same hash. `salt` counts where the
-  // parent is the root. The block must not be cached already.
-  bool Insert(uint32_t block, NodeId parent, absl::Span<const int32_t> tokens,
-              absl::string_view salt);
+  // From now on `block` is found after `parent` for these tokens [block_size], unless another block
+  // is already, which stays. The node that is found for them, `block`'s or the other's; none, with
+  // nothing changed, where other tokens have the same hash. `salt` counts where the parent is the
+  // root. The block must not be cached already.
+  std::optional<NodeId> Insert(uint32_t block, NodeId parent, absl::Span<const int32_t> tokens,
+                               absl::string_view salt);
 
   // `block` is cached no more; ignored where it is not.
   void Erase(uint32_t block);

@@ -47,24 +47,22 @@ void Scheduler::FillCache(Sequence& sequence, int32_t end) {
   const auto block_size = static_cast<size_t>(options_.block_size);
   const auto limit = static_cast<size_t>(std::min(end, options_.max_shared_len));
   std::vector<int32_t> tokens;
-  while (!sequence.stopped_filling && (sequence.num_cached_blocks + 1) * block_size <= limit) {
+  while (sequence.last_cached_node.has_value() &&
+         (sequence.num_cached_blocks + 1) * block_size <= limit) {
     const size_t begin = sequence.num_cached_blocks * block_size;
     tokens.clear();
     for (size_t i = begin; i < begin + block_size; ++i) {
       tokens.push_back(i < prompt.size() ? prompt[i] : sequence.answer[i - prompt.size()]);
     }
     const uint32_t block = sequence.blocks[sequence.num_cached_blocks].block();
-    const PrefixCache::NodeId parent =
-        begin == 0 ? PrefixCache::kRoot
-                   : cache_->node(sequence.blocks[sequence.num_cached_blocks - 1].block());
-    if (!cache_->Insert(block, parent, tokens, sequence.cache_salt)) {
-      sequence.stopped_filling = true;
-      break;
-    }
+    // Another sequence may have cached the same tokens; what follows is then found after its block.
+    sequence.last_cached_node =
+        cache_->Insert(block, *sequence.last_cached_node, tokens, sequence.cache_salt);
+    ++sequence.num_cached_blocks;
+    if (cache_->node(block) == PrefixCache::kRoot) continue;
     // Nobody finds a group's own blocks once the group has gone.
     const bool in_public = sequence.cache_salt.front() == 's';
     blocks_->Keep(block, in_public ? BlockPool::Reuse::kLast : BlockPool::Reuse::kFirst);
-    ++sequence.num_cached_blocks;
   }
 }
 

@@ -193,7 +193,7 @@ void Scheduler::Admit(Sequence& sequence, const std::vector<uint32_t>& cached, D
   }
   sequence.num_run = static_cast<int32_t>(cached.size()) * options_.block_size;
   sequence.num_cached_blocks = cached.size();
-  sequence.stopped_filling = false;
+  sequence.last_cached_node = cached.empty() ? PrefixCache::kRoot : cache_->node(cached.back());
 
   if (sequence.completion.first_scheduled == absl::InfinitePast()) {
     sequence.completion.first_scheduled = now;

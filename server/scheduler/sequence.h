@@ -59,10 +59,10 @@ struct Sequence {
   BlockTable blocks;
   // Positions whose keys and values the plans so far have the workers write.
   int32_t num_run = 0;
-  // So many of its first blocks are in the prefix cache under this sequence's tokens.
+  // The prefix cache has blocks with the tokens of so many of its first ones, its own or others.
   size_t num_cached_blocks = 0;
-  // Another sequence has cached a block of the same tokens: what follows would not be found.
-  bool stopped_filling = false;
+  // The node of the last of them. None: what follows would not be found.
+  std::optional<PrefixCache::NodeId> last_cached_node;
 
   bool running() const { return slot.has_value(); }
   bool has_next_mask() const { return !waits_for_mask || mask_position == num_known_tokens(); }

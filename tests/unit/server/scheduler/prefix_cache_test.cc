@@ -52,7 +52,8 @@ TEST_F(PrefixCacheTest, SaltsAreApart) {
 
 TEST_F(PrefixCacheTest, TheFirstBlockOfATextStays) {
   InsertAll({1, 2}, {0});
-  EXPECT_FALSE(cache_.Insert(1, PrefixCache::kRoot, {1, 2}, ""));
+  EXPECT_EQ(cache_.Insert(1, PrefixCache::kRoot, {1, 2}, ""), cache_.node(0));
+  EXPECT_EQ(cache_.node(1), PrefixCache::kRoot);
   EXPECT_THAT(cache_.Find({1, 2}, "", kNoLimit), ElementsAre(0));
   EXPECT_EQ(cache_.num_cached(), 1);
 }

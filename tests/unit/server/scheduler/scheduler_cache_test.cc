@@ -78,6 +78,34 @@ TEST_F(SchedulerCache, AnAnswerIsFoundByTheTurnThatFollows) {
   EXPECT_EQ(CachedTokens(MakeRequest(conversation)), 12);
 }
 
+// Its last block runs again, though another one holds the same tokens: what comes after is found.
+TEST_F(SchedulerCache, TheAnswerToAPromptOfWholeBlocksIsFoundThoughItsPromptWasCachedBefore) {
+  EXPECT_EQ(CachedTokens(MakeRequest(Tokens(12), /*max_new_tokens=*/2)), 0);
+  const RequestHandle second = harness_.Add(MakeRequest(Tokens(12), /*max_new_tokens=*/9));
+  harness_.RunAll();
+  std::vector<int32_t> turn = Tokens(12);
+  const std::vector<int32_t>& answer = harness_.outcome(second).answer;
+  turn.insert(turn.end(), answer.begin(), answer.end());
+  EXPECT_EQ(CachedTokens(MakeRequest(turn)), 20);
+}
+
+TEST_F(SchedulerCache, PromptsThatRunBesideEachOtherBothFillTheCache) {
+  // Two users of one system prompt, in one step.
+  std::vector<RequestHandle> handles;
+  std::vector<std::vector<int32_t>> turns;
+  for (const int32_t user : {50, 60}) {
+    turns.push_back(Tokens(8));
+    for (int32_t i = 0; i < 6; ++i) turns.back().push_back((user + i) % 64);
+    handles.push_back(harness_.Add(MakeRequest(turns.back(), /*max_new_tokens=*/8)));
+  }
+  harness_.RunAll();
+  for (size_t i = 0; i < handles.size(); ++i) {
+    const std::vector<int32_t>& answer = harness_.outcome(handles[i]).answer;
+    turns[i].insert(turns[i].end(), answer.begin(), answer.end());
+    EXPECT_EQ(CachedTokens(MakeRequest(turns[i])), 20) << "user " << i;
+  }
+}
+
 TEST_F(SchedulerCache, OnlyTheSameSaltShares) {
   EngineRequest salted = MakeRequest(Tokens(12));
   salted.cache_salt = "blue";
