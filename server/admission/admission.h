@@ -71,6 +71,9 @@ class Admission {
   // NOT_FOUND unless it is absent, empty or the served model's name.
   absl::Status CheckModel(const std::string& name) const;
 
+  // As RequestIds::Abort.
+  bool Abort(const std::string& request_id) { return ids_.Abort(request_id); }
+
   const PromptEncoder& encoder() const { return encoder_; }
 
  private:

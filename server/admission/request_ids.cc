@@ -53,6 +53,8 @@ void RequestIdLease::Release() {
   owner_ = nullptr;
 }
 
+bool RequestIdLease::is_aborted() const { return owner_ != nullptr && owner_->IsAborted(id_); }
+
 absl::StatusOr<RequestIdLease> RequestIds::Take(const std::optional<std::string>& wanted,
                                                 NumberSource& numbers) {
   if (wanted.has_value()) {
@@ -80,13 +82,26 @@ absl::StatusOr<RequestIdLease> RequestIds::Take(const std::optional<std::string>
 
 RequestIds::Outcome RequestIds::Insert(const std::string& id) {
   MutexLock lock(mutex_);
-  if (alive_.size() >= max_alive_) return Outcome::kFull;
-  return alive_.insert(id).second ? Outcome::kTaken : Outcome::kInUse;
+  if (is_aborted_.size() >= max_alive_) return Outcome::kFull;
+  return is_aborted_.try_emplace(id, false).second ? Outcome::kTaken : Outcome::kInUse;
 }
 
 void RequestIds::Erase(const std::string& id) {
   MutexLock lock(mutex_);
-  alive_.erase(id);
+  is_aborted_.erase(id);
+}
+
+bool RequestIds::Abort(const std::string& id) {
+  MutexLock lock(mutex_);
+  const auto it = is_aborted_.find(id);
+  if (it == is_aborted_.end()) return false;
+  it->second = true;
+  return true;
+}
+
+bool RequestIds::IsAborted(const std::string& id) {
+  MutexLock lock(mutex_);
+  return is_aborted_.at(id);
 }
 
 }  // namespace lockstep::server

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "server/admission/number_source.h"
 #include "server/sync/mutex.h"
@@ -27,6 +27,8 @@ class RequestIdLease {
   ~RequestIdLease();
 
   const std::string& id() const { return id_; }
+  // Whether RequestIds::Abort has named it.
+  bool is_aborted() const;
 
  private:
   friend class RequestIds;
@@ -47,15 +49,21 @@ class RequestIds {
   absl::StatusOr<RequestIdLease> Take(const std::optional<std::string>& wanted,
                                       NumberSource& numbers);
 
+  // Tells the holder of the id, which may not have given its request to the engine yet. False if
+  // there is none.
+  bool Abort(const std::string& id);
+
  private:
   friend class RequestIdLease;
   enum class Outcome { kTaken, kInUse, kFull };
   Outcome Insert(const std::string& id);
   void Erase(const std::string& id);
+  bool IsAborted(const std::string& id);
 
   const std::size_t max_alive_;
   Mutex mutex_;
-  absl::flat_hash_set<std::string> alive_ ABSL_GUARDED_BY(mutex_);
+  // Those that are alive, and whether they are to end.
+  absl::flat_hash_map<std::string, bool> is_aborted_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace lockstep::server

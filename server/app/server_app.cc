@@ -1,5 +1,6 @@
 #include "server/app/server_app.h"
 
+#include <grpc/grpc.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
@@ -62,7 +63,11 @@ ServerApp::ServerApp(ServerOptions options, CheckedModel model, PoolOptions pool
       engine_(MakeEngineOptions()),
       pool_events_(engine_, events_),
       pool_(std::move(pool_options)),
-      state_collector_(engine_, pool_, LOCKSTEP_VERSION) {}
+      state_collector_(engine_, pool_, LOCKSTEP_VERSION) {
+  // Held until the process ends: the last one to be given back waits for a thread of gRPC's, which
+  // may sleep for ten seconds.
+  grpc_init();
+}
 
 ServerApp::~ServerApp() { WindUp(absl::ZeroDuration(), absl::ZeroDuration()); }
 
@@ -171,8 +176,7 @@ ExitStatus ServerApp::Drain() {
   const absl::Time deadline = MonotonicNow() + options_.grace_period;
   // Looked at instead of waited for: the engine speaks to its requests' sinks alone, and this ends
   // in any case.
-  for (EngineSnapshot state = engine_.Snapshot(); state.num_running + state.num_waiting > 0;
-       state = engine_.Snapshot()) {
+  for (int64_t left = NumUnfinished(); left > 0; left = NumUnfinished()) {
     const ProcessEvent event = events_.Wait(kIdleInterval);
     if (event == ProcessEvent::kPoolFailed) return WindUpAfterFailure();
     if (event == ProcessEvent::kSignal) {
@@ -181,14 +185,20 @@ ExitStatus ServerApp::Drain() {
       return ExitStatus::kStopped;
     }
     if (MonotonicNow() >= deadline) {
-      spdlog::warn("the grace period is over; {} requests are cut off",
-                   state.num_running + state.num_waiting);
+      spdlog::warn("the grace period is over; {} requests are cut off", left);
       break;
     }
   }
   WindUp(kFlush, kWorkerPatience);
   spdlog::info("stopped");
   return ExitStatus::kStopped;
+}
+
+int64_t ServerApp::NumUnfinished() const {
+  const EngineSnapshot state = engine_.Snapshot();
+  // A call is also open while its answer is on the way to a slow client.
+  return std::max(static_cast<int64_t>(state.num_running + state.num_waiting),
+                  grpc_server_->num_open_calls());
 }
 
 ExitStatus ServerApp::WindUpAfterFailure() {

@@ -72,6 +72,8 @@ class ServerApp {
   void Announce();
   // A signal came: lets what runs finish within the grace period.
   ExitStatus Drain();
+  // Requests that the engine has, or whose clients do not have everything yet.
+  int64_t NumUnfinished() const;
   ExitStatus WindUpAfterFailure();
   // Ends what still runs, closes the ports once streams have had `flush` to get their last messages
   // out, and ends the workers.

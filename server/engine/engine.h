@@ -72,14 +72,19 @@ class Engine {
   // Ends a request early: it is part of no step that is planned from now on, and its slot and
   // blocks are free when the steps in flight are done. The sink sees OnComplete with `status`, or,
   // where `status` is OK, with `reason` (STOP_STRING, TIME_LIMIT, ABORTED). Unknown and ended
-  // handles are ignored.
-  virtual void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status) = 0;
+  // handles are ignored. `since`: when what ends it happened, such as a client's going away.
+  virtual void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status,
+                      absl::Time since) = 0;
 
   // As Finish(ABORTED) for every request with this id. False if there is none alive.
   virtual bool Abort(const std::string& request_id) = 0;
 
   // No new requests from now on; those alive go on.
   virtual void Drain() = 0;
+
+  // Why any request would be refused now, by what Submit says, before anything is done for it. An
+  // error counts as a refused request.
+  virtual absl::Status CheckOpen() = 0;
 
   virtual EngineSnapshot Snapshot() const = 0;
 };

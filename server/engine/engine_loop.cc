@@ -64,37 +64,54 @@ RequestHandle EngineLoop::Submit(std::unique_ptr<const EngineRequest> request,
 std::vector<RequestHandle> EngineLoop::SubmitBatch(std::vector<Submission> batch) {
   const RequestHandle begin = next_handle_.fetch_add(batch.size());
   std::vector<RequestHandle> handles;
-  std::vector<Command> commands;
+  SubmitCommand submit;
   for (Submission& submission : batch) {
-    SubmitCommand command;
-    command.handle = begin + handles.size();
-    command.request = std::move(submission.request);
-    command.sink = std::move(submission.sink);
-    if (!live_ids_.Insert(command.request->id, command.handle, begin)) {
-      command.refusal = absl::InvalidArgumentError(
-          absl::StrCat("request_id \"", command.request->id,
-                       "\" belongs to a request that is still running: choose another"));
-    }
-    handles.push_back(command.handle);
-    commands.push_back(std::move(command));
+    handles.push_back(begin + handles.size());
+    submit.members.push_back(
+        {handles.back(), std::move(submission.request), std::move(submission.sink)});
   }
-  if (!inbox_.Push(std::move(commands))) {
-    for (Command& command : commands) Refuse(std::get<SubmitCommand>(command), StoppedStatus());
-  }
+  Command command = std::move(submit);
+  if (!Push(command, begin)) Refuse(std::get<SubmitCommand>(command), StoppedStatus());
   return handles;
 }
 
-void EngineLoop::Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status) {
-  inbox_.Push(FinishCommand{handle, reason, std::move(status), options_.clock()});
+bool EngineLoop::Push(Command& command, RequestHandle batch_begin) {
+  auto& submit = std::get<SubmitCommand>(command);
+  MutexLock lock(submit_mutex_);
+  for (const SubmitCommand::Member& member : submit.members) {
+    if (live_ids_.Insert(member.request->id, member.handle, batch_begin)) continue;
+    submit.refusal = absl::InvalidArgumentError(
+        absl::StrCat("request_id \"", member.request->id,
+                     "\" belongs to a request that is still running: choose another"));
+  }
+  return inbox_.Push(std::move(command));
+}
+
+void EngineLoop::Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status,
+                        absl::Time since) {
+  inbox_.Push(FinishCommand{handle, reason, std::move(status), since});
 }
 
 bool EngineLoop::Abort(const std::string& request_id) {
+  MutexLock lock(submit_mutex_);
   const std::vector<RequestHandle> handles = live_ids_.Find(request_id);
-  for (RequestHandle handle : handles) Finish(handle, v1::ABORTED, absl::OkStatus());
+  for (RequestHandle handle : handles) {
+    Finish(handle, v1::ABORTED, absl::OkStatus(), options_.clock());
+  }
   return !handles.empty();
 }
 
 void EngineLoop::Drain() { inbox_.Push(DrainCommand{}); }
+
+absl::Status EngineLoop::CheckOpen() {
+  absl::Status refusal;
+  {
+    MutexLock lock(snapshot_mutex_);
+    refusal = refusal_;
+  }
+  if (!refusal.ok() && options_.observer != nullptr) options_.observer->OnRefused(refusal);
+  return refusal;
+}
 
 EngineSnapshot EngineLoop::Snapshot() const {
   MutexLock lock(snapshot_mutex_);
@@ -136,19 +153,32 @@ std::vector<Command> EngineLoop::WaitForCommands() {
 void EngineLoop::Take(SubmitCommand command) {
   absl::Status status = command.refusal;
   if (status.ok()) status = closed_;
-  if (status.ok()) status = scheduler_.Add(command.handle, command.request);
+  if (status.ok()) {
+    int64_t num_tokens = 0;
+    for (const SubmitCommand::Member& member : command.members) {
+      num_tokens += static_cast<int64_t>(member.request->prompt.size());
+    }
+    status = scheduler_.CheckQueue(command.members.size(), num_tokens);
+  }
   if (!status.ok()) {
-    Refuse(command, std::move(status));
+    Refuse(command, status);
     return;
   }
-  guided_.Add(command.handle, *command.request);
-  live_[command.handle] = {std::move(command.request), std::move(command.sink), std::nullopt};
+  for (SubmitCommand::Member& member : command.members) {
+    status = scheduler_.Add(member.handle, member.request);
+    if (!status.ok()) {
+      Refuse(member, status);
+      continue;
+    }
+    guided_.Add(member.handle, *member.request);
+    live_[member.handle] = {std::move(member.request), std::move(member.sink), std::nullopt};
+  }
 }
 
 void EngineLoop::Take(FinishCommand command) {
   const std::optional<uint64_t> last_step = scheduler_.LastStepOf(command.handle);
   const bool cancels = !command.status.ok() || command.reason == v1::ABORTED;
-  if (last_step.has_value() && cancels) cancelled_.push_back({*last_step, command.sent});
+  if (last_step.has_value() && cancels) cancelled_.push_back({*last_step, command.since});
   scheduler_.Finish(command.handle, command.reason, std::move(command.status));
 }
 
@@ -270,14 +300,18 @@ void EngineLoop::Complete(RequestHandle handle, const Completion& completion) {
   live.sink->OnComplete(completion);
 }
 
-void EngineLoop::Refuse(const SubmitCommand& command, absl::Status status) {
-  live_ids_.Erase(command.request->id, command.handle);
+void EngineLoop::Refuse(const SubmitCommand& command, const absl::Status& status) {
+  for (const SubmitCommand::Member& member : command.members) Refuse(member, status);
+}
+
+void EngineLoop::Refuse(const SubmitCommand::Member& member, const absl::Status& status) {
+  live_ids_.Erase(member.request->id, member.handle);
   Completion completion;
-  completion.status = std::move(status);
+  completion.status = status;
   if (options_.observer != nullptr) {
-    options_.observer->OnRequestDone(*command.request, completion, options_.clock());
+    options_.observer->OnRequestDone(*member.request, completion, options_.clock());
   }
-  command.sink->OnComplete(completion);
+  member.sink->OnComplete(completion);
 }
 
 void EngineLoop::RefuseRemainingCommands() {
@@ -303,8 +337,10 @@ void EngineLoop::PublishSnapshot() {
   snapshot.held_back = scheduler_.num_held_back();
   snapshot.prefix_cache_queries = scheduler_.num_cache_queries();
   snapshot.prefix_cache_hits = scheduler_.num_cache_hits();
+  absl::Status refusal = closed_.ok() ? scheduler_.CheckQueue(1, 0) : closed_;
   MutexLock lock(snapshot_mutex_);
   snapshot_ = snapshot;
+  refusal_ = std::move(refusal);
 }
 
 }  // namespace lockstep::server

@@ -61,9 +61,11 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   RequestHandle Submit(std::unique_ptr<const EngineRequest> request,
                        std::shared_ptr<OutputSink> sink) override;
   std::vector<RequestHandle> SubmitBatch(std::vector<Submission> batch) override;
-  void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status) override;
+  void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status,
+              absl::Time since) override;
   bool Abort(const std::string& request_id) override;
   void Drain() override;
+  absl::Status CheckOpen() override;
   EngineSnapshot Snapshot() const override;
 
   // WorkerPoolListener
@@ -77,6 +79,10 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
     std::shared_ptr<OutputSink> sink;
     std::optional<absl::Time> last_token;
   };
+
+  // Puts a SubmitCommand into the inbox and its ids among the live ones. False, with the command
+  // unchanged, after Stop.
+  bool Push(Command& command, RequestHandle batch_begin);
 
   void Run();
   // Until the next command, or the next deadline.
@@ -98,8 +104,9 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   void DeliverEvents();
   void Observe(const Event& event, LiveRequest& live, absl::Time now);
   void Complete(RequestHandle handle, const Completion& completion);
-  // Completes a request that the scheduler never had.
-  void Refuse(const SubmitCommand& command, absl::Status status);
+  // Completes requests that the scheduler never had.
+  void Refuse(const SubmitCommand& command, const absl::Status& status);
+  void Refuse(const SubmitCommand::Member& member, const absl::Status& status);
   void Fail(const absl::Status& status);
   void PublishSnapshot();
   void RefuseRemainingCommands();
@@ -108,8 +115,12 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   std::atomic<RequestHandle> next_handle_ = 1;
   Inbox inbox_;
   LiveIds live_ids_;
+  // Held from the look at live_ids_ until what follows from it is in the inbox: an Abort that finds
+  // a request comes behind it.
+  Mutex submit_mutex_;
   mutable Mutex snapshot_mutex_;
   EngineSnapshot snapshot_ ABSL_GUARDED_BY(snapshot_mutex_);
+  absl::Status refusal_ ABSL_GUARDED_BY(snapshot_mutex_);
   Mutex stop_mutex_;
   std::thread thread_ ABSL_GUARDED_BY(stop_mutex_);
 

@@ -12,7 +12,7 @@
 
 namespace lockstep::server {
 
-// All calls come from the engine's thread and must not block.
+// All calls but OnRefused come from the engine's thread; none may block.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
@@ -33,9 +33,12 @@ class EngineObserver {
   // of it.
   virtual void OnCancelFreed(absl::Duration elapsed) = 0;
 
-  // A running request lost its slot and blocks to another; `num_tokens_lost` positions have to be
-  // run again.
+  // A running request lost its slot and blocks to another, when `num_tokens_lost` positions had
+  // been run.
   virtual void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) = 0;
+
+  // A request was refused before anything was done for it. From any thread.
+  virtual void OnRefused(const absl::Status& status) = 0;
 };
 
 }  // namespace lockstep::server

@@ -20,18 +20,22 @@
 
 namespace lockstep::server {
 
+// Requests that came together.
 struct SubmitCommand {
-  RequestHandle handle = 0;
-  std::shared_ptr<const EngineRequest> request;
-  std::shared_ptr<OutputSink> sink;
-  // Not OK: refused already, and only the engine's thread speaks to the sink.
+  struct Member {
+    RequestHandle handle = 0;
+    std::shared_ptr<const EngineRequest> request;
+    std::shared_ptr<OutputSink> sink;
+  };
+  std::vector<Member> members;
+  // Not OK: refused already, and only the engine's thread speaks to the sinks.
   absl::Status refusal;
 };
 struct FinishCommand {
   RequestHandle handle = 0;
   v1::FinishReason reason = v1::FINISH_REASON_UNSPECIFIED;
   absl::Status status;
-  absl::Time sent;
+  absl::Time since;
 };
 struct DrainCommand {};
 struct PoolReadyCommand {
@@ -50,16 +54,8 @@ using Command = std::variant<SubmitCommand, FinishCommand, DrainCommand, PoolRea
 // whole, each time the engine's thread comes round. Thread-safe.
 class Inbox {
  public:
-  // Adds all of `commands`, to be taken out together. False, with nothing changed, after Close().
-  bool Push(std::vector<Command>&& commands) {
-    MutexLock lock(mutex_);
-    if (closed_) return false;
-    for (Command& command : commands) commands_.push_back(std::move(command));
-    not_empty_.NotifyOne();
-    return true;
-  }
-
-  bool Push(Command command) {
+  // False, with nothing changed, after Close().
+  bool Push(Command&& command) {
     MutexLock lock(mutex_);
     if (closed_) return false;
     commands_.push_back(std::move(command));

@@ -77,9 +77,9 @@ EngineMetrics::EngineMetrics(prometheus::Registry& r)
                                       "Tokens of a request's answer.", TokenCountBuckets())),
       step_tokens_(
           OneHistogram(r, "lockstep_step_tokens", "Tokens that a step ran.", TokenCountBuckets())),
-      step_duration_(HistogramFamily(
-          r, "lockstep_step_duration_seconds",
-          "A step's time on rank 0; phase: prefill, decode, or mixed where it had both.")),
+      step_duration_(HistogramFamily(r, "lockstep_step_duration_seconds",
+                                     "A step's time on the slowest rank; phase: prefill, decode, "
+                                     "or mixed where it had both.")),
       prefill_step_(step_duration_.Add({{"phase", "prefill"}}, TokenLatencyBuckets())),
       decode_step_(step_duration_.Add({{"phase", "decode"}}, TokenLatencyBuckets())),
       mixed_step_(step_duration_.Add({{"phase", "mixed"}}, TokenLatencyBuckets())),
@@ -95,7 +95,7 @@ EngineMetrics::EngineMetrics(prometheus::Registry& r)
                                  "Requests that lost their KV blocks to others and were run again.")
                        .Add({})),
       recomputed_tokens_(CounterFamily(r, "lockstep_recomputed_tokens_total",
-                                       "Tokens that preemptions made necessary to run again.")
+                                       "Tokens that were run again, after preemptions.")
                              .Add({})) {
   // The server ends when its pool fails, and the platform starts it again: none is ever counted.
   CounterFamily(r, "lockstep_pool_restarts_total",
@@ -109,6 +109,11 @@ EngineMetrics::EngineMetrics(prometheus::Registry& r)
        {v1::LENGTH, v1::EOS, v1::STOP_STRING, v1::STOP_TOKEN, v1::TIME_LIMIT, v1::ABORTED}) {
     successes_.Add({{"reason", Label(reason)}});
   }
+  for (const auto code : {absl::StatusCode::kCancelled, absl::StatusCode::kDeadlineExceeded,
+                          absl::StatusCode::kInternal, absl::StatusCode::kInvalidArgument,
+                          absl::StatusCode::kResourceExhausted, absl::StatusCode::kUnavailable}) {
+    failures_.Add({{"code", absl::StatusCodeToString(code)}});
+  }
 }
 
 void EngineMetrics::OnStepDone(const StepSummary& step) {
@@ -117,6 +122,7 @@ void EngineMetrics::OnStepDone(const StepSummary& step) {
                                                                   : mixed_step_;
   duration.Observe(absl::ToDoubleSeconds(step.duration));
   step_tokens_.Observe(step.num_prefill_tokens + step.num_decode_tokens);
+  recomputed_tokens_.Increment(step.num_recomputed_tokens);
 }
 
 void EngineMetrics::OnToken(bool first, absl::Duration elapsed) {
@@ -140,7 +146,7 @@ void EngineMetrics::CountEnd(const Completion& completion) {
   if (completion.status.ok()) {
     successes_.Add({{"reason", Label(completion.reason)}}).Increment();
   } else {
-    failures_.Add({{"code", absl::StatusCodeToString(completion.status.code())}}).Increment();
+    CountFailure(completion.status.code());
   }
 }
 
@@ -148,9 +154,12 @@ void EngineMetrics::OnCancelFreed(absl::Duration elapsed) {
   cancel_to_free_.Observe(absl::ToDoubleSeconds(elapsed));
 }
 
-void EngineMetrics::OnPreempted(const std::string&, int32_t num_tokens_lost) {
-  preemptions_.Increment();
-  recomputed_tokens_.Increment(num_tokens_lost);
+void EngineMetrics::OnPreempted(const std::string&, int32_t) { preemptions_.Increment(); }
+
+void EngineMetrics::OnRefused(const absl::Status& status) { CountFailure(status.code()); }
+
+void EngineMetrics::CountFailure(absl::StatusCode code) {
+  failures_.Add({{"code", absl::StatusCodeToString(code)}}).Increment();
 }
 
 }  // namespace lockstep::server

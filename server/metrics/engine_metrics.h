@@ -25,9 +25,11 @@ class EngineMetrics : public EngineObserver {
                      absl::Time now) override;
   void OnCancelFreed(absl::Duration elapsed) override;
   void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) override;
+  void OnRefused(const absl::Status& status) override;
 
  private:
   void CountEnd(const Completion& completion);
+  void CountFailure(absl::StatusCode code);
 
   prometheus::Histogram& time_to_first_token_;
   prometheus::Histogram& inter_token_latency_;

@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "lockstep/v1/admin.grpc.pb.h"
+#include "server/admission/admission.h"
 #include "server/engine/engine.h"
 #include "server/sync/executor.h"
 #include "server/sync/handoff.h"
@@ -24,6 +25,7 @@ class AdminService final : public RawAdmin {
  public:
   struct Parts {
     Engine& engine;
+    Admission& admission;
     const WorkerPool& pool;
     Executor& executor;
     std::string model_name;

@@ -48,53 +48,67 @@ class ForwardBatch::Sink : public OutputSink {
 };
 
 ForwardBatch::ForwardBatch(ServiceContext& context, Done done)
-    : context_(context), strand_(context.executor), done_(std::move(done)) {
+    : context_(context), strand_(context.delivery), done_(std::move(done)) {
   record_.method = "Forward";
 }
 
 ForwardBatch::~ForwardBatch() { context_.forward_bytes -= reserved_bytes_; }
 
 void ForwardBatch::Start(grpc::ByteBuffer request, const CallTimes& times) {
-  strand_.Post([self = shared_from_this(), request = std::move(request), times] {
-    self->times_ = times;
-    self->Admit(request);
-  });
+  times_ = times;
+  context_.intake.Post(
+      [self = shared_from_this(), request = std::move(request)] { self->Admit(request); });
 }
 
 void ForwardBatch::Cancel() {
   cancelled_ = true;
   strand_.Post([self = shared_from_this()] {
-    self->Abandon(absl::Now() >= self->times_.deadline
-                      ? absl::DeadlineExceededError("the deadline has passed")
-                      : absl::CancelledError("the client has gone"));
+    absl::Status status = absl::Now() >= self->times_.deadline
+                              ? absl::DeadlineExceededError("the deadline has passed")
+                              : absl::CancelledError("the client has gone");
+    if (self->outputs_.empty()) {
+      self->End(std::move(status));
+    } else {
+      self->Abandon(status);
+    }
   });
 }
 
 void ForwardBatch::Admit(const grpc::ByteBuffer& bytes) {
-  v1::ForwardRequest request;
-  absl::Status status =
-      cancelled_ ? absl::CancelledError("the client went before its request was looked at")
-                 : absl::OkStatus();
-  if (status.ok()) status = ParseMessage(bytes, request);
-  if (status.ok()) status = Submit(request);
-  if (!status.ok()) End(std::move(status));
+  if (cancelled_) return;
+  auto admitted = Check(bytes);
+  strand_.Post([self = shared_from_this(), admitted = std::move(admitted)]() mutable {
+    if (self->has_ended_) return;
+    absl::Status status = admitted.ok() ? self->Submit(*std::move(admitted)) : admitted.status();
+    if (!status.ok()) self->End(std::move(status));
+  });
 }
 
-absl::Status ForwardBatch::Submit(const v1::ForwardRequest& request) {
-  auto admitted = context_.admission.Admit(request, times_);
-  if (!admitted.ok()) return admitted.status();
-  if (auto status = ReserveBytes(admitted->num_bytes); !status.ok()) return status;
-  lease_ = std::move(admitted->lease);
+absl::StatusOr<AdmittedForward> ForwardBatch::Check(const grpc::ByteBuffer& bytes) const {
+  v1::ForwardRequest request;
+  absl::Status status = ParseMessage(bytes, request);
+  // Nothing is done for a queue without room.
+  if (status.ok()) {
+    status = WithRetryIfUseful(context_, context_.engine.CheckOpen(),
+                               /*num_prompt_tokens=*/0);
+  }
+  if (!status.ok()) return status;
+  return context_.admission.Admit(request, times_);
+}
+
+absl::Status ForwardBatch::Submit(AdmittedForward admitted) {
+  if (auto status = ReserveBytes(admitted.num_bytes); !status.ok()) return status;
+  lease_ = std::move(admitted.lease);
   record_.request_id = lease_.id();
-  for (const int64_t num_rows : admitted->num_rows) outputs_.emplace_back().num_rows = num_rows;
+  for (const int64_t num_rows : admitted.num_rows) outputs_.emplace_back().num_rows = num_rows;
   num_running_ = outputs_.size();
   std::vector<Submission> batch;
-  for (std::size_t i = 0; i < admitted->requests.size(); ++i) {
-    const auto num_tokens = static_cast<int64_t>(admitted->requests[i]->prompt.size());
+  for (std::size_t i = 0; i < admitted.requests.size(); ++i) {
+    const auto num_tokens = static_cast<int64_t>(admitted.requests[i]->prompt.size());
     record_.num_prompt_tokens += num_tokens;
     longest_prompt_ = std::max(longest_prompt_, num_tokens);
     batch.push_back(
-        {std::move(admitted->requests[i]), std::make_shared<Sink>(shared_from_this(), i)});
+        {std::move(admitted.requests[i]), std::make_shared<Sink>(shared_from_this(), i)});
   }
   handles_ = context_.engine.SubmitBatch(std::move(batch));
   return absl::OkStatus();
@@ -143,11 +157,12 @@ void ForwardBatch::Abandon(const absl::Status& status) {
   status_ = status;
   for (RequestHandle handle : handles_) {
     context_.engine.Finish(handle, v1::FINISH_REASON_UNSPECIFIED,
-                           absl::CancelledError("its batch has ended"));
+                           absl::CancelledError("its batch has ended"), absl::Now());
   }
 }
 
 void ForwardBatch::End(absl::Status status) {
+  if (std::exchange(has_ended_, true)) return;
   if (absl::IsInternal(status) && !record_.request_id.empty()) {
     status = WithRequestId(std::move(status), record_.request_id);
   }
@@ -181,7 +196,8 @@ grpc::ByteBuffer ForwardBatch::TakeAnswer() {
 
 ForwardCall::ForwardCall(ServiceContext& context, grpc::CallbackServerContext& call,
                          const grpc::ByteBuffer& request, grpc::ByteBuffer& response)
-    : batch_(std::make_shared<ForwardBatch>(
+    : open_(context),
+      batch_(std::make_shared<ForwardBatch>(
           context, [this, &response](const absl::Status& status, grpc::ByteBuffer answer) {
             if (status.ok()) response.Swap(&answer);
             handoff_.Give();

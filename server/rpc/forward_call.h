@@ -25,8 +25,8 @@
 
 namespace lockstep::server {
 
-// Collects the logits of every prompt of one batch. Works on a strand; alive until the engine and
-// the strand have let go of it.
+// Collects the logits of every prompt of one batch. Admitted on the intake's threads, then works on
+// a strand; alive until the engine, the intake and the strand have let go of it.
 class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
  public:
   // Called once with the end: OK and the answer, a ForwardResponse encoded, or an error and
@@ -37,30 +37,35 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
   ~ForwardBatch();
 
   void Start(grpc::ByteBuffer request, const CallTimes& times);
-  // The client has gone. Thread-safe.
+  // The client has gone. After Start; thread-safe.
   void Cancel();
 
  private:
   class Sink;
 
-  // --- On the strand ---
+  // --- On the intake ---
   void Admit(const grpc::ByteBuffer& bytes);
-  absl::Status Submit(const v1::ForwardRequest& request);
+  absl::StatusOr<AdmittedForward> Check(const grpc::ByteBuffer& bytes) const;
+
+  // --- On the strand ---
+  absl::Status Submit(AdmittedForward admitted);
   absl::Status ReserveBytes(uint64_t num_bytes);
   void TakeLogits(std::size_t index, const SlotLogits& logits);
   void Complete(std::size_t index, const Completion& completion);
   // Ends the prompts that are still running: the batch has failed or nobody waits for it.
   void Abandon(const absl::Status& status);
+  // Only the first time.
   void End(absl::Status status);
   grpc::ByteBuffer TakeAnswer();
 
   ServiceContext& context_;
   Strand strand_;
   std::atomic<bool> cancelled_{false};
+  CallTimes times_;  // from Start on
 
   // --- Owned by the strand ---
   Done done_;
-  CallTimes times_;
+  bool has_ended_ = false;
   RequestIdLease lease_;
   uint64_t reserved_bytes_ = 0;
   std::vector<RequestHandle> handles_;
@@ -97,6 +102,7 @@ class ForwardCall final : public grpc::ServerUnaryReactor {
   }
 
  private:
+  const OpenCall open_;
   Handoff handoff_;  // before and after each of gRPC's steps
   const std::shared_ptr<ForwardBatch> batch_;
 };

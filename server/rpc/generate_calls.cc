@@ -10,7 +10,7 @@ namespace lockstep::server {
 
 GenerateStreamCall::GenerateStreamCall(ServiceContext& context, grpc::CallbackServerContext& call,
                                        const grpc::ByteBuffer& request)
-    : generation_(std::make_shared<Generation>(context, *this, "GenerateStream")) {
+    : open_(context), generation_(std::make_shared<Generation>(context, *this, "GenerateStream")) {
   handoff_.Give();
   generation_->Start(request, TimesOf(call));
 }
@@ -133,7 +133,9 @@ void GenerateStreamCall::Do(Next next) {
 
 GenerateCall::GenerateCall(ServiceContext& context, grpc::CallbackServerContext& call,
                            const grpc::ByteBuffer& request, grpc::ByteBuffer& response)
-    : generation_(std::make_shared<Generation>(context, *this, "Generate")), response_(response) {
+    : open_(context),
+      generation_(std::make_shared<Generation>(context, *this, "Generate")),
+      response_(response) {
   handoff_.Give();
   generation_->Start(request, TimesOf(call));
 }

@@ -66,6 +66,7 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   // whoever lets go of the lock touches nothing any more but through Do.
   void Do(Next next);
 
+  const OpenCall open_;
   const std::shared_ptr<Generation> generation_;
   // Before and after each of gRPC's steps.
   Handoff handoff_;
@@ -109,6 +110,7 @@ class GenerateCall final : public grpc::ServerUnaryReactor, public AnswerReceive
   // Made when it is first spoken of; those before it too.
   v1::GeneratedSequence& SequenceOf(uint32_t index);
 
+  const OpenCall open_;
   const std::shared_ptr<Generation> generation_;
   Handoff handoff_;
   grpc::ByteBuffer& response_;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "server/admission/field_error.h"
 #include "server/admission/guide_spec.h"
@@ -43,54 +44,69 @@ class Generation::Sink final : public OutputSink {
 };
 
 Generation::Generation(ServiceContext& context, AnswerReceiver& receiver, const char* method)
-    : context_(context), receiver_(receiver), strand_(context.executor) {
+    : context_(context), receiver_(receiver), strand_(context.delivery) {
   record_.method = method;
 }
 
 void Generation::Start(grpc::ByteBuffer request, const CallTimes& times) {
-  strand_.Post([self = shared_from_this(), request = std::move(request), times] {
-    self->times_ = times;
-    self->Admit(request);
-  });
+  times_ = times;
+  context_.intake.Post(
+      [self = shared_from_this(), request = std::move(request)] { self->Admit(request); });
 }
 
 void Generation::Cancel() {
-  // Seen by a request that still waits for the executor; one that the engine has is ended there.
+  // Seen by a request that still waits for its turn to be admitted.
   cancelled_ = true;
-  strand_.Post([self = shared_from_this()] {
+  strand_.Post([self = shared_from_this(), since = absl::Now()] {
     // gRPC cancels a call whose deadline has passed, and may do so before the engine looks at its
     // clock.
-    self->FinishAll(v1::FINISH_REASON_UNSPECIFIED,
-                    absl::Now() >= self->times_.deadline
-                        ? absl::DeadlineExceededError("the deadline has passed")
-                        : absl::CancelledError("the client has gone"));
+    self->EndEarly(absl::Now() >= self->times_.deadline
+                       ? absl::DeadlineExceededError("the deadline has passed")
+                       : absl::CancelledError("the client has gone"),
+                   since);
   });
 }
 
-void Generation::FinishAll(v1::FinishReason reason, const absl::Status& status) {
+void Generation::EndEarly(absl::Status status, absl::Time since) {
+  if (sequences_.empty()) {
+    Fail(std::move(status), Completion{});
+  } else {
+    FinishAll(v1::FINISH_REASON_UNSPECIFIED, status, since);
+  }
+}
+
+void Generation::FinishAll(v1::FinishReason reason, const absl::Status& status, absl::Time since) {
   for (const Sequence& sequence : sequences_) {
-    if (!sequence.completion.has_value()) context_.engine.Finish(sequence.handle, reason, status);
+    if (sequence.completion.has_value()) continue;
+    context_.engine.Finish(sequence.handle, reason, status, since);
   }
 }
 
 void Generation::Admit(const grpc::ByteBuffer& bytes) {
+  if (cancelled_) return;
   auto request = std::make_shared<v1::GenerateRequest>();
-  absl::Status status = EarlyEnd();
-  if (status.ok()) status = ParseMessage(bytes, *request);
+  absl::Status status = ParseMessage(bytes, *request);
   // The log has it also where the request is refused.
-  if (CheckRequestId(request->request_id()).ok()) record_.request_id = request->request_id();
+  const bool has_id = CheckRequestId(request->request_id()).ok();
+  strand_.Post([self = shared_from_this(), id = has_id ? request->request_id() : ""] {
+    self->record_.request_id = id;
+  });
+  // No text is tokenized, and no guide compiled, for a queue without room.
   if (status.ok()) {
-    status = request->has_guide() ? GetGuide(std::move(request)) : Submit(*request, nullptr);
+    status = WithRetryIfUseful(context_, context_.engine.CheckOpen(), /*num_prompt_tokens=*/0);
   }
-  if (!status.ok()) Fail(std::move(status), Completion{});
+  if (status.ok() && request->has_guide()) {
+    status = GetGuide(std::move(request));
+  } else if (status.ok()) {
+    Encode(*request, nullptr);
+  }
+  if (!status.ok()) PostFailure(std::move(status));
 }
 
-absl::Status Generation::EarlyEnd() const {
-  if (!cancelled_) return absl::OkStatus();
-  // gRPC cancels a call whose deadline has passed.
-  return absl::Now() >= times_.deadline
-             ? absl::DeadlineExceededError("the deadline passed before the request was taken")
-             : absl::CancelledError("the client went before its request was taken");
+void Generation::PostFailure(absl::Status status) {
+  strand_.Post([self = shared_from_this(), status = std::move(status)] {
+    self->Fail(status, Completion{});
+  });
 }
 
 absl::Status Generation::GetGuide(std::shared_ptr<const v1::GenerateRequest> request) {
@@ -98,54 +114,83 @@ absl::Status Generation::GetGuide(std::shared_ptr<const v1::GenerateRequest> req
   if (!spec.ok()) return spec.status();
   guide_field_ = GuideFieldName(request->guide());
   const auto self = shared_from_this();
+  if (request->stopping().time_limit_ms() > 0) {
+    strand_.Post([self, limit = absl::Milliseconds(request->stopping().time_limit_ms())] {
+      self->LimitAdmission(limit);
+    });
+  }
   context_.guides.Get(
       *std::move(spec), [self] { return !self->cancelled_; },
       [self, request](auto guide) {
-        self->strand_.Post([self, request, guide = std::move(guide)]() mutable {
-          absl::Status status = self->TakeGuide(*request, std::move(guide));
-          if (!status.ok()) self->Fail(std::move(status), Completion{});
+        self->context_.intake.Post([self, request, guide = std::move(guide)]() mutable {
+          self->TakeGuide(*request, std::move(guide));
         });
       });
   return absl::OkStatus();
 }
 
-absl::Status Generation::TakeGuide(const v1::GenerateRequest& request,
-                                   absl::StatusOr<std::shared_ptr<const Guide>> guide) {
-  if (absl::Status status = EarlyEnd(); !status.ok()) return status;
-  if (!guide.ok()) {
-    return WithRetryIfUseful(context_, NameGuideField(guide_field_, guide.status()), 0);
+void Generation::TakeGuide(const v1::GenerateRequest& request,
+                           absl::StatusOr<std::shared_ptr<const Guide>> guide) {
+  if (cancelled_) return;
+  if (guide.ok()) {
+    Encode(request, *std::move(guide));
+  } else {
+    PostFailure(WithRetryIfUseful(context_, NameGuideField(guide_field_, guide.status()), 0));
   }
-  return Submit(request, *std::move(guide));
 }
 
-absl::Status Generation::Submit(const v1::GenerateRequest& request,
-                                std::shared_ptr<const Guide> guide) {
+void Generation::Encode(const v1::GenerateRequest& request, std::shared_ptr<const Guide> guide) {
   auto admitted = context_.admission.Admit(request, times_, std::move(guide));
-  if (!admitted.ok()) return admitted.status();
-  lease_ = std::move(admitted->lease);
-  const EngineRequest& first = *admitted->requests[0];
+  if (!admitted.ok()) {
+    PostFailure(admitted.status());
+    return;
+  }
+  strand_.Post([self = shared_from_this(), admitted = *std::move(admitted)]() mutable {
+    self->Submit(std::move(admitted));
+  });
+}
+
+void Generation::Submit(AdmittedGeneration admitted) {
+  admission_timer_.Cancel();
+  if (has_failed_) return;
+  lease_ = std::move(admitted.lease);
+  const EngineRequest& first = *admitted.requests[0];
   const std::vector<int32_t> prompt = first.prompt;
   record_.request_id = lease_.id();
   record_.num_prompt_tokens = static_cast<int64_t>(prompt.size());
-  prompt_report_.emplace(context_.text, admitted->answer.prompt_tokens,
+  prompt_report_.emplace(context_.text, admitted.answer.prompt_tokens,
                          first.num_prompt_logprobs.has_value(), prompt);
-  sequences_.resize(admitted->requests.size());
+  sequences_.resize(admitted.requests.size());
   std::vector<Submission> batch;
   for (uint32_t index = 0; index < sequences_.size(); ++index) {
-    sequences_[index].seed = admitted->requests[index]->sampling.seed();
+    sequences_[index].seed = admitted.requests[index]->sampling.seed();
     batch.push_back(
-        {std::move(admitted->requests[index]), std::make_shared<Sink>(shared_from_this(), index)});
+        {std::move(admitted.requests[index]), std::make_shared<Sink>(shared_from_this(), index)});
   }
   // The requests are the engine's from here on; the writers are made after it, so that the prompt
   // already runs.
   std::vector<RequestHandle> handles = context_.engine.SubmitBatch(std::move(batch));
   for (std::size_t index = 0; index < handles.size(); ++index) {
     sequences_[index].handle = handles[index];
-    sequences_[index].writer.emplace(context_.text, admitted->answer, prompt,
-                                     admitted->prompt_text);
+    sequences_[index].writer.emplace(context_.text, admitted.answer, prompt, admitted.prompt_text);
   }
-  StartTimer(admitted->time_limit, std::move(handles));
-  return absl::OkStatus();
+  if (lease_.is_aborted()) FinishAll(v1::ABORTED, absl::OkStatus(), absl::Now());
+  StartTimer(admitted.time_limit, std::move(handles));
+}
+
+void Generation::LimitAdmission(absl::Duration limit) {
+  admission_timer_.Set(
+      absl::ToChronoTime(times_.arrival + limit), [weak = weak_from_this(), limit](bool expired) {
+        const auto self = expired ? weak.lock() : nullptr;
+        if (self == nullptr) return;
+        self->strand_.Post([self, limit] {
+          if (!self->sequences_.empty()) return;
+          self->Fail(absl::DeadlineExceededError(
+                         absl::StrCat("stopping.time_limit_ms: ", absl::ToInt64Milliseconds(limit),
+                                      " ms passed while ", self->guide_field_, " was compiled")),
+                     Completion{});
+        });
+      });
 }
 
 void Generation::StartTimer(absl::Duration time_limit, std::vector<RequestHandle> handles) {
@@ -157,7 +202,7 @@ void Generation::StartTimer(absl::Duration time_limit, std::vector<RequestHandle
                const auto self = expired ? weak.lock() : nullptr;
                if (self == nullptr) return;
                for (const RequestHandle handle : handles)
-                 engine.Finish(handle, v1::TIME_LIMIT, absl::OkStatus());
+                 engine.Finish(handle, v1::TIME_LIMIT, absl::OkStatus(), absl::Now());
              });
 }
 
@@ -211,7 +256,7 @@ void Generation::SendToken(uint32_t index, const worker::v1::SampledToken& token
   v1::Delta delta;
   delta.set_index(index);
   if (sequence.writer->Append(token, delta) && !sequence.completion.has_value())
-    context_.engine.Finish(sequence.handle, v1::STOP_STRING, absl::OkStatus());
+    context_.engine.Finish(sequence.handle, v1::STOP_STRING, absl::OkStatus(), absl::Now());
   receiver_.OnDelta(std::move(delta));
 }
 
@@ -224,7 +269,7 @@ void Generation::TakeCompletion(uint32_t index, const Completion& completion) {
     const bool is_guides = completion.status.GetPayload(kGuideErrorUrl).has_value();
     failure_ = is_guides ? NameGuideField(guide_field_, completion.status) : completion.status;
     // The others' answers are worth nothing without this one.
-    FinishAll(v1::FINISH_REASON_UNSPECIFIED, failure_);
+    FinishAll(v1::FINISH_REASON_UNSPECIFIED, failure_, absl::Now());
   }
   if (failure_.ok() && started_) FinishSequence(index);
   if (num_complete_ < sequences_.size()) return;
@@ -275,6 +320,9 @@ void Generation::FinishSequence(uint32_t index) {
 }
 
 void Generation::Fail(absl::Status status, const Completion& completion) {
+  if (std::exchange(has_failed_, true)) return;
+  admission_timer_.Cancel();
+  cancelled_ = true;  // what is still done to admit it is in vain
   if (absl::IsInternal(status) && !record_.request_id.empty())
     status = WithRequestId(std::move(status), record_.request_id);
   record_.status = status;

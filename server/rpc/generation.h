@@ -40,10 +40,10 @@ class AnswerReceiver {
   virtual void OnFailed(const absl::Status& status) = 0;
 };
 
-// Everything but the constructor's caller's thread and the engine's calls happens on a strand:
-// admission, detokenizing, stop strings, the receiver's calls. The engine has one request per
-// sequence, which share an id; what ends the call ends all of them. Alive until the engine and the
-// strand have let go of it.
+// Admitted on the intake's threads, beside which the call may end early. From then on everything
+// but the engine's calls happens on a strand: detokenizing, stop strings, the receiver's calls. The
+// engine has one request per sequence, which share an id; what ends the call ends all of them.
+// Alive until the engine, the intake and the strand have let go of it.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
   // `method` names the call in the log. The receiver lives until it has been told the end.
@@ -52,7 +52,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   // Once. The receiver is told the end in every case.
   void Start(grpc::ByteBuffer request, const CallTimes& times);
 
-  // The client has gone: ends the request soon. Thread-safe.
+  // The client has gone: ends the request soon. After Start; thread-safe.
   void Cancel();
 
  private:
@@ -71,18 +71,26 @@ class Generation : public std::enable_shared_from_this<Generation> {
     bool has_stopped() const { return writer->stop_string().has_value(); }
   };
 
-  // --- On the strand ---
+  // --- On the intake, one after the other ---
   void Admit(const grpc::ByteBuffer& bytes);
-  // Has the guide compiled, and goes on on the strand.
+  // Has the guide compiled, and goes on on the intake.
   absl::Status GetGuide(std::shared_ptr<const v1::GenerateRequest> request);
-  absl::Status TakeGuide(const v1::GenerateRequest& request,
-                         absl::StatusOr<std::shared_ptr<const Guide>> guide);
-  absl::Status Submit(const v1::GenerateRequest& request, std::shared_ptr<const Guide> guide);
-  // Why a request that the engine does not have yet must not be submitted any more.
-  absl::Status EarlyEnd() const;
+  void TakeGuide(const v1::GenerateRequest& request,
+                 absl::StatusOr<std::shared_ptr<const Guide>> guide);
+  // Goes on on the strand.
+  void Encode(const v1::GenerateRequest& request, std::shared_ptr<const Guide> guide);
+  void PostFailure(absl::Status status);
+
+  // --- On the strand ---
+  // Does nothing where the call has ended meanwhile.
+  void Submit(AdmittedGeneration admitted);
+  // Fails the call if the engine has not got it this long after its arrival.
+  void LimitAdmission(absl::Duration limit);
   void StartTimer(absl::Duration time_limit, std::vector<RequestHandle> handles);
+  // Ends the call wherever it is. `since`: when what ends it happened.
+  void EndEarly(absl::Status status, absl::Time since);
   // Ends all sequences that are alive.
-  void FinishAll(v1::FinishReason reason, const absl::Status& status);
+  void FinishAll(v1::FinishReason reason, const absl::Status& status, absl::Time since);
   void TakeScheduled(int32_t num_cached_tokens);
   void TakePromptTokens(absl::Span<const worker::v1::SampledToken> tokens);
   void TakeToken(uint32_t index, const worker::v1::SampledToken& token);
@@ -90,20 +98,22 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void SendStarted();
   void SendToken(uint32_t index, const worker::v1::SampledToken& token);
   void FinishSequence(uint32_t index);
+  // Tells the receiver; only the first time.
   void Fail(absl::Status status, const Completion& completion);
 
   ServiceContext& context_;
   AnswerReceiver& receiver_;
   Strand strand_;
   std::atomic<bool> cancelled_{false};
+  CallTimes times_;                // from Start on
+  absl::string_view guide_field_;  // as the request has it, static; from GetGuide on
 
   // --- Owned by the strand ---
-  CallTimes times_;
   RequestIdLease lease_;
-  absl::string_view guide_field_;  // as the request has it; static
   // In order of index; empty until the engine has the request.
   std::vector<Sequence> sequences_;
   std::optional<PromptReport> prompt_report_;
+  grpc::Alarm admission_timer_;
   grpc::Alarm timer_;
   int32_t num_cached_tokens_ = 0;
   bool scheduled_ = false;
@@ -113,6 +123,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::size_t num_finished_ = 0;
   // Why the call fails, as soon as one of its sequences has.
   absl::Status failure_;
+  bool has_failed_ = false;
   RequestRecord record_;
 };
 

@@ -68,23 +68,28 @@ struct GrpcServer::Impl {
   Impl(const ServerOptions& options, const Parts& parts, const std::string& dtype)
       : engine(parts.engine),
         admission(parts.model, parts.text, MaxAlive(options)),
-        executor(std::make_unique<Executor>(NumExecutorThreads())),
+        intake(std::make_unique<Executor>(NumExecutorThreads())),
+        delivery(std::make_unique<Executor>(NumExecutorThreads())),
         guides(std::make_unique<GuideLibrary>(parts.text, parts.model.vocab_size,
                                               parts.model.defaults.eos_token_ids)),
-        context{parts.engine, parts.text, admission, *executor, *guides, options.block_size},
+        context{parts.engine, parts.text, admission,         *intake,
+                *delivery,    *guides,    options.block_size},
         inference(context, Describe(options, parts, dtype)),
         admin({.engine = parts.engine,
+               .admission = admission,
                .pool = parts.pool,
-               .executor = *executor,
+               .executor = *delivery,
                .model_name = parts.model.name,
                .on_drain = [this] { StopServing(); },
                .is_draining = [this] { return HasStoppedServing(); }}) {}
 
   ~Impl() {
-    // First the calls, then the tasks that they left, then what both use.
+    // First the calls, then the tasks that they left, each executor before the one that its tasks
+    // post to, then what all use.
     server.reset();
     guides.reset();
-    executor.reset();
+    intake.reset();
+    delivery.reset();
   }
 
   static v1::GetModelInfoResponse Describe(const ServerOptions& options, const Parts& parts,
@@ -116,7 +121,8 @@ struct GrpcServer::Impl {
 
   Engine& engine;
   Admission admission;
-  std::unique_ptr<Executor> executor;
+  std::unique_ptr<Executor> intake;
+  std::unique_ptr<Executor> delivery;
   std::unique_ptr<GuideLibrary> guides;
   ServiceContext context;
   InferenceService inference;
@@ -178,6 +184,8 @@ bool GrpcServer::serving() const {
   MutexLock lock(impl_->mutex);
   return impl_->serving;
 }
+
+int64_t GrpcServer::num_open_calls() const { return impl_->context.num_open_calls; }
 
 void GrpcServer::Drain() {
   impl_->engine.Drain();

@@ -32,7 +32,7 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
                                                      grpc::ByteBuffer* response) {
   made_.Take();
   return RunUnaryCall<v1::TokenizeRequest>(
-      context_.executor, *call, *request, *response, [this](const v1::TokenizeRequest& tokenize) {
+      context_.intake, *call, *request, *response, [this](const v1::TokenizeRequest& tokenize) {
         return lockstep::server::Tokenize(context_.admission, context_.text, tokenize);
       });
 }
@@ -41,11 +41,10 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
   made_.Take();
-  return RunUnaryCall<v1::DetokenizeRequest>(context_.executor, *call, *request, *response,
-                                             [this](const v1::DetokenizeRequest& detokenize) {
-                                               return lockstep::server::Detokenize(
-                                                   context_.admission, context_.text, detokenize);
-                                             });
+  return RunUnaryCall<v1::DetokenizeRequest>(
+      context_.intake, *call, *request, *response, [this](const v1::DetokenizeRequest& detokenize) {
+        return lockstep::server::Detokenize(context_.admission, context_.text, detokenize);
+      });
 }
 
 grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerContext* call,
@@ -53,7 +52,7 @@ grpc::ServerUnaryReactor* InferenceService::GetModelInfo(grpc::CallbackServerCon
                                                          grpc::ByteBuffer* response) {
   made_.Take();
   return RunUnaryCall<v1::GetModelInfoRequest>(
-      context_.executor, *call, *request, *response,
+      context_.delivery, *call, *request, *response,
       [this](const v1::GetModelInfoRequest& get) -> absl::StatusOr<v1::GetModelInfoResponse> {
         if (auto status = context_.admission.CheckModel(get.model()); !status.ok()) return status;
         v1::GetModelInfoResponse info = model_info_;

@@ -18,12 +18,30 @@ struct ServiceContext {
   Engine& engine;
   const TextModel& text;
   Admission& admission;
-  Executor& executor;
+  // Parsing, templates, tokenizing: work whose amount a client chooses, and that may wait.
+  Executor& intake;
+  // What running calls and their clients wait for: tokens, cancellation, what is asked of the
+  // server's state.
+  Executor& delivery;
   GuideLibrary& guides;
   // Tokens per KV block.
   int block_size;
+  // Generate, GenerateStream and Forward calls whose clients do not have everything yet.
+  std::atomic<int64_t> num_open_calls{0};
   // Of logits that Forward calls are collecting.
   std::atomic<uint64_t> forward_bytes{0};
+};
+
+// Counts a call as open for as long as it lives.
+class OpenCall {
+ public:
+  explicit OpenCall(ServiceContext& context) : context_(context) { ++context_.num_open_calls; }
+  ~OpenCall() { --context_.num_open_calls; }
+  OpenCall(const OpenCall&) = delete;
+  OpenCall& operator=(const OpenCall&) = delete;
+
+ private:
+  ServiceContext& context_;
 };
 
 // Adds a retry delay to the engine's RESOURCE_EXHAUSTED where retrying can help: the queue was

@@ -15,16 +15,19 @@
 
 namespace lockstep::server {
 
-// Parses, runs `function` (Request to StatusOr<Response>) and answers, all on the executor.
+// Parses, runs `function` (Request to StatusOr<Response>) and answers, all on the executor. A call
+// that is cancelled before its turn costs nothing.
 template <typename Request, typename Function>
 grpc::ServerUnaryReactor* RunUnaryCall(Executor& executor, grpc::CallbackServerContext& call,
                                        const grpc::ByteBuffer& bytes, grpc::ByteBuffer& response,
                                        Function function) {
   grpc::ServerUnaryReactor* reactor = call.DefaultReactor();
   // The buffers live until the reactor has finished.
-  executor.Post([reactor, &bytes, &response, function = std::move(function)]() mutable {
+  executor.Post([reactor, &call, &bytes, &response, function = std::move(function)]() mutable {
     Request request;
-    absl::Status status = ParseMessage(bytes, request);
+    absl::Status status =
+        call.IsCancelled() ? absl::CancelledError("the client has gone") : absl::OkStatus();
+    if (status.ok()) status = ParseMessage(bytes, request);
     if (status.ok()) {
       auto answer = function(request);
       if (answer.ok()) response = SerializeMessage(*answer);

@@ -20,7 +20,7 @@ struct ScheduledEvent {
 
 // The request lost its slot and blocks, and waits again.
 struct PreemptedEvent {
-  // Positions that had been run and have to be run again.
+  // Positions that had been run; those that the prefix cache keeps need not be run again.
   int32_t num_tokens_lost = 0;
 };
 

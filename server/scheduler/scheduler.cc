@@ -37,7 +37,6 @@ void Scheduler::Start(uint32_t num_kv_blocks) {
 
 absl::Status Scheduler::Add(RequestHandle handle, std::shared_ptr<const EngineRequest> request) {
   absl::Status status = CheckFits(*request);
-  if (status.ok()) status = CheckQueue(*request);
   if (!status.ok()) return status;
 
   auto owned = std::make_unique<Sequence>(handle, std::move(request));
@@ -77,20 +76,34 @@ absl::Status Scheduler::CheckFits(const EngineRequest& request) const {
   return absl::OkStatus();
 }
 
-absl::Status Scheduler::CheckQueue(const EngineRequest& request) const {
-  if (num_waiting() >= static_cast<size_t>(options_.max_queued_requests) + free_slots_.size()) {
+absl::Status Scheduler::CheckQueue(size_t num_requests, int64_t num_tokens) const {
+  const size_t num_after = num_waiting() + num_requests;
+  if (num_after > static_cast<size_t>(options_.max_queued_requests) + free_slots_.size()) {
     return absl::ResourceExhaustedError(
         absl::StrCat("the queue is full: ", num_waiting(), " requests wait (--max-queued-requests ",
                      options_.max_queued_requests, "): retry later"));
   }
-  const int64_t num_tokens = num_waiting_tokens_ + static_cast<int64_t>(request.prompt.size());
-  if (options_.max_queued_tokens > 0 && !waiting_.empty() &&
-      num_tokens > options_.max_queued_tokens) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the queue is full: with this request, ", num_tokens,
-        " tokens would wait (--max-queued-tokens ", options_.max_queued_tokens, "): retry later"));
+  if (options_.max_queued_tokens == 0 || waiting_.empty()) return absl::OkStatus();
+  // What the next step may begin does not wait.
+  int64_t num_beginning = 0;
+  if (started()) {
+    num_beginning = NumTokensWithSlots() + (num_after <= free_slots_.size() ? num_tokens : 0);
+    num_beginning = std::min(num_beginning, int64_t{blocks_->num_free()} * options_.block_size);
   }
-  return absl::OkStatus();
+  const int64_t num_left = num_waiting_tokens_ + num_tokens - num_beginning;
+  if (num_left <= options_.max_queued_tokens) return absl::OkStatus();
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "the queue is full: with this request, ", num_left,
+      " tokens would wait (--max-queued-tokens ", options_.max_queued_tokens, "): retry later"));
+}
+
+int64_t Scheduler::NumTokensWithSlots() const {
+  int64_t num_tokens = 0;
+  size_t num_slots = free_slots_.size();
+  for (auto it = waiting_.begin(); it != waiting_.end() && num_slots > 0; ++it, --num_slots) {
+    num_tokens += (*it)->num_known_tokens();
+  }
+  return num_tokens;
 }
 
 absl::Duration Scheduler::LeastWorkOf(const Sequence& sequence, size_t num_cached_blocks) const {

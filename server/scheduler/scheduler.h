@@ -51,7 +51,8 @@ struct SchedulerOptions {
   int32_t max_shared_len = std::numeric_limits<int32_t>::max();
   // Requests that may wait beside those for which a slot is free; may be 0.
   int32_t max_queued_requests = 1024;
-  // Tokens of waiting requests together; 0: no limit. A request alone in the queue is always taken.
+  // Tokens of waiting requests together, beside those for which slots and blocks are free; 0: no
+  // limit. Requests that come together to an empty queue are always taken.
   int64_t max_queued_tokens = 0;
 };
 
@@ -63,6 +64,8 @@ struct StepSummary {
   // answer.
   int32_t num_prefill_tokens = 0;
   int32_t num_decode_tokens = 0;
+  // Those of them that had been run before, by sequences that lost their blocks.
+  int32_t num_recomputed_tokens = 0;
 };
 
 class Scheduler {
@@ -76,9 +79,13 @@ class Scheduler {
   // Waiting requests that can never fit end with RESOURCE_EXHAUSTED.
   void Start(uint32_t num_kv_blocks);
 
-  // Takes a request; `handle` must be new. Refused, without an event:
+  // RESOURCE_EXHAUSTED where so many requests more, of so many prompt tokens together, are too many
+  // to wait. Requests that come together are asked for together: they wait all or none.
+  absl::Status CheckQueue(size_t num_requests, int64_t num_tokens) const;
+
+  // Takes a request for which the queue has room; `handle` must be new. Refused, without an event:
   //   INVALID_ARGUMENT    the prompt is empty or leaves no room for an answer within max_model_len
-  //   RESOURCE_EXHAUSTED  the queue is full, or the prompt can never fit the KV cache
+  //   RESOURCE_EXHAUSTED  the prompt can never fit the KV cache
   //   DEADLINE_EXCEEDED   the deadline cannot be met, even by the fastest steps seen so far
   absl::Status Add(RequestHandle handle, std::shared_ptr<const EngineRequest> request);
 
@@ -152,6 +159,7 @@ class Scheduler {
     uint64_t step = 0;
     int32_t num_prefill_tokens = 0;
     int32_t num_decode_tokens = 0;
+    int32_t num_recomputed_tokens = 0;
     std::vector<Row> rows;
     // Blocks whose sequence has ended or was preempted, and which this step is the last to use.
     std::vector<BlockTable> released_blocks;
@@ -227,8 +235,9 @@ class Scheduler {
 
   // --- Life of a sequence (scheduler.cc) ---
   absl::Status CheckFits(const EngineRequest& request) const;
-  absl::Status CheckQueue(const EngineRequest& request) const;
   // The least time until the end of a sequence that begins now.
+  // Of the waiting sequences that come first, as many as there are free slots.
+  int64_t NumTokensWithSlots() const;
   absl::Duration LeastWorkOf(const Sequence& sequence, size_t num_cached_blocks) const;
   // DEADLINE_EXCEEDED if it has too little time left.
   absl::Status CheckDeadline(const Sequence& sequence, absl::Duration least_work,

@@ -107,7 +107,11 @@ absl::StatusOr<StepSummary> Scheduler::Apply(StepResult result, absl::Time now) 
   }
   // No other step uses these.
   for (BlockTable& blocks : step.released_blocks) ReleaseBlocks(blocks);
-  return StepSummary{step.step, duration, step.num_prefill_tokens, step.num_decode_tokens};
+  return StepSummary{.step = step.step,
+                     .duration = duration,
+                     .num_prefill_tokens = step.num_prefill_tokens,
+                     .num_decode_tokens = step.num_decode_tokens,
+                     .num_recomputed_tokens = step.num_recomputed_tokens};
 }
 
 const worker::v1::SampledToken* Scheduler::FindBrokenToken(const Report& report,

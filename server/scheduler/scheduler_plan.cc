@@ -231,15 +231,16 @@ void Scheduler::AddRow(Sequence& sequence, int32_t num_tokens, BlockTable new_bl
 
   const bool decode = num_tokens == 1 && sequence.num_run >= sequence.num_prompt_tokens();
   (decode ? draft.step.num_decode_tokens : draft.step.num_prefill_tokens) += num_tokens;
+  const int32_t num_known = std::min(sequence.num_ever_run, sequence.num_run + num_tokens);
+  draft.step.num_recomputed_tokens += std::max(0, num_known - sequence.num_run);
   sequence.last_step = draft.step.step;
   sequence.num_run += num_tokens;
   if (row.samples) ++sequence.num_pending_tokens;
-  const int32_t num_prompt_tokens_run = std::min(sequence.num_run, sequence.num_prompt_tokens());
-  if (num_prompt_tokens_run > sequence.num_prompt_tokens_run) {
-    num_prompt_tokens_ +=
-        static_cast<uint64_t>(num_prompt_tokens_run - sequence.num_prompt_tokens_run);
-    sequence.num_prompt_tokens_run = num_prompt_tokens_run;
-  }
+  const auto in_prompt = [&](int32_t end) { return std::min(end, sequence.num_prompt_tokens()); };
+  const int32_t num_ever_run = std::max(sequence.num_ever_run, sequence.num_run);
+  num_prompt_tokens_ +=
+      static_cast<uint64_t>(in_prompt(num_ever_run) - in_prompt(sequence.num_ever_run));
+  sequence.num_ever_run = num_ever_run;
 }
 
 Scheduler::Row Scheduler::ExpectedRow(const Sequence& sequence, int32_t num_tokens) const {

@@ -35,8 +35,8 @@ struct Sequence {
   int32_t num_delivered_prompt_tokens = 1;
   // The newest step with a row of this sequence; 0: none.
   uint64_t last_step = 0;
-  // Positions of the prompt that have been run at least once.
-  int32_t num_prompt_tokens_run = 0;
+  // Positions that have been run at least once, or found in the cache.
+  int32_t num_ever_run = 0;
   // status and reason are filled when the sequence ends.
   Completion completion;
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -39,12 +40,15 @@ std::unique_ptr<v1::Inference::Stub> Connect(const std::string& address) {
 // One stream on the long model that ends when it has this many tokens.
 class LongStream {
  public:
-  LongStream(const std::string& address, uint32_t num_tokens) : stub_(Connect(address)) {
+  // With alternatives a token takes some hundred bytes instead of a few.
+  LongStream(const std::string& address, uint32_t num_tokens, uint32_t num_alternatives = 0)
+      : stub_(Connect(address)) {
     v1::GenerateRequest request;
     for (uint32_t id : {10, 20, 30}) request.mutable_token_ids()->add_ids(id);
     request.mutable_sampling()->set_temperature(0);
     request.mutable_stopping()->set_max_new_tokens(num_tokens);
     request.mutable_stopping()->set_ignore_eos(true);
+    if (num_alternatives > 0) request.mutable_output()->set_logprobs(num_alternatives);
     context_.set_deadline(std::chrono::system_clock::now() + kPatience);
     reader_ = stub_->GenerateStream(&context_, request);
   }
@@ -200,6 +204,26 @@ TEST(ServerTest, SigtermToAllOfItsProcessesLetsAStreamFinishAndRefusesNewOnes) {
   EXPECT_TRUE(stream.has_finished());
   EXPECT_EQ(server->WaitForExit(kPatience), 0);
   for (pid_t worker : workers) EXPECT_TRUE(WaitUntilGone(worker, kPatience));
+}
+
+TEST(ServerTest, ADrainWaitsForAReaderThatIsSlowerThanTheModel) {
+  auto server = StartServer(LongModel(), 1, {"--kv-cache-memory", "256MiB"});
+  ASSERT_NE(server, nullptr);
+  constexpr uint32_t kNumTokens = 4000;
+  LongStream stream(server->address(), kNumTokens, /*num_alternatives=*/20);
+  ASSERT_TRUE(stream.ReadUntilFirstToken());
+  ASSERT_TRUE(server->WaitForOutput("\"method\":\"GenerateStream\"", kPatience));
+  // The engine has nothing more to do. What follows is longer than the time that the last bytes of
+  // all get when nobody waits for an answer.
+  server->Signal(SIGTERM);
+  ASSERT_TRUE(server->WaitForOutput("running requests have", kPatience));
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));
+  const grpc::Status status = stream.ReadToEnd();
+  EXPECT_TRUE(status.ok()) << status.error_message();
+  EXPECT_EQ(stream.num_tokens(), kNumTokens);
+  EXPECT_TRUE(stream.has_finished());
+  // gRPC's threads, which may sleep for ten seconds, are not waited for.
+  EXPECT_EQ(server->WaitForExit(seconds(8)), 0);
 }
 
 TEST(ServerTest, TheGracePeriodBoundsADrain) {

@@ -49,7 +49,8 @@ TEST_P(EngineCancellation, FreesSlotAndBlocks) {
   const auto sink = Submit(MakeRequest("cancelled", 60, 20));
   for (int i = 0; i < GetParam(); ++i) ASSERT_TRUE(pool_->WaitAndRunStep());
   engine_->Finish(last_handle_, v1::FINISH_REASON_UNSPECIFIED,
-                  absl::CancelledError("the client went away"));
+                  absl::CancelledError("the client went away"),
+                  absl::FromUnixMillis(now_ms_.load()));
   EXPECT_EQ(Code(sink), absl::StatusCode::kCancelled);
   const size_t num_tokens = sink->tokens().size();
   while (pool_->RunStep()) {
@@ -152,7 +153,7 @@ TEST_F(EngineLoopTest, EveryRequestCompletesOnceWhileManyThreadsSubmitCancelAndS
         auto sink = std::make_shared<RecordingSink>();
         const std::string id = absl::StrCat(t, "-", i);
         const RequestHandle handle = engine_->Submit(MakeRequest(id, 1 + i % 30, 1 + i % 20), sink);
-        if (i % 3 == 0) engine_->Finish(handle, v1::ABORTED, absl::OkStatus());
+        if (i % 3 == 0) engine_->Finish(handle, v1::ABORTED, absl::OkStatus(), absl::Now());
         if (i % 7 == 0) engine_->Abort(id);
         if (i % 5 == 0) sink->WaitForTokens(1, absl::Milliseconds(1));
         engine_->Snapshot();

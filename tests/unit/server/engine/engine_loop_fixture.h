@@ -48,6 +48,7 @@ class RecordingObserver : public EngineObserver {
     MutexLock lock(seen_.mutex);
     seen_.freed_after.push_back(elapsed);
   }
+  void OnRefused(const absl::Status&) override {}
   void OnPreempted(const std::string& request_id, int32_t) override {
     MutexLock lock(seen_.mutex);
     seen_.preempted.push_back(request_id);
@@ -125,7 +126,7 @@ class EngineLoopTest : public ::testing::Test {
   // Any command wakes the engine, so that it looks at the clock again.
   void AdvanceClock(int64_t milliseconds) {
     now_ms_ += milliseconds;
-    engine_->Finish(0, v1::ABORTED, absl::OkStatus());
+    engine_->Finish(0, v1::ABORTED, absl::OkStatus(), absl::FromUnixMillis(now_ms_.load()));
   }
 
   static absl::StatusCode Code(const std::shared_ptr<RecordingSink>& sink) {

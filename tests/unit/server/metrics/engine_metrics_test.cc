@@ -54,6 +54,14 @@ TEST_F(EngineMetricsTest, CountsSuccessesByReasonAndFailuresByCode) {
   EXPECT_THAT(Text(), HasSubstr("lockstep_request_prompt_tokens_sum 6\n"));
 }
 
+TEST_F(EngineMetricsTest, CountsRequestsThatAreRefusedBeforeTheEngineHasThem) {
+  EXPECT_THAT(Text(),
+              HasSubstr("lockstep_request_failures_total{code=\"RESOURCE_EXHAUSTED\"} 0\n"));
+  metrics_.OnRefused(absl::ResourceExhaustedError("the queue is full"));
+  EXPECT_THAT(Text(),
+              HasSubstr("lockstep_request_failures_total{code=\"RESOURCE_EXHAUSTED\"} 1\n"));
+}
+
 TEST_F(EngineMetricsTest, TellsPhasesOfStepsApart) {
   metrics_.OnStepDone({1, absl::Milliseconds(3), 10, 0});
   metrics_.OnStepDone({2, absl::Milliseconds(3), 0, 4});
@@ -67,8 +75,10 @@ TEST_F(EngineMetricsTest, TellsPhasesOfStepsApart) {
 
 TEST_F(EngineMetricsTest, CountsPreemptionsAndWhatTheyCost) {
   metrics_.OnPreempted("r", 17);
+  EXPECT_THAT(Text(), HasSubstr("lockstep_recomputed_tokens_total 0\n"));
+  metrics_.OnStepDone({.step = 5, .num_prefill_tokens = 16, .num_recomputed_tokens = 9});
   EXPECT_THAT(Text(), HasSubstr("lockstep_preemptions_total 1\n"));
-  EXPECT_THAT(Text(), HasSubstr("lockstep_recomputed_tokens_total 17\n"));
+  EXPECT_THAT(Text(), HasSubstr("lockstep_recomputed_tokens_total 9\n"));
 }
 
 }  // namespace

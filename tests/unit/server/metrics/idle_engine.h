@@ -16,7 +16,8 @@ class IdleEngine : public Engine {
   RequestHandle Submit(std::unique_ptr<const EngineRequest>, std::shared_ptr<OutputSink>) override {
     return 0;
   }
-  void Finish(RequestHandle, v1::FinishReason, absl::Status) override {}
+  absl::Status CheckOpen() override { return absl::OkStatus(); }
+  void Finish(RequestHandle, v1::FinishReason, absl::Status, absl::Time) override {}
   bool Abort(const std::string&) override { return false; }
   void Drain() override {}
   EngineSnapshot Snapshot() const override { return snapshot; }

@@ -57,6 +57,39 @@ TEST(SchedulerAdmission, WaitingTokensAreLimitedTogether) {
   EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
 }
 
+TEST(SchedulerAdmission, RequestsThatComeTogetherWaitAllOrNone) {
+  SchedulerOptions options = TwoSlotOptions();
+  options.max_queued_requests = 3;
+  options.max_queued_tokens = 20;
+  SchedulerHarness harness(options, 16);
+  harness.Start();
+  // To an empty queue they may bring as many tokens as they have.
+  EXPECT_TRUE(harness.scheduler.CheckQueue(5, 1000).ok());
+  EXPECT_EQ(harness.scheduler.CheckQueue(6, 1).code(), absl::StatusCode::kResourceExhausted);
+  harness.Add(harness.MakeRequest(12, 4));
+  harness.Add(harness.MakeRequest(12, 4));
+  harness.Add(harness.MakeRequest(12, 4));
+  EXPECT_TRUE(harness.last_add.ok()) << "no step has been planned yet: " << harness.last_add;
+  harness.Schedule();
+  EXPECT_EQ(harness.scheduler.num_waiting(), 1U);
+  EXPECT_TRUE(harness.scheduler.CheckQueue(2, 8).ok());
+  EXPECT_EQ(harness.scheduler.CheckQueue(2, 9).code(), absl::StatusCode::kResourceExhausted);
+}
+
+// Free slots are no room where the blocks are taken.
+TEST(SchedulerAdmission, WhatTheNextStepMayBeginDoesNotCountAsWaiting) {
+  SchedulerOptions options = TwoSlotOptions();
+  options.max_num_seqs = 4;
+  options.max_queued_tokens = 5;
+  SchedulerHarness harness(options, 10);
+  harness.Start();
+  harness.Add(harness.MakeRequest(12, 4));
+  harness.Add(harness.MakeRequest(12, 4));
+  EXPECT_TRUE(harness.last_add.ok()) << "blocks for 40 tokens are free: " << harness.last_add;
+  harness.Add(harness.MakeRequest(24, 4));
+  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kResourceExhausted);
+}
+
 TEST(SchedulerAdmission, ARequestAloneIsTakenHoweverManyTokensItHas) {
   SchedulerOptions options = TwoSlotOptions();
   options.max_queued_tokens = 5;

@@ -121,7 +121,8 @@ RequestHandle SchedulerHarness::Add(EngineRequest request) {
   const RequestHandle handle = next_handle_++;
   auto shared = std::make_shared<const EngineRequest>(std::move(request));
   outcomes[handle].request = shared;
-  last_add = scheduler.Add(handle, shared);
+  last_add = scheduler.CheckQueue(1, static_cast<int64_t>(shared->prompt.size()));
+  if (last_add.ok()) last_add = scheduler.Add(handle, shared);
   Deliver();
   return handle;
 }
@@ -143,7 +144,11 @@ bool SchedulerHarness::Apply() {
   if (!result.ok()) return false;
   absl::StatusOr<StepSummary> summary = scheduler.Apply(*std::move(result), now);
   EXPECT_TRUE(summary.ok()) << summary.status();
-  if (summary.ok()) last_summary = *summary;
+  if (summary.ok()) {
+    last_summary = *summary;
+    num_tokens_run += summary->num_prefill_tokens + summary->num_decode_tokens;
+    num_recomputed_tokens += summary->num_recomputed_tokens;
+  }
   Deliver();
   return true;
 }

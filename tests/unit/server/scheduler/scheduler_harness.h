@@ -64,6 +64,9 @@ class SchedulerHarness {
   absl::Status last_add;
   std::map<RequestHandle, Outcome> outcomes;
   std::optional<StepSummary> last_summary;
+  // Of all steps.
+  int64_t num_tokens_run = 0;
+  int64_t num_recomputed_tokens = 0;
 
  private:
   testing::FakeWorkerOptions worker_options_;

@@ -150,6 +150,9 @@ TEST(SchedulerPlan, TheLatestArrivalIsPreemptedAndGoesOnWithoutLosingAToken) {
   EXPECT_GE(harness.outcome(second).num_preemptions, 1);
   EXPECT_EQ(harness.scheduler.num_preemptions(),
             harness.outcome(second).num_preemptions + harness.outcome(third).num_preemptions);
+  // Every token but an answer's last one is run, and once more where its blocks were lost.
+  EXPECT_GT(harness.num_recomputed_tokens, 0);
+  EXPECT_EQ(harness.num_tokens_run - harness.num_recomputed_tokens, 2 * (8 + 19) + 8 + 1);
   for (RequestHandle handle : {first, second, third}) {
     Completion alone;
     EXPECT_EQ(harness.outcome(handle).answer,

@@ -1,0 +1,120 @@
+// Requests that the engine does not have yet: they hold up nobody, and end at any time.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "tests/unit/server/rpc/grpc_server_fixture.h"
+
+namespace lockstep::server {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr int kNumLong = 16;
+constexpr int kContext = 1 << 13;
+
+// Requests with texts too long for the context, more of them than there are threads to find that
+// out.
+class Backlog {
+ public:
+  explicit Backlog(Frontend& frontend) {
+    request_.set_text(std::string(kContext * 60, 'x'));
+    for (int i = 0; i < kNumLong; ++i) {
+      threads_.emplace_back([this, &frontend] {
+        grpc::ClientContext context;
+        v1::GenerateResponse response;
+        ++num_begun_;
+        const auto status = frontend.inference().Generate(&context, request_, &response);
+        EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+        ++num_done_;
+      });
+    }
+    while (num_begun_ < kNumLong) std::this_thread::yield();
+  }
+  ~Backlog() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+  bool is_done() const { return num_done_ == kNumLong; }
+
+ private:
+  v1::GenerateRequest request_;
+  std::atomic<int> num_begun_ = 0;
+  std::atomic<int> num_done_ = 0;
+  std::vector<std::thread> threads_;
+};
+
+TEST(Intake, HoldsUpNeitherAStreamNorItsCancellationNorAdmin) {
+  Frontend frontend({.answer = "", .mode = kManual, .max_model_len = kContext});
+  grpc::ClientContext context;
+  auto reader = frontend.inference().GenerateStream(&context, ParseRequest("text: 'x'"));
+  EXPECT_TRUE(frontend.WaitForRequests(1));
+  const Backlog backlog(frontend);
+  EXPECT_TRUE(frontend.pool().WaitAndRunStep());
+  v1::GenerateStreamResponse response;
+  EXPECT_TRUE(reader->Read(&response) && response.has_started());
+  EXPECT_TRUE(reader->Read(&response) && response.has_delta());
+  context.TryCancel();
+  while (frontend.pool().RunStep()) {
+  }
+  EXPECT_TRUE(frontend.WaitUntilIdle());
+  grpc::ClientContext admin;
+  v1::GetServerInfoResponse info;
+  EXPECT_TRUE(frontend.admin().GetServerInfo(&admin, {}, &info).ok());
+  EXPECT_FALSE(backlog.is_done()) << "there was no backlog any more";
+  reader->Finish();
+}
+
+TEST(Intake, ACallThatIsCancelledWhileItWaitsForItsTurnEndsAtOnce) {
+  Frontend frontend({.answer = "a", .max_model_len = kContext});
+  const Backlog backlog(frontend);
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(10));
+  v1::GenerateResponse response;
+  const auto request = ParseRequest("text: 'x' request_id: 'waits'");
+  EXPECT_EQ(frontend.inference().Generate(&context, request, &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  v1::ForwardRequest forward;
+  forward.add_prompts()->add_ids(1);
+  grpc::ClientContext other;
+  other.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(10));
+  v1::ForwardResponse logits;
+  EXPECT_EQ(frontend.inference().Forward(&other, forward, &logits).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_FALSE(backlog.is_done()) << "there was no backlog any more";
+}
+
+TEST(Intake, AFullQueueRefusesBeforeThePromptIsLookedAt) {
+  Frontend frontend({.answer = "", .mode = kManual, .max_num_seqs = 1, .max_queued_requests = 1});
+  grpc::ClientContext contexts[2];
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateStreamResponse>>> streams;
+  for (grpc::ClientContext& context : contexts) {
+    streams.push_back(frontend.inference().GenerateStream(&context, ParseRequest("text: 'x'")));
+    EXPECT_TRUE(frontend.WaitForRequests(streams.size()));
+  }
+  const auto refused = Stream(frontend, ParseRequest("text: '" + std::string(5000, 'x') + "'"));
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_TRUE(HasRetryInfo(refused.status));
+  for (grpc::ClientContext& context : contexts) context.TryCancel();
+  for (auto& stream : streams) ReadStream(*stream);
+}
+
+TEST(Intake, TheTimeLimitHoldsWhileAGuideIsCompiled) {
+  Frontend frontend({.answer = "", .mode = kManual});
+  v1::GenerateRequest request = ParseRequest("text: 'x' stopping { time_limit_ms: 1 }");
+  for (int i = 0; i < 4000; ++i) {
+    request.mutable_guide()->mutable_choice()->add_choices(
+        absl::StrCat(i * 7919, std::string(240, 'a' + i % 26)));
+  }
+  const auto answer = Stream(frontend, request);
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_THAT(answer.status.error_message(),
+              HasSubstr("stopping.time_limit_ms: 1 ms passed while guide.choice was compiled"));
+}
+
+}  // namespace
+}  // namespace lockstep::server
