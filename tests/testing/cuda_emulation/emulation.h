@@ -165,6 +165,7 @@ void LaunchOverlapping(void (*kernel)(Parameters...), dim3 grid, dim3 block, voi
 }
 
 // Kernels run one after another.
+inline void LetNextKernelBegin() {}
 inline void AwaitEarlierKernels() {}
 
 // Those that not every GPU has are the ones that multiply as warpgroups.

@@ -243,6 +243,7 @@ __device__ DecodePlace FindPlace(const AttentionArguments& a, int num_splits) {
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kDecodeThreads) DecodeAttentionKernel(AttentionArguments a) {
   __shared__ DecodeBlock<kHeadDim> result;
+  LetNextKernelBegin();
   AwaitEarlierKernels();
   const int context_length = a.context_lengths[blockIdx.x];
   const Splits splits = SplitContext(context_length);

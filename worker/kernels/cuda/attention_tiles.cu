@@ -121,6 +121,7 @@ __device__ void WriteRows(const WarpRows<kHeadDim>& state, const AttentionArgume
 template <typename T, int kHeadDim>
 __global__ void __launch_bounds__(kThreads) TileAttentionKernel(AttentionArguments a) {
   __shared__ Stage<T, kHeadDim> stages[2];
+  LetNextKernelBegin();
   AwaitEarlierKernels();
   const RowBlock block = FindRowBlock<kBlockRows>(a);
   if (block.sequence < 0) return;

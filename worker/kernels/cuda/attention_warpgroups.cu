@@ -129,6 +129,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
 #ifdef LOCKSTEP_HAS_WARPGROUPS
   __shared__ RowBlock found;
   auto& memory = DynamicShared<BlockMemory<T, kHeadDim>>();
+  LetNextKernelBegin();
   AwaitEarlierKernels();
   if (threadIdx.x < kWarpSize) {
     const RowBlock block = FindRowBlock<kBlockRows>(a);

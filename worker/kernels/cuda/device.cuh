@@ -8,6 +8,7 @@
 #include <c10/util/Half.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "worker/kernels/cuda/launchers.h"
 
@@ -35,9 +36,22 @@ inline bool CanOverlap(const void* kernel) {
   return can_overlap;
 }
 
-// The same for a kernel that calls AwaitEarlierKernels: its blocks may begin while the kernel
-// before it in the stream ends, which hides what starting takes (programmatic dependent launch,
-// CUDA C++ Programming Guide).
+// The same for a kernel that calls LetNextKernelBegin and AwaitEarlierKernels: its blocks may begin
+// while the kernel before it in the stream ends, which hides what starting takes (programmatic
+// dependent launch, CUDA C++ Programming Guide). Of such a kernel
+//   1. every thread calls AwaitEarlierKernels before it ends, and
+//   2. before that it writes nothing outside its block, and reads only what no kernel writes that
+//      may still run: its arguments, and weights.
+// When the call returns, the kernel before has ended; by (1) it had waited for the one before it,
+// and so on down to a kernel that was launched without overlap, which began when all before it had
+// ended. Several kernels may run at once, each begun early behind one that waits itself, but only
+// one of them is past its call. So nothing is read too early, and nothing is overwritten that an
+// earlier kernel may still read, wherever LetNextKernelBegin stands: it is called first of all, so
+// that the next kernel's start and its loads of weights hide behind all that this one does. Blocks
+// that begin early take no place from those they wait for: all of these have begun.
+//
+// By (2), what writes weights has to be a copy, or to have a copy or a launch without overlap
+// behind it: a step has both in front, its inputs and the embedding.
 //
 // kShared is the size of its dynamic shared memory, see DynamicShared.
 template <int kShared = 0, typename... Parameters, typename... Arguments>
@@ -97,11 +111,16 @@ __device__ inline T LoadOnce(const T* address) {
   return value;
 }
 
-// To be called by every thread before it reads or writes what other kernels write or read. Lets the
-// next kernel begin too, and returns when the earlier ones have ended.
-__device__ inline void AwaitEarlierKernels() {
+// Lets the blocks of the next kernel begin when all of this one have come here or ended.
+__device__ inline void LetNextKernelBegin() {
 #if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Returns when the earlier kernels have ended and what they wrote is there.
+__device__ inline void AwaitEarlierKernels() {
+#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
@@ -119,6 +138,19 @@ template <typename T, int kSize>
 struct alignas(sizeof(T) * kSize <= 16 ? sizeof(T) * kSize : 16) Pack {
   T elements[kSize];
 };
+
+// The bits of a T, such as a Pack, as aligned as it is. What is loaded as bits is not converted,
+// and so not waited for, before FromBits.
+template <typename T>
+using Bits = std::conditional_t<sizeof(T) % sizeof(uint32_t) == 0,
+                                Pack<uint32_t, static_cast<int>(sizeof(T) / sizeof(uint32_t))>,
+                                Pack<uint16_t, static_cast<int>(sizeof(T) / sizeof(uint16_t))>>;
+template <typename T>
+__device__ inline T FromBits(Bits<T> bits) {
+  T value;
+  memcpy(&value, &bits, sizeof(value));
+  return value;
+}
 
 // Whether a Pack may be read and written there.
 inline bool IsAligned(const void* pointer) {

@@ -7,6 +7,7 @@ constexpr int kThreads = 256;
 
 template <typename T, int kSize>
 __global__ void SiluMultiplyKernel(SiluMultiplyArguments a) {
+  LetNextKernelBegin();
   AwaitEarlierKernels();
   const auto row = static_cast<int64_t>(blockIdx.x);
   const int i = (static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x)) * kSize;

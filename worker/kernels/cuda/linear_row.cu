@@ -10,35 +10,49 @@ constexpr int kWarps = kThreads / kWarpSize;
 constexpr int kFeatures = 2;  // output features of a block
 constexpr int kDepth = 2;     // of each, what a thread reads at once
 constexpr int kPack = 8;
+constexpr int kBlocksPerMultiprocessor = 6;  // at least: their loads hide the latency
 
-template <typename T>
+using Words = Pack<uint32_t, kPack / 2>;  // a pack, as bits
+
 struct Weights {
-  Pack<T, kPack> packs[kDepth][kFeatures];
+  Words packs[kDepth][kFeatures];
 };
 
-template <typename T>
-__device__ Weights<T> LoadWeights(const Pack<T, kPack>* const (&rows)[kFeatures], int index,
-                                  int num_packs) {
-  Weights<T> weights;
+// The two elements of a word, the lower half first.
+__device__ inline void Unpack(uint32_t word, c10::BFloat16, float (&pair)[2]) {
+  pair[0] = __uint_as_float(word << 16);
+  pair[1] = __uint_as_float(word & 0xFFFF0000U);
+}
+__device__ inline void Unpack(uint32_t word, c10::Half, float (&pair)[2]) {
+  const auto halves = FromBits<Pack<c10::Half, 2>>({word});
+  for (int i = 0; i < 2; ++i) pair[i] = ToFloat(halves.elements[i]);
+}
+
+// Behind the last pack the last is read, so that no load hangs on a branch.
+__device__ inline Weights LoadWeights(const Words* const (&rows)[kFeatures], int index,
+                                      int num_packs) {
+  Weights weights;
   for (int d = 0; d < kDepth; ++d) {
-    const int i = index + d * kThreads;
-    for (int f = 0; f < kFeatures; ++f) {
-      weights.packs[d][f] = i < num_packs ? LoadOnce(rows[f] + i) : Pack<T, kPack>{};
-    }
+    const int i = min(index + d * kThreads, num_packs - 1);
+    for (int f = 0; f < kFeatures; ++f) weights.packs[d][f] = LoadOnce(rows[f] + i);
   }
   return weights;
 }
 
-template <typename T>
-__device__ void Accumulate(const Weights<T>& weights, const Pack<T, kPack>* x, int index,
-                           int num_packs, float (&sums)[kFeatures]) {
-  for (int d = 0; d < kDepth; ++d) {
-    const int i = index + d * kThreads;
-    if (i >= num_packs) return;
-    const Pack<T, kPack> in = x[i];
-    for (int f = 0; f < kFeatures; ++f) {
-      for (int j = 0; j < kPack; ++j) {
-        sums[f] += ToFloat(weights.packs[d][f].elements[j]) * ToFloat(in.elements[j]);
+// The first kNumPacks of a thread's packs; `x` is where its first one is. A number that the
+// compiler knows lets all of x be on its way before the first product.
+template <typename T, int kNumPacks>
+__device__ void Accumulate(const Weights& weights, const Words* x, float (&sums)[kFeatures]) {
+  Words in[kNumPacks];
+  for (int d = 0; d < kNumPacks; ++d) in[d] = x[d * kThreads];
+  for (int d = 0; d < kNumPacks; ++d) {
+    for (int w = 0; w < kPack / 2; ++w) {
+      float factors[2];
+      Unpack(in[d].elements[w], T(), factors);
+      for (int f = 0; f < kFeatures; ++f) {
+        float elements[2];
+        Unpack(weights.packs[d][f].elements[w], T(), elements);
+        for (int i = 0; i < 2; ++i) sums[f] += elements[i] * factors[i];
       }
     }
   }
@@ -65,31 +79,41 @@ __device__ float Biased(const LinearRowArguments& a, float sum, int feature) {
 
 // Grid: pairs of output features; with kSiluMultiply a pair is a gate and its factor.
 template <typename T, typename Out, LinearRowResult kResult>
-__global__ void __launch_bounds__(kThreads) LinearRowKernel(LinearRowArguments a) {
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
+    LinearRowKernel(LinearRowArguments a) {
   constexpr bool kIsGated = kResult == LinearRowResult::kSiluMultiply;
   const int num_outputs = kIsGated ? a.out_features / 2 : a.out_features;
+  LetNextKernelBegin();
   int features[kFeatures];
-  const Pack<T, kPack>* rows[kFeatures];
+  const Words* rows[kFeatures];
   const int num_packs = a.in_features / kPack;
   for (int f = 0; f < kFeatures; ++f) {
     const int feature = static_cast<int>(blockIdx.x) * (kIsGated ? 1 : kFeatures);
     features[f] = kIsGated ? feature + f * num_outputs : min(feature + f, num_outputs - 1);
-    rows[f] = static_cast<const Pack<T, kPack>*>(a.weight) +
-              static_cast<int64_t>(features[f]) * num_packs;
+    rows[f] = static_cast<const Words*>(a.weight) + static_cast<int64_t>(features[f]) * num_packs;
   }
   // No kernel writes weights: the first are on their way before the row that they meet is there.
   const int thread = static_cast<int>(threadIdx.x);
-  Weights<T> weights = LoadWeights<T>(rows, thread, num_packs);
+  Weights weights = LoadWeights(rows, thread, num_packs);
   AwaitEarlierKernels();
-  const auto* x = static_cast<const Pack<T, kPack>*>(a.x);
+  const auto* x = static_cast<const Words*>(a.x);
+  Out* out = static_cast<Out*>(a.out);
+  float old[kFeatures] = {};
+  if constexpr (kResult == LinearRowResult::kAdd) {
+    for (int f = 0; f < kFeatures; ++f) old[f] = ToFloat(out[features[f]]);
+  }
   float sums[kFeatures] = {};
   for (int i = thread; i < num_packs; i += kDepth * kThreads) {
-    if (i != thread) weights = LoadWeights<T>(rows, i, num_packs);
-    Accumulate<T>(weights, x, i, num_packs, sums);
+    if (i != thread) weights = LoadWeights(rows, i, num_packs);
+    static_assert(kDepth == 2);
+    if (i + kThreads < num_packs) {
+      Accumulate<T, 2>(weights, x + i, sums);
+    } else {
+      Accumulate<T, 1>(weights, x + i, sums);
+    }
   }
   SumBlock(sums);
   if (thread != 0) return;
-  Out* out = static_cast<Out*>(a.out);
   for (int f = 0; f < kFeatures; ++f) sums[f] = Biased<T>(a, sums[f], features[f]);
   if constexpr (kIsGated) {
     // As if both had been written and read again.
@@ -99,8 +123,7 @@ __global__ void __launch_bounds__(kThreads) LinearRowKernel(LinearRowArguments a
   } else {
     const int first = static_cast<int>(blockIdx.x) * kFeatures;
     for (int f = 0; f < kFeatures && first + f < num_outputs; ++f) {
-      const float old = kResult == LinearRowResult::kAdd ? ToFloat(out[first + f]) : 0.0F;
-      out[first + f] = static_cast<Out>(old + sums[f]);
+      out[first + f] = static_cast<Out>(old[f] + sums[f]);
     }
   }
 }
@@ -120,8 +143,8 @@ auto ChooseKernel(LinearRowResult result) {
 }  // namespace
 
 bool HasLinearRow(const LinearRowArguments& a) {
-  return a.type != Element::kFloat32 && a.in_features % kPack == 0 && IsAligned(a.x) &&
-         IsAligned(a.weight);
+  return a.type != Element::kFloat32 && a.in_features >= kPack && a.in_features % kPack == 0 &&
+         IsAligned(a.x) && IsAligned(a.weight);
 }
 
 void LaunchLinearRow(const LinearRowArguments& a, Stream stream) {

@@ -100,6 +100,7 @@ __device__ void Await(uint32_t* flag, uint32_t epoch, uint32_t* is_aborted) {
 }
 
 __global__ void __launch_bounds__(kThreads) PeerAllReduceKernel(PeerAllReduceArguments a) {
+  LetNextKernelBegin();
   AwaitEarlierKernels();
   const auto block = static_cast<int>(blockIdx.x);
   const auto thread = static_cast<int>(threadIdx.x);

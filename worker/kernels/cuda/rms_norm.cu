@@ -20,6 +20,7 @@ __device__ float BlockSum(float value) {
 // registers.
 template <typename X, typename T, int kSize, int kKept>
 __global__ void RmsNormKernel(RmsNormArguments a) {
+  LetNextKernelBegin();
   AwaitEarlierKernels();
   const auto row = static_cast<int64_t>(blockIdx.x);
   const auto* x =

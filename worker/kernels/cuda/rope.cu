@@ -108,6 +108,7 @@ struct RopeItems {
 // Grid: tokens, parts of their packs. In place: both features of a pair belong to one thread.
 template <typename T>
 __global__ void RopePacksKernel(RopeCacheArguments a) {
+  LetNextKernelBegin();
   AwaitEarlierKernels();
   const auto token = static_cast<int64_t>(blockIdx.x);
   const int item = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);

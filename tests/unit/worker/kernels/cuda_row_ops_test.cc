@@ -182,9 +182,10 @@ struct RowProblem {
 };
 
 TEST_P(CudaRowOpsTest, OneRowsProductMatchesTheCpu) {
-  // With a rest of packs, of output features, and less than a block's worth.
+  // With a rest of packs, of output features, and less than a block's worth; and as much as a block
+  // reads at once, no pack less or more.
   for (const auto& [out_features, in_features] :
-       std::vector<std::pair<int64_t, int64_t>>{{70, 96}, {33, 4104}, {6, 14336}}) {
+       std::vector<std::pair<int64_t, int64_t>>{{70, 96}, {33, 4104}, {5, 4096}, {6, 14336}}) {
     const RowProblem problem(out_features, in_features, dtype());
     for (const at::ScalarType out_type : {dtype(), at::kFloat}) {
       at::Tensor expected = at::empty({1, out_features}, at::TensorOptions(out_type));
