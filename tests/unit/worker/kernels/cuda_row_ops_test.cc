@@ -33,7 +33,7 @@ class CudaRowOpsTest : public CudaOpTest {
 };
 
 TEST_P(CudaRowOpsTest, RmsNormMatchesTheCpuForAnyWidth) {
-  for (const int64_t hidden : {1, 7, 64, 100, 1024, 4096}) {
+  for (const int64_t hidden : {1, 7, 64, 100, 1024, 4096, 5120}) {
     const at::Tensor weight = RandomTensor({hidden}, dtype(), 1);
     for (const at::ScalarType x_type : {dtype(), at::kFloat}) {
       const at::Tensor x = RandomTensor({3, hidden}, x_type, 2, 3.0F);
@@ -47,7 +47,8 @@ TEST_P(CudaRowOpsTest, RmsNormMatchesTheCpuForAnyWidth) {
 }
 
 TEST_P(CudaRowOpsTest, AddRmsNormUpdatesTheResidualAsTheCpuDoes) {
-  for (const int64_t hidden : {5, 64, 1000}) {
+  // 4096 is what a block keeps in registers.
+  for (const int64_t hidden : {5, 64, 1000, 4096, 5120}) {
     const at::Tensor weight = RandomTensor({hidden}, dtype(), 1);
     const at::Tensor x = RandomTensor({4, hidden}, at::kFloat, 2);
     at::Tensor residual = RandomTensor({4, hidden}, at::kFloat, 3);
