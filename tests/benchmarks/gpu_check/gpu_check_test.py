@@ -7,7 +7,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
+
+from harness.children import BenchmarkError
+from harness.lockstep_server import LockstepServer
 
 from gpu_check import checks, main, pack, report
 from gpu_check.outcome import FAILED, PASSED, UNMEASURED, Checks, Outcome, Unmeasured, figure
@@ -53,6 +57,23 @@ class ChecksTest(unittest.TestCase):
 
     def test_the_distance_of_logits_is_relative(self):
         self.assertAlmostEqual(checks.distance([3.0, 4.4], [3.0, 4.0]), 0.08)
+
+
+class ProgramsTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = pathlib.Path(directory.name)
+
+    def test_a_server_that_neither_gets_ready_nor_ends_is_killed(self):
+        began = time.monotonic()
+        with self.assertRaisesRegex(BenchmarkError, "was not ready"):
+            LockstepServer(["bash", "-c", "trap '' TERM; while :; do sleep 1; done"], self.directory / "log", 0.2)
+        self.assertLess(time.monotonic() - began, 30)
+
+    def test_a_server_that_ends_early_is_shown_by_its_log(self):
+        with self.assertRaisesRegex(BenchmarkError, "(?s)ended with status 2 before it was ready.*no such model"):
+            LockstepServer(["bash", "-c", "echo no such model >&2; exit 2"], self.directory / "log", 20)
 
 
 class ProfileTest(unittest.TestCase):

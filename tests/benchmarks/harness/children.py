@@ -71,9 +71,18 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.process.wait()
+        self.await_end(grace_seconds)  # a process that a driver holds does not even end when it is killed
         if self.process.stdout:
             self.process.stdout.close()
+
+
+def run_to_end(command, log_path, seconds, stdout=None):
+    """A command's status, or None where its time was over; nothing of it runs on."""
+    child = Child(command, log_path, stdout=stdout)
+    child.await_end(seconds)
+    status = child.process.poll()
+    child.stop(grace_seconds=2)
+    return status
 
 
 def cpu_seconds(pid):

@@ -1,8 +1,9 @@
 """A server with its workers as a child process."""
 
+import os
 import re
+import select
 import subprocess
-import threading
 import time
 
 from harness.children import BenchmarkError, Child
@@ -24,16 +25,25 @@ class LockstepServer:
         return self.child.pid
 
     def _await_ready_line(self, seconds):
-        killer = threading.Timer(seconds, self.child.process.terminate)
-        killer.start()
-        try:
-            for line in self.child.process.stdout:
-                if match := READY_LINE.search(line.decode("utf-8", "replace")):
-                    return match.groups()
-        finally:
-            killer.cancel()
-        self.child.process.wait()
-        raise BenchmarkError(f"the server ended before it was ready ({seconds} s are its limit); its log ends:\n{self.child.log_tail()}")
+        for text in self._output(time.monotonic() + seconds):
+            if match := READY_LINE.search(text):
+                return match.groups()
+        status = self.child.process.poll()
+        self.child.stop(grace_seconds=5)
+        what = "was not ready" if status is None else f"ended with status {status} before it was ready"
+        raise BenchmarkError(f"the server {what} ({seconds:.0f} s are its limit); its log ends:\n{self.child.log_tail()}")
+
+    def _output(self, deadline):
+        """All that the server has printed, again and again as it grows, until its end or the deadline."""
+        output = self.child.process.stdout.fileno()
+        printed = b""
+        while select.select([output], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            part = os.read(output, 1 << 16)
+            if not part:
+                self.child.await_end(1)
+                return
+            printed += part
+            yield printed[: printed.rfind(b"\n") + 1].decode("utf-8", "replace")
 
     def stop(self):
         self.child.stop(grace_seconds=15)
