@@ -7,7 +7,7 @@ import time
 from harness.checkpoint import head_dim
 from harness.children import BenchmarkError
 
-from gpu_check.outcome import UNMEASURED, Outcome, Unmeasured, fact, figure, one_line
+from gpu_check.outcome import FAILED, UNMEASURED, Outcome, Unmeasured, fact, figure, one_line
 from gpu_check.profile import Profile
 from gpu_check.prompts import PROMPT_TOKENS, prompts
 
@@ -53,14 +53,19 @@ class Subject:
 
 
 def kernels(subject, names, selection):
-    """The tests of kernels, sampler, device and collectives, on the device."""
+    """The tests of kernels, sampler, device and collectives, on the device: each program has its share of the time that the others left."""
 
     def check(deadline):
-        for name in names:
+        for number, name in enumerate(names):
+            now = time.monotonic()
+            share = now + (deadline - now) / (len(names) - number)
             try:
-                passed, failed, skipped = subject.programs.tests(deadline, name, selection)
+                passed, failed, skipped = subject.programs.tests(share, name, selection)
             except Unmeasured as reason:
                 yield Outcome(name, UNMEASURED, str(reason))
+                continue
+            except Exception as error:  # noqa: BLE001: the others are still worth knowing
+                yield fact(name, False, one_line(error))
                 continue
             if passed + len(failed) + skipped == 0:
                 yield Outcome(name, UNMEASURED, f"none of its tests is {selection}")
@@ -101,6 +106,8 @@ def answers(subject):
             try:
                 with subject.serve(deadline, subject.small, *small, *options) as server:
                     found = ask(server)
+            except Unmeasured:
+                raise
             except Exception as error:  # noqa: BLE001: the others are still worth knowing
                 yield fact(f"answers in float32, {name}: as on the CPU", False, one_line(error))
                 continue
@@ -158,6 +165,7 @@ def endurance(subject, seconds):
     """As many steps as an hour has, of the small model: memory stays where it is after the first of many rounds of requests."""
 
     def check(deadline):
+        is_cut_short = deadline < time.monotonic() + seconds
         stop = min(deadline, time.monotonic() + seconds) - 15
         is_gpu = subject.device == "cuda"
         options = {"num_prompts": 1024 if is_gpu else 32, **ROUND}
@@ -169,7 +177,10 @@ def endurance(subject, seconds):
                 subject.programs.load(deadline, server, **options)
             gained = subject.memory_mib() - before if before is not None else None
             num_steps = subject.programs.num_steps(server) - first
-        yield figure("steps in rounds of requests, one after another", num_steps, subject.aim(HOUR_OF_STEPS))
+        steps = figure("steps in rounds of requests, one after another", num_steps, subject.aim(HOUR_OF_STEPS))
+        if steps.status == FAILED and is_cut_short:
+            steps.status, steps.value = UNMEASURED, f"{steps.value} when no time was left"
+        yield steps
         if gained is not None:
             yield figure("GPU memory gained in these steps, MiB", gained, 2, at_most=True)
 

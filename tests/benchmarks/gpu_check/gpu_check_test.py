@@ -1,5 +1,6 @@
 """What the check of a GPU machine is made of, without a GPU; and all of it on the CPU, with the bundled model."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -8,12 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import unittest
 
 from harness.children import BenchmarkError
 from harness.lockstep_server import LockstepServer
 
 from gpu_check import checks, main, pack, report
+from gpu_check.lockstep import Programs
 from gpu_check.outcome import FAILED, PASSED, UNMEASURED, Checks, Outcome, Unmeasured, figure
 from gpu_check.profile import Profile
 
@@ -43,6 +46,39 @@ class ChecksTest(unittest.TestCase):
     def test_what_the_time_does_not_suffice_for_is_unmeasured(self):
         self.assertEqual(self.run_checks(1, lambda deadline: [figure("never", 1)]), [("check 0", UNMEASURED)])
 
+    def test_what_fails_when_the_time_for_all_is_over_is_unmeasured(self):
+        todo = Checks(60)
+
+        def is_cut_short(deadline):
+            todo.deadline = time.monotonic()
+            raise RuntimeError("a request timed out")
+
+        todo.run("speed", is_cut_short, 60)
+        self.assertEqual([outcome.status for outcome in todo.outcomes], [UNMEASURED])
+
+    def test_what_was_found_is_saved_after_each_check(self):
+        saved = []
+        todo = Checks(60)
+        options = main.parse(["--bin", "x", "--device", "cpu", "--only", "kernel_speed,profile"])
+        peer = types.SimpleNamespace(run=lambda batches: None)
+        save = lambda to_come: saved.append((len(todo.outcomes), to_come))  # noqa: E731
+        main.run_checks(options, todo, types.SimpleNamespace(device="cpu"), main.BundledModel(), peer, save)
+        self.assertEqual(saved, [(1, ["profile"]), (2, [])])
+
+    def endurance(self, seconds_left, seconds):
+        """Of a server that takes one step a round."""
+        steps = iter(range(1_000_000))
+        programs = types.SimpleNamespace(load=lambda *_, **__: None, num_steps=lambda _: next(steps))
+        subject = types.SimpleNamespace(device="cuda", small="", programs=programs, aim=lambda value: value, memory_mib=lambda: 0.0)
+        subject.serve = lambda *_: contextlib.nullcontext()
+        outcomes = checks.endurance(subject, seconds)(time.monotonic() + seconds_left)
+        return {outcome.name: outcome.status for outcome in outcomes}
+
+    def test_too_few_steps_fail_only_where_the_time_was_there(self):
+        steps, memory = "steps in rounds of requests, one after another", "GPU memory gained in these steps, MiB"
+        self.assertEqual(self.endurance(seconds_left=1000, seconds=15), {steps: FAILED, memory: PASSED})
+        self.assertEqual(self.endurance(seconds_left=15, seconds=1000), {steps: UNMEASURED, memory: PASSED})
+
     def test_a_figure_is_held_against_its_aim(self):
         self.assertEqual(figure("share", 0.79, 0.8).status, FAILED)
         self.assertEqual(figure("share", 0.81, 0.8).status, PASSED)
@@ -64,6 +100,28 @@ class ProgramsTest(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = pathlib.Path(directory.name)
+
+    def program(self, name, script):
+        path = self.directory / name
+        path.write_text(f"#!/bin/bash\n{script}\n", encoding="utf-8")
+        path.chmod(0o755)
+        return name
+
+    def test_a_test_binary_that_hangs_or_crashes_does_not_keep_the_others_from_running(self):
+        result = json.dumps({"testsuites": [{"testsuite": [{"name": "works", "result": "COMPLETED"}]}]})
+        names = [self.program("hangs", "echo '[ RUN ] Hung.Test'; sleep 100"), self.program("crashes", "echo '[ RUN ] Crashed.Test'; kill -ABRT $$"),
+                 self.program("passes", f"echo '{result}' > ${{2#--gtest_output=json:}}")]  # fmt: skip
+        subject = types.SimpleNamespace(programs=Programs(self.directory, {}, self.directory))
+        outcomes = list(checks.kernels(subject, names, "*")(time.monotonic() + 6))
+        self.assertEqual([(outcome.name, outcome.status) for outcome in outcomes], [("hangs", FAILED), ("crashes", FAILED), ("passes", PASSED)])
+        self.assertRegex(outcomes[0].value, r"had not ended after 2 s.*Hung\.Test")
+        self.assertRegex(outcomes[1].value, r"ended with -6.*Crashed\.Test")
+
+    def test_a_program_that_fails_is_shown_by_the_last_line_of_its_log(self):
+        programs = Programs(self.directory, {}, self.directory)
+        self.assertEqual(programs.output(time.monotonic() + 10, self.program("prints", "echo 7; echo beside >&2")), "7\n")
+        with self.assertRaisesRegex(RuntimeError, "fails ended with 3; its log ends with no GPU"):
+            programs.output(time.monotonic() + 10, self.program("fails", "echo no GPU >&2; exit 3"))
 
     def test_a_server_that_neither_gets_ready_nor_ends_is_killed(self):
         began = time.monotonic()
@@ -121,7 +179,7 @@ class WholeTest(unittest.TestCase):
     def test_runs_on_the_cpu_with_the_bundled_model(self):
         with tempfile.TemporaryDirectory() as directory:
             command = [sys.executable, "-m", "gpu_check.main", "--device", "cpu", "--bin", os.environ["LOCKSTEP_BINARIES"], "--shape", "demo",
-                       "--batches", "1,2", "--tests", "OpenDeviceTest.*", "--endurance-seconds", "25", "--output", directory]  # fmt: skip
+                       "--batches", "1,2", "--tests", "OpenDeviceTest.*", "--endurance-seconds", "25", "--output", directory, "--logs", f"{directory}/logs"]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
             document = json.loads((pathlib.Path(directory) / "report.json").read_text(encoding="utf-8"))
             status = {outcome["name"]: outcome["status"] for outcome in document["outcomes"]}
@@ -140,8 +198,9 @@ class WholeTest(unittest.TestCase):
 
     @unittest.skipIf(shutil.which("nvidia-smi"), "there may be a GPU")
     def test_a_machine_without_a_gpu_is_an_error_in_words(self):
-        command = [sys.executable, "-m", "gpu_check.main", "--bin", os.environ["LOCKSTEP_BINARIES"], "--shape", "demo"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        with tempfile.TemporaryDirectory() as directory:
+            command = [sys.executable, "-m", "gpu_check.main", "--bin", os.environ["LOCKSTEP_BINARIES"], "--shape", "demo", "--logs", directory]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 1)
         self.assertIn("no GPU answers here", done.stderr)
         self.assertNotIn("Traceback", done.stderr)

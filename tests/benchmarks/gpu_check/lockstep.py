@@ -11,9 +11,10 @@ import tempfile
 import time
 import urllib.request
 
+from harness.children import run_to_end
 from harness.lockstep_server import LockstepServer
 
-from gpu_check.outcome import Unmeasured
+from gpu_check.outcome import Unmeasured, one_line
 
 
 def remaining(deadline):
@@ -82,19 +83,28 @@ class Programs:
             lines = response.read().decode().splitlines()
         return sum(int(float(line.rsplit(" ", 1)[1])) for line in lines if line.startswith("lockstep_step_duration_seconds_count"))
 
-    def output(self, deadline, name):
-        """What a program prints."""
-        done = subprocess.run([self.path(name)], capture_output=True, text=True, timeout=remaining(deadline), check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{name} ended with {done.returncode} behind {done.stdout.strip()[-100:]!r}: {done.stderr.strip()[-500:]}")
-        return done.stdout
+    def _run(self, deadline, name, command, stdout=None, statuses=(0,)):
+        """Runs a command whose other output goes into the log of that name. Ends in time, with all that the command started."""
+        log = self.logs / f"{name}.log"
+        seconds = remaining(deadline)
+        status = run_to_end(command, log, seconds, stdout)
+        if status not in statuses:
+            ended = f"had not ended after {seconds:.0f} s" if status is None else f"ended with {status}"
+            last_line = (log.read_text(encoding="utf-8", errors="replace").splitlines() or ["nothing"])[-1]
+            raise RuntimeError(f"{name} {ended}; its log ends with {one_line(last_line)}")
+
+    def output(self, deadline, name, command=None):
+        """What a program prints, or a command that is given a name."""
+        path = self.logs / f"{name}.out"
+        with open(path, "wb") as output:
+            self._run(deadline, name, command or [self.path(name)], stdout=output)
+        return path.read_text(encoding="utf-8")
 
     def tests(self, deadline, name, selection):
         """Runs a GoogleTest binary; (passed, failed, skipped)."""
         output = self.logs / f"{name}.json"
-        with open(self.logs / f"{name}.log", "wb") as log:
-            subprocess.run([self.path(name), f"--gtest_filter={selection}", f"--gtest_output=json:{output}"], stdout=log, stderr=log,
-                           timeout=remaining(deadline), check=False)
+        output.unlink(missing_ok=True)
+        self._run(deadline, name, [self.path(name), f"--gtest_filter={selection}", f"--gtest_output=json:{output}"], statuses=(0, 1))
         cases = [case for suite in json.loads(output.read_text(encoding="utf-8"))["testsuites"] for case in suite["testsuite"]]
         failed = [case["name"] for case in cases if case.get("failures")]
         skipped = sum(case["result"] == "SKIPPED" for case in cases)

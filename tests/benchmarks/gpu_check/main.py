@@ -4,6 +4,7 @@ See scripts/gpu-check. Ends with 1 when a check failed.
 """
 
 import argparse
+import contextlib
 import glob
 import importlib.util
 import json
@@ -18,7 +19,7 @@ from harness.progress import say
 
 from gpu_check import checks, report
 from gpu_check.lockstep import Programs, remaining
-from gpu_check.outcome import FAILED, Checks, Unmeasured
+from gpu_check.outcome import FAILED, UNMEASURED, Checks, Outcome, Unmeasured
 
 REPOSITORY = pathlib.Path(__file__).parents[3]
 DEMO_MODEL = REPOSITORY / "deploy/demo_model/model"
@@ -37,19 +38,16 @@ def library_path(binaries):
 class Peer:
     """transformers, where this machine has it. `found` is what transformers_peer.py prints."""
 
-    def __init__(self, get_model, dtype):
-        self._get_model, self._dtype = get_model, dtype
+    def __init__(self, programs, get_model, dtype):
+        self._programs, self._get_model, self._dtype = programs, get_model, dtype
         self.found, self.seconds = {}, {}
 
     def run(self, batches):
         def check(deadline):
             if not all(importlib.util.find_spec(name) for name in ("torch", "transformers")):
                 raise Unmeasured("transformers and PyTorch are not there")
-            command = [sys.executable, "-m", "gpu_check.transformers_peer", self._get_model(), self._dtype, ",".join(map(str, batches))]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=remaining(deadline), check=False)
-            if done.returncode != 0:
-                raise RuntimeError(f"transformers ended with {done.returncode}")
-            self.found = json.loads(done.stdout.splitlines()[-1])
+            command = [sys.executable, "-m", "gpu_check.transformers_peer", self._get_model(deadline), self._dtype, ",".join(map(str, batches))]
+            self.found = json.loads(self._programs.output(deadline, "transformers", command).splitlines()[-1])
             self.seconds.update({int(batch): seconds for batch, seconds in self.found["seconds"].items()})
             yield checks.fact("transformers with torch.compile, forward passes timed", True, f"{len(self.seconds)} batch sizes")
 
@@ -67,9 +65,9 @@ class LargeModel:
             command = [programs.path("make-checkpoint"), "--shape", shape, "--dtype", "bfloat16", "--shards", "16", directory]
             self._maker = subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    def get(self):
+    def get(self, deadline):
         if self._maker is not None:
-            if self._maker.wait(timeout=300) != 0:
+            if self._maker.wait(timeout=remaining(deadline)) != 0:
                 raise RuntimeError(f"make-checkpoint ended with {self._maker.returncode}: is the disk full?")
             self._maker = None
             (self.directory / "complete").touch()
@@ -78,7 +76,8 @@ class LargeModel:
     def close(self):
         if self._maker is not None:
             self._maker.kill()
-            self._maker.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._maker.wait(timeout=10)
 
 
 class BundledModel:
@@ -86,7 +85,7 @@ class BundledModel:
 
     directory = DEMO_MODEL
 
-    def get(self):
+    def get(self, deadline):
         return self.directory
 
     def close(self):
@@ -100,7 +99,7 @@ def parse(arguments):
     parser.add_argument("--output", type=pathlib.Path, help="where the report goes; default: docs/gpu and the card's name, such as h100")
     parser.add_argument("--shape", default="llama-3-8b", help="of the large model; demo: the bundled model")
     parser.add_argument("--batches", default="1,2,4,8,16,32,64")
-    parser.add_argument("--minutes", type=float, default=10, help="for everything; what does not fit is reported as unmeasured")
+    parser.add_argument("--minutes", type=float, default=8, help="for everything; what does not fit is reported as unmeasured")
     parser.add_argument("--endurance-seconds", type=float, default=180, help="for an hour's number of steps of the small model")
     parser.add_argument("--tests", default="*", help="which tests of the kernels run, as a GoogleTest filter")
     parser.add_argument("--only", type=lambda text: text.split(","), default=CHECKS, metavar="CHECK,...", help=f"of {', '.join(CHECKS)}")
@@ -111,18 +110,19 @@ def parse(arguments):
     return options
 
 
-def run_checks(options, todo, subject, large, peer):
+def run_checks(options, todo, subject, large, peer, save):
+    """`save` is called after each check with the names of those that have not come yet."""
     batches = [int(batch) for batch in options.batches.split(",")]
 
     def with_model(check):
         def body(deadline):
-            large.get()
+            large.get(deadline)
             yield from check(deadline)
 
         return body
 
     every = {
-        "kernels": (checks.kernels(subject, TEST_BINARIES, options.tests), 120),
+        "kernels": (checks.kernels(subject, TEST_BINARIES, options.tests), 160),
         "kernel_speed": (checks.kernel_speed(subject), 60),
         "answers": (checks.answers(subject), 120),
         "transformers": (peer.run(batches), 240),
@@ -130,8 +130,9 @@ def run_checks(options, todo, subject, large, peer):
         "profile": (with_model(checks.profiles(subject)), 120),
         "endurance": (checks.endurance(subject, options.endurance_seconds), options.endurance_seconds + 30),
     }
-    for name in options.only:
+    for number, name in enumerate(options.only):
         todo.run(name, *every[name])
+        save(options.only[number + 1 :])
 
 
 def run(options):
@@ -146,13 +147,19 @@ def run(options):
     subject = checks.Subject(programs, options.device, DEMO_MODEL, DEMO_MODEL if is_bundled else directory, dtype)
     needs_large = {"transformers", "speed", "profile"} & set(options.only)
     large = BundledModel() if is_bundled or not needs_large else LargeModel(programs, options.shape, directory)
-    peer = Peer(large.get, dtype)
+    peer = Peer(programs, large.get, dtype)
+    output = options.output or REPOSITORY / "docs/gpu" / subject.card.lower()
+    facts = machine.facts(REPOSITORY)
+
+    def save(names_to_come):
+        """So that what was found is there, should this be ended from outside."""
+        to_come = [Outcome(name, UNMEASURED, "the check had not come to it") for name in names_to_come]
+        report.write(output, subject, facts, todo.outcomes + to_come, peer.seconds)
+
     try:
-        run_checks(options, todo, subject, large, peer)
+        run_checks(options, todo, subject, large, peer, save)
     finally:
         large.close()
-    output = options.output or REPOSITORY / "docs/gpu" / subject.card.lower()
-    report.write(output, subject, machine.facts(REPOSITORY), todo.outcomes, peer.seconds)
     say(f"the report is {output / 'report.md'}")
     return 1 if any(outcome.status == FAILED for outcome in todo.outcomes) else 0
 

@@ -59,7 +59,10 @@ class Checks:
         except Unmeasured as reason:
             self._add(Outcome(name, UNMEASURED, str(reason)))
         except Exception as error:  # noqa: BLE001: whatever a check meets on an unknown machine is its result
-            self._add(Outcome(name, FAILED, f"{type(error).__name__}: {one_line(error)}"))
+            # What ended because the time for all did says nothing of what it was about.
+            is_over = time.monotonic() >= self.deadline
+            text = f"{type(error).__name__}: {one_line(error)}"
+            self._add(Outcome(name, UNMEASURED, f"no time was left: {text}") if is_over else Outcome(name, FAILED, text))
 
     def _add(self, outcome):
         self.outcomes.append(outcome)
