@@ -58,15 +58,18 @@ double Microseconds(const std::function<void(int)>& run) {
   return times[4];
 }
 
+LinearWeight RandomWeight(int64_t out_features, int64_t in_features) {
+  LinearWeight weight =
+      LinearWeight::Create(out_features, in_features, at::kBFloat16, at::Device(at::kCUDA, 0));
+  at::Tensor memory = weight.packed();
+  memory.copy_(at::randn({out_features, in_features}, Bfloat16()));
+  return weight;
+}
+
 void CompareLinear(const char* name, int64_t out_features, int64_t in_features) {
   const double bytes = 2.0 * static_cast<double>(out_features * in_features);
   std::vector<LinearWeight> weights;
-  for (int i = 0; i < 4; ++i) {
-    weights.push_back(
-        LinearWeight::Create(out_features, in_features, at::kBFloat16, at::Device(at::kCUDA, 0)));
-    at::Tensor memory = weights.back().packed();
-    memory.copy_(at::randn({out_features, in_features}, Bfloat16()));
-  }
+  for (int i = 0; i < 4; ++i) weights.push_back(RandomWeight(out_features, in_features));
   for (const int64_t rows : {1, 8, 64, 256, 2048}) {
     const at::Tensor x = at::randn({rows, in_features}, Bfloat16());
     at::Tensor out = at::empty({rows, out_features}, Bfloat16());
@@ -79,6 +82,32 @@ void CompareLinear(const char* name, int64_t out_features, int64_t in_features) 
                 name, rows, ours, bytes / ours * 1e-3, flop / ours * 1e-6, torch / ours);
     std::fflush(stdout);
   }
+}
+
+// A layer of a decode at batch 1 less its attention: what the products' beginnings and ends cost
+// behind each other and behind norms, which a product that follows itself does not show.
+void MeasureLayer() {
+  constexpr int64_t kHidden = kHeads * kHeadDim, kQkv = (kHeads + 2 * kKvHeads) * kHeadDim,
+                    kFfn = 14336;
+  const LinearWeight qkv = RandomWeight(kQkv, kHidden), o = RandomWeight(kHidden, kHidden),
+                     gate_up = RandomWeight(2 * kFfn, kHidden), down = RandomWeight(kHidden, kFfn);
+  const at::Tensor norm = at::randn({kHidden}, Bfloat16());
+  const at::Tensor attended = at::randn({1, kHidden}, Bfloat16());
+  at::Tensor residual = at::randn({1, kHidden}, Bfloat16().dtype(at::kFloat));
+  at::Tensor normed = at::empty({1, kHidden}, Bfloat16());
+  at::Tensor projected = at::empty({1, kQkv}, Bfloat16()), gated = at::empty({1, kFfn}, Bfloat16());
+  const double time = Microseconds([&](int) {
+    cuda::RmsNorm(residual, nullptr, norm, 1e-5, normed);
+    cuda::Linear(normed, qkv, std::nullopt, projected);
+    cuda::LinearAdd(attended, o, std::nullopt, residual);
+    cuda::RmsNorm(residual, nullptr, norm, 1e-5, normed);
+    cuda::LinearSiluMultiply(normed, gate_up, std::nullopt, gated);
+    cuda::LinearAdd(gated, down, std::nullopt, residual);
+  });
+  const double bytes = 2.0 * static_cast<double>(kHidden * (kQkv + kHidden + 3 * kFfn));
+  std::printf("layer: four products with norms, one row  %8.1f us  %7.1f GB/s\n", time,
+              bytes / time * 1e-3);
+  std::fflush(stdout);
 }
 
 struct Problem {
@@ -135,6 +164,7 @@ void Run() {
   CompareLinear("o", 4096, 4096);
   CompareLinear("gate_up", 28672, 4096);
   CompareLinear("down", 4096, 14336);
+  MeasureLayer();
   for (const int64_t context : {128, 1024, 8192}) CompareAttention(1, context, 1);
   for (const int64_t context : {300, 2048}) CompareAttention(64, context, 1);
   for (const int64_t context : {300, 1024}) CompareAttention(256, context, 1);
