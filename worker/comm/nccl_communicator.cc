@@ -1,6 +1,7 @@
 #include "worker/comm/nccl_communicator.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -17,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "worker/comm/nccl_sum.h"
 #include "worker/comm/one_shot_all_reduce.h"
 #include "worker/comm/poll.h"
 #include "worker/device/stream_mark.h"
@@ -47,6 +49,17 @@ absl::Status FromNccl(ncclResult_t result, const std::string& what, const char* 
   }
 }
 
+bool IsUnderWay(ncclResult_t result) { return result == ncclSuccess || result == ncclInProgress; }
+
+// What enqueue(rank) asks for, of all ranks, as one operation.
+template <typename Enqueue>
+ncclResult_t AsGroup(int world_size, const Enqueue& enqueue) {
+  ncclResult_t result = ncclGroupStart();
+  for (int rank = 0; rank < world_size && IsUnderWay(result); ++rank) result = enqueue(rank);
+  const ncclResult_t ended = ncclGroupEnd();
+  return IsUnderWay(result) ? ended : result;
+}
+
 class NcclCommunicator : public Communicator {
  public:
   explicit NcclCommunicator(const CommunicatorOptions& options)
@@ -75,6 +88,8 @@ class NcclCommunicator : public Communicator {
   void Abort() override;
 
  private:
+  absl::Status SumGathered(at::Tensor& data);
+  absl::Status SumSlices(at::Tensor& data);
   // Makes NCCL's calls in `enqueue` with the communicator and the current stream, and returns when
   // NCCL has enqueued what they ask for.
   template <typename Enqueue>
@@ -156,6 +171,10 @@ absl::Status NcclCommunicator::AllReduceSum(at::Tensor& data) {
     if (status.ok()) one_shot_.AllReduceSum(data);
     return status;
   }
+  return SumsInSlices(data, world_size_) ? SumSlices(data) : SumGathered(data);
+}
+
+absl::Status NcclCommunicator::SumGathered(at::Tensor& data) {
   const at::Tensor parts = at::empty({world_size_, data.numel()}, data.options());
   absl::Status status = Run("an all-reduce", [&](ncclComm_t comm, cudaStream_t stream) {
     return ncclAllGather(data.const_data_ptr(), parts.mutable_data_ptr(),
@@ -163,6 +182,29 @@ absl::Status NcclCommunicator::AllReduceSum(at::Tensor& data) {
   });
   if (status.ok()) cuda::SumParts(parts, data);
   return status;
+}
+
+absl::Status NcclCommunicator::SumSlices(at::Tensor& data) {
+  const at::Tensor slices = data.view({world_size_, -1});
+  const at::Tensor parts = at::empty_like(slices);  // of this rank's slice, by rank
+  const int64_t slice = slices.size(1);
+  const auto size = static_cast<size_t>(slice);
+  absl::Status status = Run("an exchange of slices", [&](ncclComm_t comm, cudaStream_t stream) {
+    return AsGroup(world_size_, [&](int rank) {
+      const ncclResult_t sent = ncclSend(data.const_data_ptr<float>() + rank * slice, size,
+                                         ncclFloat32, rank, comm, stream);
+      if (!IsUnderWay(sent)) return sent;
+      return ncclRecv(parts.mutable_data_ptr<float>() + rank * slice, size, ncclFloat32, rank, comm,
+                      stream);
+    });
+  });
+  if (!status.ok()) return status;
+  at::Tensor own = slices.select(0, rank_);
+  cuda::SumParts(parts, own);
+  return Run("an all-gather of slices", [&](ncclComm_t comm, cudaStream_t stream) {
+    return ncclAllGather(own.const_data_ptr(), data.mutable_data_ptr(), size, ncclFloat32, comm,
+                         stream);
+  });
 }
 
 absl::Status NcclCommunicator::AllGather(const at::Tensor& in, at::Tensor& out) {
@@ -183,17 +225,14 @@ absl::Status NcclCommunicator::GatherColumns(const at::Tensor& shard,
         at::empty({num_rows, column_offsets[r + 1] - column_offsets[r]}, shard.options()));
   }
   absl::Status status = Run("a gather of logits", [&](ncclComm_t comm, cudaStream_t stream) {
-    ncclResult_t result = ncclGroupStart();
-    if (rank_ != 0 && result == ncclSuccess) {
-      result = ncclSend(shard.const_data_ptr(), shard.nbytes(), ncclInt8, 0, comm, stream);
+    if (rank_ != 0) {
+      return ncclSend(shard.const_data_ptr(), shard.nbytes(), ncclInt8, 0, comm, stream);
     }
-    for (size_t r = 1; r < shards.size() && (result == ncclSuccess || result == ncclInProgress);
-         ++r) {
-      result = ncclRecv(shards[r].mutable_data_ptr(), shards[r].nbytes(), ncclInt8,
-                        static_cast<int>(r), comm, stream);
-    }
-    const ncclResult_t ended = ncclGroupEnd();
-    return result == ncclSuccess || result == ncclInProgress ? ended : result;
+    return AsGroup(world_size_, [&](int rank) {
+      if (rank == 0) return ncclSuccess;
+      const at::Tensor& from = shards[static_cast<size_t>(rank)];
+      return ncclRecv(from.mutable_data_ptr(), from.nbytes(), ncclInt8, rank, comm, stream);
+    });
   });
   if (!status.ok() || rank_ != 0) return status;
   for (size_t r = 0; r < shards.size(); ++r) {

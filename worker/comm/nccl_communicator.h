@@ -19,8 +19,8 @@ absl::StatusOr<std::string> MakeNcclHandle();
 // the communicator is.
 //
 // Sums are not NCCL's, whose order of additions depends on the topology and the message's size: the
-// parts are gathered and added in the order of the ranks, so that ranks agree and runs repeat bit
-// for bit.
+// parts are exchanged and added in the order of the ranks, so that ranks agree and runs repeat bit
+// for bit; see nccl_sum.h.
 //
 // Ranks that share a GPU, for tests, reach each other through the network, as hosts would.
 //

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "worker/comm/communicator.h"
+#include "worker/comm/nccl_sum.h"
 
 namespace lockstep::worker {
 namespace {
@@ -20,7 +21,7 @@ class AbsentPeers : public Communicator {
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
   absl::Status AllReduceSum(at::Tensor& data) override {
-    if (world_size_ > 1) (void)at::empty({world_size_, data.numel()}, data.options());
+    (void)at::empty({SumScratch(data, world_size_)}, data.options());
     return absl::OkStatus();
   }
   absl::Status AllGather(const at::Tensor& in, at::Tensor& out) override {
