@@ -1,5 +1,6 @@
 #include "worker/runtime/self_test.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 
@@ -10,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "worker/comm/nccl_sum.h"
 #include "worker/layers/step_batch.h"
 #include "worker/sampling/token_weights.h"
 
@@ -17,6 +19,8 @@ namespace lockstep::worker {
 namespace {
 
 constexpr int kNumMeasurements = 5;
+// After which the numbers of a tested sum repeat: a prime, so that no two slices are equal.
+constexpr int64_t kTestPeriod = 1021;
 constexpr std::chrono::milliseconds kSlowSum(5);
 
 StepBatch TestBatch(int64_t num_tokens, int64_t vocab_size, at::Device device) {
@@ -71,17 +75,23 @@ absl::Status TestCollectives(Communicator& communicator, at::Device device) {
   const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
   const int world_size = communicator.world_size();
   const auto own = static_cast<float>(communicator.rank() + 1);
-  const auto expected = static_cast<float>(world_size * (world_size + 1) / 2);
-  for (const int64_t size : {1, 1000, 100'000}) {
-    at::Tensor data = at::full({size}, own, options);
+  const auto sum_of_ranks = static_cast<float>(world_size * (world_size + 1) / 2);
+  // Of the last size the ranks each add a part, which then has to come to the right place.
+  const int64_t shared = (kMinSlicedSum + world_size - 1) / world_size * world_size;
+  for (const int64_t size : {int64_t{1}, int64_t{1000}, int64_t{100'000}, shared}) {
+    // Small whole numbers: every order of summation is exact.
+    at::Tensor data = at::arange(size, options).remainder_(kTestPeriod).add_(1).mul_(own);
     if (absl::Status status = communicator.AllReduceSum(data); !status.ok()) return status;
     if (absl::Status status = communicator.Wait(); !status.ok()) return status;
     const at::Tensor host = data.cpu();
     const std::span<const float> sums(host.const_data_ptr<float>(), static_cast<size_t>(size));
-    for (const float sum : sums) {
-      if (sum == expected) continue;
-      return absl::InternalError(absl::StrCat("self-test: an all-reduce of ", size,
-                                              " elements gave ", sum, " instead of ", expected));
+    for (int64_t i = 0; i < size; ++i) {
+      const float expected = sum_of_ranks * static_cast<float>(i % kTestPeriod + 1);
+      if (const float sum = sums[static_cast<size_t>(i)]; sum != expected) {
+        return absl::InternalError(absl::StrCat("self-test: an all-reduce of ", size,
+                                                " elements gave ", sum, " instead of ", expected,
+                                                " as element ", i));
+      }
     }
   }
   at::Tensor token = at::full({1}, own, options);

@@ -4,12 +4,43 @@
 #include <gtest/gtest.h>
 
 #include "worker/comm/local_communicator.h"
+#include "worker/comm/nccl_sum.h"
 
 namespace lockstep::worker {
 namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
+
+// Rank 0 of four, whose data differ by a factor. With `slices_swapped` it puts the second and the
+// third rank's part of a sum into each other's place.
+class FourRanks : public LocalCommunicator {
+ public:
+  explicit FourRanks(bool slices_swapped) : slices_swapped_(slices_swapped) {}
+  int world_size() const override { return 4; }
+  absl::Status AllReduceSum(at::Tensor& data) override {
+    data.mul_(1 + 2 + 3 + 4);
+    if (slices_swapped_ && SumsInSlices(data, world_size())) {
+      const at::Tensor slices = data.view({world_size(), -1});
+      const at::Tensor second = slices[1].clone();
+      slices[1].copy_(slices[2]);
+      slices[2].copy_(second);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  const bool slices_swapped_;
+};
+
+TEST(SelfTestTest, ASumWhosePartsComeToTheWrongPlaceIsFound) {
+  FourRanks right(/*slices_swapped=*/false);
+  EXPECT_TRUE(TestCollectives(right, at::kCPU).ok());
+  FourRanks wrong(/*slices_swapped=*/true);
+  const absl::Status status = TestCollectives(wrong, at::kCPU);
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(status.message(), HasSubstr("self-test: an all-reduce of 262144 elements gave"));
+}
 
 TEST(SelfTestTest, ASpeedIsSaidInWords) {
   const CollectiveSpeed speed = {.small = std::chrono::microseconds(12), .bytes_per_second = 4.2e9};
