@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "process/processor_count.h"
 #include "process/write_signals.h"
 #include "server/app/checked_model.h"
 #include "server/app/exit_status.h"
@@ -14,7 +15,6 @@
 #include "server/app/process_events.h"
 #include "server/app/server_app.h"
 #include "server/config/parse_server_options.h"
-#include "server/worker_pool/cpu_budget.h"
 
 namespace lockstep::server {
 namespace {
@@ -55,8 +55,8 @@ absl::StatusOr<PoolOptions> SetUpPool(const ServerOptions& options, const Checke
   }
   const auto token = environment.find("LOCKSTEP_POOL_TOKEN");
   if (token != environment.end()) surroundings.token = token->second;
-  surroundings.num_available_cores = NumAvailableCores();
-  surroundings.num_allowed_cores = static_cast<int>(AllowedCores().size());
+  surroundings.num_available_cores = NumUsableProcessors();
+  surroundings.num_allowed_cores = static_cast<int>(AllowedProcessors().size());
   return MakePoolOptions(options, model, surroundings);
 }
 

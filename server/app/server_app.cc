@@ -10,9 +10,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "process/processor_count.h"
 #include "server/app/load_progress.h"
 #include "server/app/start_report.h"
-#include "server/worker_pool/cpu_budget.h"
 #include "server/worker_pool/monotonic_time.h"
 
 namespace lockstep::server {
@@ -86,7 +86,7 @@ EngineOptions ServerApp::MakeEngineOptions() {
   engine.scheduler.max_queued_requests = options_.max_queued_requests;
   engine.scheduler.max_queued_tokens = options_.max_queued_tokens;
   engine.guides.vocab_size = static_cast<int32_t>(model_.config.vocab_size);
-  engine.guides.num_threads = std::clamp(NumAvailableCores() / 4, 1, 8);
+  engine.guides.num_threads = std::clamp(NumUsableProcessors() / 4, 1, 8);
   engine.observer = &engine_events_;
   engine.on_failed = [this](const absl::Status& status) { events_.SetPoolFailed(status); };
   return engine;

@@ -10,8 +10,8 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "process/processor_count.h"
 #include "server/sync/mutex.h"
-#include "server/worker_pool/cpu_budget.h"
 #include "server/worker_pool/link_service.h"
 #include "server/worker_pool/monotonic_time.h"
 #include "server/worker_pool/pool_protocol.h"
@@ -223,7 +223,7 @@ WorkerCommand GrpcWorkerPool::Impl::CommandFor(uint32_t rank) const {
     command.inherited.push_back({reader->fd(), "LOCKSTEP_RESULT_FD"});
   }
   const size_t num_threads = options_.configure.num_threads();
-  const std::vector<int> cores = AllowedCores();
+  const std::vector<int> cores = AllowedProcessors();
   if (options_.pin_cores && cores.size() >= options_.world_size * num_threads) {
     const auto first = cores.begin() + static_cast<ptrdiff_t>(rank * num_threads);
     command.cores.assign(first, first + static_cast<ptrdiff_t>(num_threads));

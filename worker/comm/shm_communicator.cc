@@ -8,8 +8,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "process/processor_count.h"
 #include "worker/comm/futex.h"
-#include "worker/comm/processor_count.h"
 #include "worker/comm/sum_in_order.h"
 
 namespace lockstep::worker {

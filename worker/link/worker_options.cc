@@ -140,8 +140,8 @@ void Declare(CLI::App& app) {
       ->description("How long to try to reach it (also LOCKSTEP_DIAL_TIMEOUT) [default: 60s]");
   app.footer(absl::StrCat(
       "LOCKSTEP_POOL_TOKEN holds the secret that the frontend was given, if it was given one. "
-      "LOCAL_WORLD_SIZE, as torchrun\nsets it, says how many workers share this machine's cores, "
-      "and LOCAL_RANK which of them this is: its GPU.\n\n",
+      "LOCAL_WORLD_SIZE, as torchrun\nsets it, says how many workers share the cores that this "
+      "one may use, and LOCAL_RANK which of them this is: its GPU.\n\n",
       kFooter));
 }
 

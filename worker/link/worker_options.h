@@ -20,8 +20,8 @@ struct WorkerOptions {
   absl::Duration dial_timeout = absl::Seconds(60);
   // The secret that the frontend asks for; may be empty.
   std::string pool_token;
-  // Workers that share this machine's cores, where the frontend leaves the number of threads to the
-  // worker.
+  // Workers that share the cores that this one may use, where the frontend leaves the number of
+  // threads to the worker.
   uint32_t local_world_size = 1;
   // This worker's number among those of its machine: which GPU it takes.
   uint32_t local_rank = 0;

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "process/processor_count.h"
 #include "worker/link/messages.h"
 #include "worker/memory/result_memory.h"
 
@@ -186,7 +187,7 @@ absl::Status WorkerSession::Load(const v1::Configure& configure) {
   WorkerConfig config = FromProto(configure);
   if (config.num_threads == 0) {
     config.num_threads =
-        std::max(1U, std::thread::hardware_concurrency() / options_.local_world_size);
+        std::max(1U, static_cast<uint32_t>(NumUsableProcessors()) / options_.local_world_size);
   }
   config.local_rank = options_.local_rank;
   config.local_world_size = options_.local_world_size;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <grpcpp/support/proto_buffer_reader.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -178,9 +179,10 @@ class WorkerSessionTest : public ::testing::Test {
     EXPECT_EQ(num_endings_, 1);
     return code_;
   }
-  void Configure() {
+  // 0 threads leave the number to the worker.
+  void Configure(uint32_t num_threads = 2) {
     v1::FrontendMessage message;
-    message.mutable_configure()->set_num_threads(2);
+    message.mutable_configure()->set_num_threads(num_threads);
     link_.Send(message);
   }
   void StartSteps(const std::string& communicator_handle) {
@@ -229,6 +231,24 @@ TEST_F(WorkerSessionTest, GoesThroughTheHandshakeAndAnswersStepsInOrder) {
   goodbye.mutable_shutdown();
   link_.Send(goodbye);
   EXPECT_EQ(Join(), ExitCode::kGoodbye);
+}
+
+TEST_F(WorkerSessionTest, TakesAThreadForEachProcessorThatItMayRunOn) {
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(sched_getcpu(), &one);
+  ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+  Begin();
+  sched_setaffinity(0, sizeof(before), &before);
+  Configure(0);
+  while (true) {
+    const v1::WorkerMessage message = link_.Next();
+    if (message.has_hello() || message.has_load_progress()) continue;
+    EXPECT_THAT(message.loaded().device_description(), HasSubstr(", 1 threads"));
+    break;
+  }
 }
 
 TEST_F(WorkerSessionTest, AStartWithoutTheHandleOfRankZeroFails) {
