@@ -217,7 +217,10 @@ WorkerCommand GrpcWorkerPool::Impl::CommandFor(uint32_t rank) const {
         absl::StrCat(options_.world_size), std::string("--frontend"), links_.address()}) {
     command.arguments.push_back(argument);
   }
-  command.variables = {{"LOCKSTEP_POOL_TOKEN", options_.token}};
+  // The ranks' place on this machine, whatever launcher this process itself may be a rank of.
+  command.variables = {{"LOCKSTEP_POOL_TOKEN", options_.token},
+                       {"LOCAL_RANK", absl::StrCat(rank)},
+                       {"LOCAL_WORLD_SIZE", absl::StrCat(options_.world_size)}};
   command.inherited = {{death_pipe_.read_end.get(), "LOCKSTEP_DEATH_FD"}};
   if (const auto& reader = result_readers_[rank]) {
     command.inherited.push_back({reader->fd(), "LOCKSTEP_RESULT_FD"});

@@ -51,6 +51,23 @@ TEST(WorkerPoolTest, RanksStartAndAnswerStepsThatWereSentAhead) {
   }
 }
 
+// Those of whoever started the frontend, itself a rank of something else perhaps.
+TEST(WorkerPoolTest, TheRanksVariablesOfTheFrontendAreNotTheWorkers) {
+  constexpr const char* kVariables[] = {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"};
+  for (const char* value : {"64", "abc"}) {
+    for (const char* name : kVariables) setenv(name, value, 1);
+    Recorder recorder;
+    GrpcWorkerPool pool(FakePool(2));
+    ASSERT_TRUE(pool.Start(recorder).ok());
+    EXPECT_GT(recorder.WaitUntilReady(), 0) << value;
+    for (const v1::RankInfo& rank : pool.Ranks()) {
+      EXPECT_THAT(rank.device(), HasSubstr(absl::StrCat("local rank ", rank.rank(), " of 2")));
+    }
+    pool.Shutdown(kShutdownPatience);
+  }
+  for (const char* name : kVariables) unsetenv(name);
+}
+
 struct FaultCase {
   Fault fault;
   const char* text;  // of the failure; both ranks have this, rank 1 being the faulty one

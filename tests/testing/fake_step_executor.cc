@@ -44,8 +44,9 @@ absl::StatusOr<worker::LoadedInfo> FakeStepExecutor::Load(const worker::WorkerCo
       .num_kv_blocks = options_.num_kv_blocks - static_cast<uint64_t>(rank),
       .weight_bytes = 1000,
       .kv_block_bytes = 64,
-      .device_description = absl::StrCat("fake rank ", rank, " of ", world_size, ", ",
-                                         config.num_threads, " threads"),
+      .device_description =
+          absl::StrCat("fake rank ", rank, " of ", world_size, ", ", config.num_threads,
+                       " threads, local rank ", config.local_rank, " of ", config.local_world_size),
       .communicator_handle = rank == 0 ? std::string(kHandle) : ""};
 }
 
