@@ -62,6 +62,31 @@ std::string AuthorsDtype(const worker::LlamaConfig& config, const worker::Checkp
   return stored;
 }
 
+// config.tie_word_embeddings says how it ended.
+void ReportTiedHead(const std::filesystem::path& model_dir, worker::TiedHead head,
+                    CheckedModel& model) {
+  const std::string ties =
+      absl::StrCat(model_dir.string(), ": config.json sets tie_word_embeddings, and ");
+  switch (head) {
+    case worker::TiedHead::kNotStored:
+      return;
+    case worker::TiedHead::kEqual:
+      model.notes.push_back(
+          absl::StrCat(ties, "the checkpoint's lm_head.weight equals the embedding: tied"));
+      return;
+    case worker::TiedHead::kAlone:
+      model.notes.push_back(
+          absl::StrCat(ties, "the checkpoint has lm_head.weight alone: it is the embedding too"));
+      return;
+    case worker::TiedHead::kDifferent:
+      model.warnings.push_back(absl::StrCat(
+          ties,
+          "the checkpoint's lm_head.weight differs from the embedding: the head is not "
+          "tied, as in transformers; if that is meant, set tie_word_embeddings to false"));
+      return;
+  }
+}
+
 // Dynamic RoPE is made for contexts beyond the training's: its frequencies follow the length, up to
 // `factor` times as long.
 int64_t LongestModelLen(const worker::LlamaConfig& config) {
@@ -100,6 +125,7 @@ absl::StatusOr<CheckedModel> CheckModel(const ServerOptions& options) {
   const auto checkpoint = worker::Checkpoint::Open(options.model_dir, *config);
   if (!checkpoint.ok()) return checkpoint.status();
   CheckedModel model;
+  ReportTiedHead(options.model_dir, checkpoint->tied_head(), model);
   model.dtype =
       options.dtype == "auto" ? AuthorsDtype(*config, *checkpoint, model.warnings) : options.dtype;
   model.max_model_len = *max_model_len;

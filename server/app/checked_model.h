@@ -18,11 +18,13 @@ struct CheckedModel {
   int32_t max_model_len = 0;
   int64_t num_weight_bytes = 0;       // as stored
   std::vector<std::string> warnings;  // what config.json says and is not done
+  std::vector<std::string> notes;     // what was decided where the files leave a choice
 };
 
 // Reads config.json and the headers of the weights, and compares both with the options; takes
-// milliseconds whatever the model's size. Errors name the file, the field or tensor, the value and
-// what is allowed.
+// milliseconds whatever the model's size, but where a tied head is stored beside an equal
+// embedding: both are read. Errors name the file, the field or tensor, the value and what is
+// allowed.
 absl::StatusOr<CheckedModel> CheckModel(const ServerOptions& options);
 
 }  // namespace lockstep::server

@@ -94,6 +94,7 @@ EngineOptions ServerApp::MakeEngineOptions() {
 
 absl::Status ServerApp::Start() {
   for (const std::string& warning : model_.warnings) spdlog::warn("{}", warning);
+  for (const std::string& note : model_.notes) spdlog::info("{}", note);
   if (absl::Status status = pool_.Start(pool_events_); !status.ok()) return status;
   engine_.Start(pool_);
   if (absl::Status status = LoadText(); !status.ok()) return status;

@@ -52,18 +52,20 @@ LlamaShape ReadShape(const Json& config) {
 
 class TensorList {
  public:
-  explicit TensorList(const LlamaShape& shape) : shape_(shape) {}
+  TensorList(const LlamaShape& shape, StoredHead tied_head)
+      : shape_(shape), tied_head_(tied_head) {}
 
   std::vector<RandomTensor> Build() {
     const double head_std = kHeadGain / std::sqrt(static_cast<double>(shape_.hidden));
-    tensors_.push_back({"model.embed_tokens.weight",
+    const bool is_alone = shape_.tied && tied_head_ == StoredHead::kAlone;
+    tensors_.push_back({is_alone ? "lm_head.weight" : "model.embed_tokens.weight",
                         {shape_.vocab, shape_.hidden},
                         0.0,
                         shape_.tied ? head_std : 1.0});
     for (int64_t layer = 0; layer < shape_.num_layers; ++layer)
       AddLayer(absl::StrCat("model.layers.", layer, "."));
     AddNorm("model.norm");
-    if (!shape_.tied)
+    if (!shape_.tied || tied_head_ == StoredHead::kOwn)
       tensors_.push_back({"lm_head.weight", {shape_.vocab, shape_.hidden}, 0.0, head_std});
     return std::move(tensors_);
   }
@@ -94,6 +96,7 @@ class TensorList {
   }
 
   const LlamaShape shape_;
+  const StoredHead tied_head_;
   std::vector<RandomTensor> tensors_;
 };
 
@@ -145,12 +148,20 @@ const char* StorageName(StorageType storage) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<RandomTensor>> LlamaTensors(std::string_view config_json) {
+absl::StatusOr<std::vector<RandomTensor>> LlamaTensors(std::string_view config_json,
+                                                       StoredHead tied_head) {
   try {
-    return TensorList(ReadShape(Json::parse(config_json))).Build();
+    return TensorList(ReadShape(Json::parse(config_json)), tied_head).Build();
   } catch (const Json::exception& error) {
     return absl::InvalidArgumentError(absl::StrCat("config.json: ", error.what()));
   }
+}
+
+absl::StatusOr<StoredHead> ParseStoredHead(std::string_view name) {
+  if (name == "none") return StoredHead::kNot;
+  if (name == "own") return StoredHead::kOwn;
+  if (name == "alone") return StoredHead::kAlone;
+  return absl::InvalidArgumentError(absl::StrCat("no stored head is called ", std::string(name)));
 }
 
 absl::StatusOr<std::string> PublishedShapeConfig(std::string_view shape, StorageType storage) {

@@ -37,6 +37,8 @@ ParityCase ReadCase(const Json& entry, const std::filesystem::path& directory) {
   entry.at("num_shards").get_to(parity_case.checkpoint.num_shards);
   parity_case.checkpoint.storage = ParseStorageType(entry.at("storage").get<std::string>()).value();
 
+  parity_case.checkpoint.tied_head = ParseStoredHead(entry.value("tied_head", "none")).value();
+
   const std::filesystem::path path = directory / (parity_case.name + ".f32");
   std::ifstream logits(path, std::ios::binary);
   for (const Json& prompt : entry.at("prompts")) {

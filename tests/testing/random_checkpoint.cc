@@ -186,7 +186,8 @@ class CheckpointWriter {
 
 absl::Status WriteRandomCheckpoint(const fs::path& directory,
                                    const RandomCheckpointOptions& options) {
-  absl::StatusOr<std::vector<RandomTensor>> tensors = LlamaTensors(options.config_json);
+  absl::StatusOr<std::vector<RandomTensor>> tensors =
+      LlamaTensors(options.config_json, options.tied_head);
   if (!tensors.ok()) return tensors.status();
   const int num_tensors = static_cast<int>(tensors->size());
   if (options.num_shards < 1 || options.num_shards > num_tensors) {

@@ -1,6 +1,7 @@
 #include "worker/checkpoint/checkpoint.h"
 
 #include <cstdlib>
+#include <cstring>
 #include <set>
 #include <utility>
 
@@ -16,6 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr char kSingleFile[] = "model.safetensors";
 constexpr char kIndexFile[] = "model.safetensors.index.json";
+constexpr char kEmbedding[] = "model.embed_tokens.weight";
 constexpr char kHead[] = "lm_head.weight";
 
 // Buffers that old versions of transformers saved; they follow from the configuration.
@@ -29,6 +31,10 @@ std::string ShapeText(const std::vector<int64_t>& shape) {
 bool IsThere(const fs::path& path) {
   std::error_code error;
   return fs::exists(fs::symlink_status(path, error));
+}
+
+bool HaveSameBytes(const StoredTensor& a, const StoredTensor& b) {
+  return a.dtype == b.dtype && a.shape == b.shape && std::memcmp(a.data, b.data, a.num_bytes) == 0;
 }
 
 // Why there is neither a single file nor an index, as far as the other files tell.
@@ -56,8 +62,7 @@ std::vector<ExpectedTensor> ExpectedTensors(const LlamaConfig& config) {
   const int64_t ffn = config.intermediate_size;
   const int64_t q_size = config.num_attention_heads * config.head_dim;
   const int64_t kv_size = config.num_key_value_heads * config.head_dim;
-  std::vector<ExpectedTensor> tensors = {
-      {"model.embed_tokens.weight", {config.vocab_size, hidden}}};
+  std::vector<ExpectedTensor> tensors = {{kEmbedding, {config.vocab_size, hidden}}};
   const auto add_linear = [&](const std::string& name, int64_t out, int64_t in, bool has_bias) {
     tensors.push_back({name + ".weight", {out, in}});
     if (has_bias) tensors.push_back({name + ".bias", {out}});
@@ -79,9 +84,11 @@ std::vector<ExpectedTensor> ExpectedTensors(const LlamaConfig& config) {
   return tensors;
 }
 
-absl::StatusOr<Checkpoint> Checkpoint::Open(const fs::path& model_dir, const LlamaConfig& config) {
+absl::StatusOr<Checkpoint> Checkpoint::Open(const fs::path& model_dir, LlamaConfig& config,
+                                            std::optional<bool> is_tied) {
   Checkpoint checkpoint;
   if (absl::Status status = checkpoint.OpenFiles(model_dir); !status.ok()) return status;
+  if (absl::Status status = checkpoint.DecideHead(is_tied, config); !status.ok()) return status;
   if (absl::Status status = checkpoint.CheckTensors(config); !status.ok()) return status;
   return checkpoint;
 }
@@ -158,11 +165,12 @@ absl::Status Checkpoint::CheckTensors(const LlamaConfig& config) {
   std::set<std::string> known;
   for (const ExpectedTensor& expected : ExpectedTensors(config)) {
     if (absl::Status status = CheckTensor(expected); !status.ok()) return status;
+    num_bytes_ += static_cast<int64_t>(tensor(expected.name).num_bytes);
     known.insert(expected.name);
   }
   for (const auto& [name, location] : tensors_) {
     if (known.contains(name) || IsIgnored(name)) continue;
-    if (config.tie_word_embeddings && name == kHead) continue;
+    if (tied_head_ == TiedHead::kEqual && name == kHead) continue;
     return absl::InvalidArgumentError(absl::StrCat(
         location.file->path().string(), ": tensor ", name, " ", ShapeText(location.tensor->shape),
         " does not belong to the model that config.json describes"));
@@ -170,7 +178,7 @@ absl::Status Checkpoint::CheckTensors(const LlamaConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status Checkpoint::CheckTensor(const ExpectedTensor& expected) {
+absl::Status Checkpoint::CheckTensor(const ExpectedTensor& expected) const {
   const auto it = tensors_.find(expected.name);
   if (it == tensors_.end()) {
     return absl::NotFoundError(absl::StrCat(
@@ -189,7 +197,24 @@ absl::Status Checkpoint::CheckTensor(const ExpectedTensor& expected) {
     return absl::InvalidArgumentError(
         absl::StrCat(where, " is stored as ", tensor.dtype, "; supported are F32, F16 and BF16"));
   }
-  num_bytes_ += static_cast<int64_t>(tensor.num_bytes);
+  return absl::OkStatus();
+}
+
+absl::Status Checkpoint::DecideHead(std::optional<bool> is_tied, LlamaConfig& config) {
+  if (!config.tie_word_embeddings || !tensors_.contains(kHead)) return absl::OkStatus();
+  absl::Status status = CheckTensor({kHead, {config.vocab_size, config.hidden_size}});
+  if (!status.ok()) return status;
+  if (!tensors_.contains(kEmbedding)) {
+    auto node = tensors_.extract(kHead);
+    node.key() = kEmbedding;
+    tensors_.insert(std::move(node));
+    tied_head_ = TiedHead::kAlone;
+    return absl::OkStatus();
+  }
+  // What differs as stored and is the same once converted gives the same logits either way.
+  config.tie_word_embeddings =
+      is_tied.has_value() ? *is_tied : HaveSameBytes(tensor(kEmbedding), tensor(kHead));
+  tied_head_ = config.tie_word_embeddings ? TiedHead::kEqual : TiedHead::kDifferent;
   return absl::OkStatus();
 }
 

@@ -52,6 +52,9 @@ WorkerConfig FromProto(const v1::Configure& configure) {
   config.gpu_memory_utilization = configure.gpu_memory_utilization();
   config.enforce_eager = configure.enforce_eager();
   config.num_threads = configure.num_threads();
+  if (configure.has_tie_word_embeddings()) {
+    config.tie_word_embeddings = configure.tie_word_embeddings();
+  }
   config.communicator_id = configure.communicator_id();
   config.collective_timeout_ms = configure.collective_timeout_ms();
   config.profile_dir = configure.profile_dir();

@@ -64,11 +64,12 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
   phases_.Begin("configuration");
   const absl::StatusOr<at::ScalarType> dtype = ParseDtype(config_.dtype);
   if (!dtype.ok()) return dtype.status();
-  const absl::StatusOr<LlamaConfig> llama = LoadLlamaConfig(config_.model_dir);
+  absl::StatusOr<LlamaConfig> llama = LoadLlamaConfig(config_.model_dir);
   if (!llama.ok()) return llama.status();
   absl::Status status = CheckTensorParallel(*llama, world_size_);
   if (!status.ok()) return status;
-  const absl::StatusOr<Checkpoint> checkpoint = Checkpoint::Open(config_.model_dir, *llama);
+  const absl::StatusOr<Checkpoint> checkpoint =
+      Checkpoint::Open(config_.model_dir, *llama, config_.tie_word_embeddings);
   if (!checkpoint.ok()) return checkpoint.status();
   KernelOptions kernel_options;
   kernel_options.num_threads = static_cast<int>(config_.num_threads);

@@ -30,6 +30,8 @@ struct WorkerConfig {
   uint32_t max_num_batched_tokens = 0;
   uint32_t max_model_len = 0;
   uint64_t kv_cache_bytes = 0;  // per rank; 0: decided by Load
+  // Whether the head is the embedding, as the frontend found; not given: Load looks itself.
+  std::optional<bool> tie_word_embeddings;
   // The share of a GPU's memory that may be in use once the KV cache is there; above 0, below 1.
   double gpu_memory_utilization = 0.9;
   bool enforce_eager = false;     // no recorded graphs, where the device has them

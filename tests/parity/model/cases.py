@@ -42,7 +42,7 @@ DYNAMIC_COMMENT = (
 )
 
 
-def case(name, comment="", storage="float32", num_shards=1, prompts=SHORT, drop=(), **changes):
+def case(name, comment="", storage="float32", num_shards=1, prompts=SHORT, drop=(), tied_head="none", **changes):
     config = {**BASE, **changes}
     for key in drop:
         del config[key]
@@ -52,6 +52,7 @@ def case(name, comment="", storage="float32", num_shards=1, prompts=SHORT, drop=
         "comment": comment,
         "storage": storage,
         "num_shards": num_shards,
+        "tied_head": tied_head,
         "prompt_lengths": prompts,
         "config": config,
     }
@@ -101,6 +102,10 @@ def attention_cases():
 
 def shape_cases():
     yield case("tied_embeddings", tie_word_embeddings=True)
+    yield case("tied_with_a_head_of_its_own", "Both are stored and differ: transformers does not tie them.",
+               tie_word_embeddings=True, tied_head="own")
+    yield case("tied_with_the_head_alone", "lm_head.weight is stored and the embedding is not: it is both.",
+               tie_word_embeddings=True, tied_head="alone")
     yield case("vocab_131", "A prime vocabulary: shards of unequal size.", vocab_size=131)
     yield case("vocab_130_tied", tie_word_embeddings=True, vocab_size=130)
     yield case("intermediate_174", "Two ranks divide it, four do not.", intermediate_size=174)

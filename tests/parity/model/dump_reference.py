@@ -95,7 +95,7 @@ def dump_case(entry):
     is_dynamic = any("dynamic" in str(entry["config"].get(key)) for key in ("rope_scaling", "rope_parameters"))
     prompts, logits, spread = [], [], 0.0
     with tempfile.TemporaryDirectory() as directory:
-        write_checkpoint(directory, entry["config"], entry["seed"], entry["storage"])
+        write_checkpoint(directory, entry["config"], entry["seed"], entry["storage"], entry["tied_head"])
         rotary = rotary_of(directory)
         for length in entry["prompt_lengths"]:
             found = (dump_prompt(directory, entry, length, attempt, is_dynamic) for attempt in range(100))
@@ -108,7 +108,8 @@ def dump_case(entry):
     print(f"{entry['name']:44} spread {spread:.1e}  bfloat16 max {max(p['bfloat16_max_abs_error'] for p in prompts):.3f}"
           f"  logits std {np.concatenate(logits).std():.2f}  distinct greedy tokens {distinct:.0f}/{NUM_GREEDY}", flush=True)
     fields = ("name", "comment", "storage", "seed", "num_shards", "config")
-    return {**{field: entry[field] for field in fields}, **rotary, "prompts": prompts}
+    stored = {"tied_head": entry["tied_head"]} if entry["tied_head"] != "none" else {}
+    return {**{field: entry[field] for field in fields}, **stored, **rotary, "prompts": prompts}
 
 
 def tensor_checksum(tensor, seed, storage):

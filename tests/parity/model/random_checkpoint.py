@@ -83,8 +83,11 @@ def to_storage(values, storage):
     return ((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)).astype(np.uint16)
 
 
-def llama_tensors(config):
-    """Every tensor of the checkpoint, in the order of the file; std keeps activations near 1 and logits near 2.5."""
+def llama_tensors(config, tied_head="none"):
+    """Every tensor of the checkpoint, in the order of the file; std keeps activations near 1 and logits near 2.5.
+
+    tied_head says what is stored of a head that the configuration ties: none of it, its own weight, or lm_head.weight alone.
+    """
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     heads = config["num_attention_heads"]
     kv_heads = config.get("num_key_value_heads") or heads
@@ -92,7 +95,8 @@ def llama_tensors(config):
     tied = bool(config.get("tie_word_embeddings"))
     head_std = 2.5 / math.sqrt(hidden)
 
-    tensors = [RandomTensor("model.embed_tokens.weight", (config["vocab_size"], hidden), 0.0, head_std if tied else 1.0)]
+    embedding = "lm_head.weight" if tied and tied_head == "alone" else "model.embed_tokens.weight"
+    tensors = [RandomTensor(embedding, (config["vocab_size"], hidden), 0.0, head_std if tied else 1.0)]
 
     def linear(name, rows, columns, bias):
         tensors.append(RandomTensor(name + ".weight", (rows, columns), 0.0, 1.5 / math.sqrt(columns)))
@@ -115,17 +119,17 @@ def llama_tensors(config):
         linear(prefix + "mlp.up_proj", inner, hidden, mlp_bias)
         linear(prefix + "mlp.down_proj", hidden, inner, mlp_bias)
     norm("model.norm")
-    if not tied:
+    if not tied or tied_head == "own":
         tensors.append(RandomTensor("lm_head.weight", (config["vocab_size"], hidden), 0.0, head_std))
     return tensors
 
 
-def write_checkpoint(directory, config, seed, storage):
+def write_checkpoint(directory, config, seed, storage, tied_head="none"):
     """config.json and model.safetensors, as transformers reads them."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(config, indent=1))
-    tensors = [(tensor.name, to_storage(random_values(tensor, seed), storage)) for tensor in llama_tensors(config)]
+    tensors = [(tensor.name, to_storage(random_values(tensor, seed), storage)) for tensor in llama_tensors(config, tied_head)]
     header, end = {"__metadata__": {"format": "pt"}}, 0
     for name, bits in tensors:
         offsets = [end, end := end + bits.nbytes]

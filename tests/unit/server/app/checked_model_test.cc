@@ -15,17 +15,21 @@ namespace lockstep::server {
 namespace {
 
 using ::testing::AllOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 // A checkpoint trained on 64 tokens whose config.json has these fields too, as it would be served.
 absl::StatusOr<CheckedModel> Check(const std::string& fields, int max_model_len,
-                                   const std::string& dtype) {
+                                   const std::string& dtype,
+                                   testing::StoredHead tied_head = testing::StoredHead::kNot) {
   const testing::TemporaryDirectory directory;
   testing::RandomCheckpointOptions checkpoint;
   checkpoint.config_json = absl::StrCat(
       R"({"architectures": ["LlamaForCausalLM"], "hidden_size": 16, "intermediate_size": 24,)",
       R"( "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32,)",
       R"( "max_position_embeddings": 64, )", fields, "}");
+  checkpoint.tied_head = tied_head;
   absl::Status status = testing::WriteRandomCheckpoint(directory.path(), checkpoint);
   if (!status.ok()) return status;
   ServerOptions options;
@@ -68,6 +72,22 @@ TEST(CheckedModelTest, OnlyDynamicRopeMayBeAskedForMore) {
     EXPECT_EQ(Refusal(rope, 65),
               "--max-model-len is 65, and the checkpoint's max_position_embeddings 64: lower it");
   }
+}
+
+TEST(CheckedModelTest, SaysWhatBecameOfATiedHeadThatIsStored) {
+  const std::string fields = R"("tie_word_embeddings": true)";
+  const auto tied = Check(fields, 0, "auto");
+  EXPECT_TRUE(tied->config.tie_word_embeddings);
+  EXPECT_THAT(tied->notes, IsEmpty());
+  EXPECT_THAT(tied->warnings, IsEmpty());
+  const auto own = Check(fields, 0, "auto", testing::StoredHead::kOwn);
+  EXPECT_FALSE(own->config.tie_word_embeddings);
+  EXPECT_GT(own->num_weight_bytes, tied->num_weight_bytes);
+  EXPECT_THAT(own->warnings, ElementsAre(HasSubstr("lm_head.weight differs")));
+  const auto alone = Check(fields, 0, "auto", testing::StoredHead::kAlone);
+  EXPECT_TRUE(alone->config.tie_word_embeddings);
+  EXPECT_EQ(alone->num_weight_bytes, tied->num_weight_bytes);
+  EXPECT_THAT(alone->notes, ElementsAre(HasSubstr("lm_head.weight alone")));
 }
 
 TEST(CheckedModelTest, ADtypeThatIsNotComputedInIsNamedAndTheStoredOneTaken) {

@@ -40,6 +40,10 @@ TEST_F(PoolSetupTest, WorkersGetTheResolvedModel) {
   EXPECT_EQ(pool->configure.model_dir(), "/models/llama");
   EXPECT_EQ(pool->configure.dtype(), "bfloat16");
   EXPECT_EQ(pool->configure.max_model_len(), 4096);
+  EXPECT_TRUE(pool->configure.has_tie_word_embeddings());
+  EXPECT_FALSE(pool->configure.tie_word_embeddings());
+  model_.config.tie_word_embeddings = true;
+  EXPECT_TRUE(Make()->configure.tie_word_embeddings());
 }
 
 TEST_F(PoolSetupTest, WorkersGetTheDeviceAndItsShare) {

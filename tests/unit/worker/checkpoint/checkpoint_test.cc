@@ -8,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "tests/testing/random_checkpoint.h"
@@ -27,21 +28,48 @@ constexpr char kConfig[] = R"({"architectures": ["LlamaForCausalLM"], "hidden_si
 class CheckpointTest : public ::testing::Test {
  protected:
   // Writes a checkpoint of kConfig with `changes`.
-  void Write(int num_shards = 1, const nlohmann::json& changes = nlohmann::json::object()) {
+  void Write(int num_shards = 1, const nlohmann::json& changes = nlohmann::json::object(),
+             testing::StoredHead tied_head = testing::StoredHead::kNot) {
     nlohmann::json json = nlohmann::json::parse(kConfig);
     json.update(changes);
     testing::RandomCheckpointOptions options;
     options.config_json = json.dump();
     options.num_shards = num_shards;
+    options.tied_head = tied_head;
     ASSERT_TRUE(testing::WriteRandomCheckpoint(directory_, options).ok());
   }
 
   absl::Status Open(const nlohmann::json& changes = nlohmann::json::object()) {
+    LlamaConfig config = Config(changes);
+    return Checkpoint::Open(directory_, config).status();
+  }
+
+  static LlamaConfig Config(const nlohmann::json& changes) {
     nlohmann::json json = nlohmann::json::parse(kConfig);
     json.update(changes);
-    const auto config = ParseLlamaConfig(json.dump(), "config.json");
+    auto config = ParseLlamaConfig(json.dump(), "config.json");
     EXPECT_TRUE(config.ok()) << config.status();
-    return Checkpoint::Open(directory_, *config).status();
+    return *config;
+  }
+
+  // Opens what was written with kTied.
+  absl::StatusOr<Checkpoint> OpenTied(std::optional<bool> is_tied = std::nullopt) {
+    config_ = Config(kTied);
+    return Checkpoint::Open(directory_, config_, is_tied);
+  }
+
+  // The last tensor, the head, gets the bytes of the first one, the embedding.
+  void CopyEmbeddingToHead() {
+    std::fstream file(directory_ / "model.safetensors",
+                      std::ios::binary | std::ios::in | std::ios::out);
+    uint64_t header_size = 0;
+    file.read(reinterpret_cast<char*>(&header_size), sizeof(header_size));
+    std::string values(kEmbeddingBytes, ' ');
+    file.seekg(static_cast<std::streamoff>(sizeof(header_size) + header_size));
+    file.read(values.data(), kEmbeddingBytes);
+    file.seekp(-kEmbeddingBytes, std::ios::end);
+    file.write(values.data(), kEmbeddingBytes);
+    ASSERT_TRUE(file.flush());
   }
 
   std::string Error(const nlohmann::json& changes = nlohmann::json::object()) {
@@ -60,6 +88,9 @@ class CheckpointTest : public ::testing::Test {
     std::ofstream(directory_ / name, std::ios::binary) << bytes;
   }
 
+  static constexpr std::streamoff kEmbeddingBytes = 32 * 16 * sizeof(float);
+  const nlohmann::json kTied = {{"tie_word_embeddings", true}};
+  LlamaConfig config_;  // as OpenTied left it
   const testing::TemporaryDirectory temporary_;
   const fs::path directory_ = temporary_.path() / "model";
 };
@@ -97,9 +128,70 @@ TEST_F(CheckpointTest, NamesATensorThatIsSuperfluous) {
   EXPECT_THAT(Error(), HasSubstr("mlp.down_proj.bias"));
 }
 
-TEST_F(CheckpointTest, IgnoresRotaryBuffersAndTheHeadOfATiedModel) {
+TEST_F(CheckpointTest, AHeadThatDiffersFromTheEmbeddingIsNotTied) {
+  for (const int num_shards : {1, 3}) {
+    Write(num_shards, kTied, testing::StoredHead::kOwn);
+    const auto checkpoint = OpenTied();
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ(checkpoint->tied_head(), TiedHead::kDifferent);
+    EXPECT_FALSE(config_.tie_word_embeddings);
+    EXPECT_EQ(ExpectedTensors(config_).back().name, "lm_head.weight");
+    const int64_t num_bytes = checkpoint->num_bytes();
+    fs::remove_all(directory_);
+    Write(num_shards, kTied);
+    EXPECT_EQ(num_bytes, OpenTied()->num_bytes() + kEmbeddingBytes);
+    EXPECT_TRUE(config_.tie_word_embeddings);
+    fs::remove_all(directory_);
+  }
+}
+
+TEST_F(CheckpointTest, AHeadThatEqualsTheEmbeddingIsTied) {
+  Write(1, kTied, testing::StoredHead::kOwn);
+  CopyEmbeddingToHead();
+  const auto checkpoint = OpenTied();
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ(checkpoint->tied_head(), TiedHead::kEqual);
+  EXPECT_TRUE(config_.tie_word_embeddings);
+  // To the last element.
+  std::fstream file(directory_ / kSingle, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(-1, std::ios::end);
+  file.put('x').flush();
+  EXPECT_EQ(OpenTied()->tied_head(), TiedHead::kDifferent);
+}
+
+TEST_F(CheckpointTest, WhatWasFoundOfTheHeadIsNotLookedForAgain) {
+  Write(1, kTied, testing::StoredHead::kOwn);
+  EXPECT_EQ(OpenTied(true)->tied_head(), TiedHead::kEqual);
+  EXPECT_TRUE(config_.tie_word_embeddings);
+  CopyEmbeddingToHead();
+  EXPECT_EQ(OpenTied(false)->tied_head(), TiedHead::kDifferent);
+  EXPECT_FALSE(config_.tie_word_embeddings);
+}
+
+TEST_F(CheckpointTest, TheHeadOfATiedModelIsCheckedToo) {
+  Write(1, kTied, testing::StoredHead::kOwn);
+  Edit(kSingle, R"("lm_head.weight":{"dtype":"F32","shape":[32,16])",
+       R"("lm_head.weight":{"dtype":"F32","shape":[16,32])");
+  EXPECT_THAT(Error(kTied), AllOf(HasSubstr("lm_head.weight"), HasSubstr("[16, 32]")));
+  Edit(kSingle, R"("lm_head.weight":{"dtype":"F32","shape":[16,32])",
+       R"("lm_head.weight":{"dtype":"I32","shape":[32,16])");
+  EXPECT_THAT(Error(kTied), AllOf(HasSubstr("lm_head.weight"), HasSubstr("stored as I32")));
+}
+
+TEST_F(CheckpointTest, AHeadWithoutAnEmbeddingIsBoth) {
+  for (const int num_shards : {1, 3}) {
+    Write(num_shards, kTied, testing::StoredHead::kAlone);
+    const auto checkpoint = OpenTied();
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ(checkpoint->tied_head(), TiedHead::kAlone);
+    EXPECT_TRUE(config_.tie_word_embeddings);
+    EXPECT_EQ(checkpoint->tensor("model.embed_tokens.weight").num_bytes, kEmbeddingBytes);
+    fs::remove_all(directory_);
+  }
+}
+
+TEST_F(CheckpointTest, IgnoresRotaryBuffers) {
   Write(1, {{"attention_bias", true}});
-  EXPECT_TRUE(Open({{"attention_bias", true}, {"tie_word_embeddings", true}}).ok());
   for (const char* layer : {"0", "1"}) {
     for (const char* projection : {"q", "k", "v", "o"}) {
       const std::string name =

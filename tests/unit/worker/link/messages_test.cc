@@ -90,6 +90,8 @@ TEST(Messages, AConfigurationKeepsEveryField) {
   configure.set_profile_dir("/profiles");
   configure.add_profiles()->set_first_step(8);
   configure.mutable_profiles(0)->set_num_steps(9);
+  EXPECT_FALSE(FromProto(configure).tie_word_embeddings.has_value());
+  configure.set_tie_word_embeddings(false);
   const WorkerConfig config = FromProto(configure);
   EXPECT_EQ(config.model_dir, "/models/llama");
   EXPECT_EQ(config.device, "cuda");
@@ -101,6 +103,7 @@ TEST(Messages, AConfigurationKeepsEveryField) {
   EXPECT_EQ(config.kv_cache_bytes, 5U);
   EXPECT_EQ(config.gpu_memory_utilization, 0.8);
   EXPECT_TRUE(config.enforce_eager);
+  EXPECT_EQ(config.tie_word_embeddings, false);
   EXPECT_EQ(config.num_threads, 6U);
   EXPECT_EQ(config.communicator_id, "pool-1");
   EXPECT_EQ(config.collective_timeout_ms, 7U);

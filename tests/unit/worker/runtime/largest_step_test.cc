@@ -52,7 +52,7 @@ TEST(LargestStepTest, KeepsToEveryLimit) {
 
 TEST(LargestStepTest, RunsOnOneRankAlone) {
   const SmallModel model;
-  const auto config = LoadLlamaConfig(model.directory());
+  auto config = LoadLlamaConfig(model.directory());
   ASSERT_TRUE(config.ok()) << config.status();
   const auto checkpoint = Checkpoint::Open(model.directory(), *config);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
