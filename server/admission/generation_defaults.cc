@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/admission/limits.h"
+#include "worker/checkpoint/json_fields.h"
 
 namespace lockstep::server {
 namespace {
@@ -29,10 +30,8 @@ struct ConfigFile {
   json object = json::object();
 
   absl::Status Error(absl::string_view field, const json& value, absl::string_view expected) const {
-    std::string shown = value.dump(-1, ' ', false, json::error_handler_t::replace);
-    if (shown.size() > 100) shown = shown.substr(0, 100) + "...";
-    return absl::InvalidArgumentError(
-        absl::StrCat(path.string(), ": ", field, " is ", shown, "; expected ", expected));
+    return absl::InvalidArgumentError(absl::StrCat(
+        path.string(), ": ", field, " is ", worker::ShortJson(value), "; expected ", expected));
   }
 
   // Null counts as absent, as in transformers.
@@ -58,7 +57,9 @@ absl::StatusOr<ConfigFile> ReadConfigFile(const std::filesystem::path& path) {
     return absl::InvalidArgumentError(
         absl::StrCat(path.string(), ": cannot be read; check its permissions"));
   const std::string text{std::istreambuf_iterator<char>(stream), std::istreambuf_iterator<char>()};
-  file.object = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  absl::StatusOr<json> parsed = worker::ParseJson(text, path.string());
+  if (!parsed.ok()) return parsed.status();
+  file.object = *std::move(parsed);
   if (!file.object.is_object()) {
     return absl::InvalidArgumentError(absl::StrCat(path.string(), ": not a JSON object (",
                                                    text.size(), " bytes); is the file complete?"));
@@ -146,10 +147,9 @@ void WarnOfUnsupported(const ConfigFile& file, GenerationDefaults& defaults) {
                                          "exponential_decay_length_penalty",
                                          "top_h"};
   const auto warn = [&](const char* field, const json& value) {
-    defaults.warnings.push_back(
-        absl::StrCat(file.path.string(), ": ", field, " is ",
-                     value.dump(-1, ' ', false, json::error_handler_t::replace),
-                     ", which this server does not apply as a default"));
+    defaults.warnings.push_back(absl::StrCat(file.path.string(), ": ", field, " is ",
+                                             worker::ShortJson(value),
+                                             ", which this server does not apply as a default"));
   };
   for (const auto& [field, neutral] : kNeutral) {
     const json* value = file.Find(field);

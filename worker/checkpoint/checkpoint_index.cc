@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -14,6 +15,9 @@ namespace lockstep::worker {
 namespace {
 
 using Json = nlohmann::json;
+
+// As much as a safetensors file's header may take: both have an entry for each tensor.
+constexpr uintmax_t kMaxIndexBytes = 100'000'000;
 
 bool IsPlainFileName(const std::string& name) {
   return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
@@ -35,17 +39,20 @@ absl::StatusOr<std::map<std::string, std::string>> ReadCheckpointIndex(
     return absl::NotFoundError(
         absl::StrCat(path.string(), " cannot be read: ", std::strerror(errno)));
   }
-  const Json json = Json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) {
-    return absl::InvalidArgumentError(absl::StrCat(path.string(), " is not valid JSON"));
+  if (const auto size = std::filesystem::file_size(path, error); error || size > kMaxIndexBytes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path.string(), " is larger than ", kMaxIndexBytes, " bytes: not an index"));
   }
-  if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object() ||
-      json["weight_map"].empty()) {
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const absl::StatusOr<Json> json = ParseJson(text, path.string());
+  if (!json.ok()) return json.status();
+  const auto map = json->is_object() ? json->find("weight_map") : json->end();
+  if (map == json->end() || !map->is_object() || map->empty()) {
     return absl::InvalidArgumentError(
         absl::StrCat(path.string(), " has no weight_map that names the tensors' files"));
   }
   std::map<std::string, std::string> files;
-  for (const auto& [tensor, value] : json["weight_map"].items()) {
+  for (const auto& [tensor, value] : map->items()) {
     const std::string name = value.is_string() ? value.get<std::string>() : "";
     if (!IsPlainFileName(name)) {
       return absl::InvalidArgumentError(absl::StrCat(path.string(), ": weight_map of ", tensor,

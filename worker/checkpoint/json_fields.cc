@@ -11,19 +11,59 @@ namespace lockstep::worker {
 
 using Json = nlohmann::json;
 
-std::string ShortJson(const Json& value) {
-  constexpr size_t kMaxLength = 80;
-  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
-  if (text.size() > kMaxLength) text = absl::StrCat(text.substr(0, kMaxLength), "...");
-  return text;
+namespace {
+
+// How deep objects and lists nest, at most.
+int JsonDepth(std::string_view text) {
+  int depth = 0;
+  int deepest = 0;
+  bool is_in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (c == '"') {
+      is_in_string = !is_in_string;
+    } else if (is_in_string) {
+      if (c == '\\') ++i;  // with what it escapes
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
 }
 
+// What the JSON library says of a text that is none, on one short line of ASCII: it quotes what it
+// read last, which in a broken file is any bytes, and any number of them.
 std::string JsonErrorText(const Json::exception& error) {
   constexpr size_t kMaxLength = 240;
   std::string text = error.what();
   std::replace_if(
       text.begin(), text.end(),
       [](char c) { return !absl::ascii_isprint(static_cast<unsigned char>(c)); }, '?');
+  if (text.size() > kMaxLength) text = absl::StrCat(text.substr(0, kMaxLength), "...");
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<Json> ParseJson(std::string_view text, const std::string& source,
+                               const Json::parser_callback_t& callback) {
+  if (const int depth = JsonDepth(text); depth > kMaxJsonDepth) {
+    return absl::InvalidArgumentError(absl::StrCat(source, " nests objects and lists ", depth,
+                                                   " deep; the limit is ", kMaxJsonDepth));
+  }
+  try {
+    return Json::parse(text, callback);
+  } catch (const Json::exception& error) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(source, " is not valid JSON: ", JsonErrorText(error)));
+  }
+}
+
+std::string ShortJson(const Json& value) {
+  constexpr size_t kMaxLength = 80;
+  std::string text = value.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::replace);
   if (text.size() > kMaxLength) text = absl::StrCat(text.substr(0, kMaxLength), "...");
   return text;
 }

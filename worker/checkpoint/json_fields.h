@@ -9,12 +9,20 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 
 namespace lockstep::worker {
 
-// What the JSON library says of a text that is none, on one short line of ASCII: it quotes what it
-// read last, which in a broken file is any bytes, and any number of them.
-std::string JsonErrorText(const nlohmann::json::exception& error);
+// Objects and lists may nest this deep: what copies or prints a value calls itself for each level,
+// and no file of a checkpoint has more than a few.
+inline constexpr int kMaxJsonDepth = 100;
+
+// Parses what a checkpoint's file holds. INVALID_ARGUMENT, beginning with `source`, where that is
+// no JSON or nests deeper than kMaxJsonDepth; short, and in ASCII. `callback` is the JSON
+// library's.
+absl::StatusOr<nlohmann::json> ParseJson(
+    std::string_view text, const std::string& source,
+    const nlohmann::json::parser_callback_t& callback = nullptr);
 
 // Reads the fields of a JSON object with their types and ranges. null counts as absent. The first
 // error is kept and later reads return harmless values, so that a caller reads everything and then

@@ -96,18 +96,13 @@ void ReadTokens(JsonFields& fields, LlamaConfig& config) {
 }  // namespace
 
 absl::StatusOr<LlamaConfig> ParseLlamaConfig(std::string_view text, const std::string& source) {
-  Json json;
-  try {
-    json = Json::parse(text);
-  } catch (const Json::exception& error) {
+  const absl::StatusOr<Json> json = ParseJson(text, source);
+  if (!json.ok()) return json.status();
+  if (!json->is_object()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(source, " is not valid JSON: ", JsonErrorText(error)));
+        absl::StrCat(source, " holds ", ShortJson(*json), " where a JSON object must be"));
   }
-  if (!json.is_object()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(source, " holds ", ShortJson(json), " where a JSON object must be"));
-  }
-  JsonFields fields(json, std::string(source));
+  JsonFields fields(*json, std::string(source));
   LlamaConfig config;
   CheckArchitecture(fields);
   ReadSizes(fields, config);

@@ -49,17 +49,13 @@ absl::StatusOr<Json> ParseWithoutDuplicates(std::string_view text, const std::st
     }
     return true;
   };
-  try {
-    Json json = Json::parse(text, check_key);
-    if (!duplicate.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(source, ": the header names tensor ", duplicate, " twice"));
-    }
-    return json;
-  } catch (const Json::exception& error) {
+  absl::StatusOr<Json> json =
+      ParseJson(text, absl::StrCat(source, ": the safetensors header"), check_key);
+  if (json.ok() && !duplicate.empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat(source, ": the safetensors header is not valid JSON: ", JsonErrorText(error)));
+        absl::StrCat(source, ": the header names tensor ", duplicate, " twice"));
   }
+  return json;
 }
 
 class EntryParser {

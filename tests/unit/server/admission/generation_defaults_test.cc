@@ -3,11 +3,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "absl/strings/str_cat.h"
 #include "tests/unit/server/admission/byte_text_model.h"
 
 namespace lockstep::server {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -92,6 +94,15 @@ TEST(GenerationDefaults, WarnOfWhatIsNotApplied) {
                   ->warnings,
               ElementsAre(HasSubstr("min_new_tokens is 5"), HasSubstr("bad_words_ids is [[3]]"),
                           HasSubstr("forced_eos_token_id is 2")));
+}
+
+TEST(GenerationDefaults, RefuseFilesThatNestAbsurdly) {
+  const std::string lists = std::string(100'000, '[') + std::string(100'000, ']');
+  for (const char* field : {"top_k", "eos_token_id", "bad_words_ids"}) {
+    const std::string text = absl::StrCat("{\"", field, "\": ", lists, "}");
+    EXPECT_THAT(std::string(Load(text).status().message()),
+                AllOf(HasSubstr("generation_config.json"), HasSubstr("the limit is 100")));
+  }
 }
 
 TEST(GenerationDefaults, RefuseBadFilesNamingFileAndField) {

@@ -80,6 +80,19 @@ TEST(TextModelLoad, RefusesATokenizerThatIsJsonButNoTokenizer) {
   }
 }
 
+TEST(TextModelLoad, RefusesFilesThatNestAbsurdly) {
+  const std::string deep =
+      "{\"normalizer\": " + std::string(100000, '[') + std::string(100000, ']') + "}";
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "added_tokens.json"}) {
+    CheckpointDirectory checkpoint("llama3.json");
+    checkpoint.Write(name, deep);
+    const absl::Status status = LoadError(checkpoint);
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(name));
+  }
+}
+
 TEST(TextModelLoad, RefusesADecoderThatTheLibraryPanicsOn) {
   CheckpointDirectory checkpoint("llama2.json");
   std::string json = ReadWholeFile(checkpoint.path() / "tokenizer.json");

@@ -246,6 +246,13 @@ TEST_F(CheckpointTest, RefusesABrokenIndexAndPathsOutOfTheDirectory) {
   }
 }
 
+TEST_F(CheckpointTest, RefusesAnIndexThatNestsAbsurdly) {
+  Write(3);
+  std::ofstream(directory_ / kIndex) << R"({"weight_map": {"a": )" << std::string(100'000, '[')
+                                     << std::string(100'000, ']') << "}}";
+  EXPECT_THAT(Error(), AllOf(HasSubstr(kIndex), HasSubstr("the limit is 100")));
+}
+
 TEST_F(CheckpointTest, NamesALinkToNowhere) {
   for (const char* name : {kSecondShard, kIndex}) {
     Write(3);

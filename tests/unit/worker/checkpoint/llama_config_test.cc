@@ -16,6 +16,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 using Json = nlohmann::json;
 
 Json Minimal() {
@@ -187,6 +188,20 @@ TEST(LlamaConfigTest, RefusesMissingSizesAndBrokenJson) {
               absl::StatusCode::kInvalidArgument)
         << text;
   }
+}
+
+TEST(LlamaConfigTest, RefusesJsonThatNestsAbsurdly) {
+  const std::string lists = std::string(100'000, '[') + std::string(100'000, ']');
+  for (const std::string& text :
+       {lists, "{\"eos_token_id\": " + lists + "}", "{\"hidden_size\": " + lists + "}",
+        "{\"rope_scaling\": {\"factor\": " + lists + "}}", std::string(100'000, '{')}) {
+    EXPECT_THAT(std::string(ParseLlamaConfig(text, "config.json").status().message()),
+                AllOf(StartsWith("config.json"), HasSubstr("deep; the limit is 100")));
+  }
+  // Brackets in a text nest nothing, an escaped quotation mark does not end it.
+  Json json = Minimal();
+  json["comment"] = "\"" + std::string(1000, '[');
+  Parse(json);
 }
 
 TEST(LlamaConfigTest, SaysWhichDirectoryOrFileIsMissing) {

@@ -122,6 +122,13 @@ TEST_F(SafetensorsFileTest, RefusesHeadersOfAnotherForm) {
   }
 }
 
+TEST_F(SafetensorsFileTest, RefusesAHeaderThatNestsAbsurdly) {
+  const std::string lists = std::string(100'000, '[') + std::string(100'000, ']');
+  Write("{\"a\":" + lists + "}", 8);
+  EXPECT_THAT(std::string(SafetensorsFile::Open(path_).status().message()),
+              AllOf(HasSubstr(path_.string()), HasSubstr("header nests")));
+}
+
 TEST_F(SafetensorsFileTest, AHeaderThatIsNoTextGivesAShortErrorInAscii) {
   for (const std::string& header : {std::string("\xff\xfe{}"), "{\"" + std::string(5000, 'a')}) {
     const std::string error = ErrorOfHeader(header, 8);
