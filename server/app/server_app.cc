@@ -79,8 +79,8 @@ EngineOptions ServerApp::MakeEngineOptions() {
   engine.scheduler.block_size = options_.block_size;
   engine.scheduler.vocab_size = static_cast<int32_t>(model_.config.vocab_size);
   engine.scheduler.enable_prefix_caching = options_.enable_prefix_caching;
-  if (model_.config.rope.type == worker::RopeType::kDynamic) {
-    engine.scheduler.max_shared_len = static_cast<int32_t>(model_.config.max_position_embeddings);
+  if (const auto longest = worker::LongestWithBaseRope(model_.config)) {
+    engine.scheduler.max_shared_len = static_cast<int32_t>(*longest);
   }
   engine.scheduler.max_steps_in_flight = options_.max_steps_in_flight;
   engine.scheduler.max_queued_requests = options_.max_queued_requests;

@@ -19,11 +19,11 @@ struct ParityPrompt {
       logits;  // [num_tokens, vocab_size], of float32 arithmetic on the stored weights
   std::vector<int32_t> greedy_ids;  // what follows the prompt, with a KV cache and past any EOS
   float greedy_margin = 0.0f;       // the smallest lead of a greedy token's logit over the next
-  // Dynamic RoPE only, else empty: greedy continuation when the whole sequence is run anew for
-  // every token.
+  // Where RoPE depends on a length, else empty: greedy continuation when the whole sequence is run
+  // anew for every token.
   std::vector<int32_t> greedy_ids_uncached;
   // [head_dim / 2], RoPE's inverse frequencies for this prompt, before positions are multiplied in.
-  // Differs between the prompts of a case only for dynamic RoPE.
+  // Differs between the prompts of a case only where RoPE depends on a length.
   std::vector<float> inv_freq;
   // |logits of transformers in bfloat16 - logits|, over all positions and the vocabulary.
   float bfloat16_max_abs_error = 0.0f;

@@ -167,6 +167,22 @@ std::string JsonFields::String(const char* name, std::string_view default_value)
   return value->get<std::string>();
 }
 
+std::vector<double> JsonFields::RequiredNumbers(const char* name, size_t size, double min,
+                                                double max) {
+  const Json* value = Find(name);
+  std::vector<double> numbers;
+  if (value != nullptr && value->is_array() && value->size() == size) {
+    for (const Json& entry : *value) {
+      const double number = entry.is_number() ? entry.get<double>() : NAN;
+      if (number >= min && number <= max) numbers.push_back(number);
+    }
+  }
+  if (numbers.size() == size) return numbers;
+  Fail(name, absl::StrCat("this rope type needs a list of ", size, " numbers from ", min, " to ",
+                          max, ", one for each pair of a head's features"));
+  return std::vector<double>(size, min);
+}
+
 std::vector<int64_t> JsonFields::Integers(const char* name, int64_t min, int64_t max) {
   const Json* value = Find(name);
   if (value == nullptr) return {};

@@ -46,6 +46,8 @@ class JsonFields {
   double Number(const char* name, double default_value, double min, double max);
   bool Bool(const char* name, bool default_value);
   std::string String(const char* name, std::string_view default_value);
+  // A list of `size` numbers.
+  std::vector<double> RequiredNumbers(const char* name, size_t size, double min, double max);
   // One integer or a list of them.
   std::vector<int64_t> Integers(const char* name, int64_t min, int64_t max);
 

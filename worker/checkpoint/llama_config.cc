@@ -95,6 +95,12 @@ void ReadTokens(JsonFields& fields, LlamaConfig& config) {
 
 }  // namespace
 
+std::optional<int64_t> LongestWithBaseRope(const LlamaConfig& config) {
+  if (config.rope.type == RopeType::kDynamic) return config.max_position_embeddings;
+  if (config.rope.type == RopeType::kLongRope) return config.rope.original_max_position_embeddings;
+  return std::nullopt;
+}
+
 absl::StatusOr<LlamaConfig> ParseLlamaConfig(std::string_view text, const std::string& source) {
   const absl::StatusOr<Json> json = ParseJson(text, source);
   if (!json.ok()) return json.status();
@@ -111,7 +117,7 @@ absl::StatusOr<LlamaConfig> ParseLlamaConfig(std::string_view text, const std::s
   config.tie_word_embeddings = fields.Bool("tie_word_embeddings", false);
   config.attention_bias = fields.Bool("attention_bias", false);
   config.mlp_bias = fields.Bool("mlp_bias", false);
-  config.rope = ReadRopeParameters(fields, source, config.max_position_embeddings);
+  config.rope = ReadRopeParameters(fields, source, config.max_position_embeddings, config.head_dim);
   config.dtype = fields.String(fields.Has("dtype") ? "dtype" : "torch_dtype", "");
   ReadTokens(fields, config);
   if (!fields.status().ok()) return fields.status();

@@ -12,9 +12,9 @@
 
 namespace lockstep::worker {
 
-enum class RopeType { kDefault, kLinear, kDynamic, kLlama3, kYarn };
+enum class RopeType { kDefault, kLinear, kDynamic, kLlama3, kYarn, kLongRope };
 
-// "default", "linear", "dynamic", "llama3" or "yarn".
+// "default", "linear", "dynamic", "llama3", "yarn" or "longrope".
 std::string_view RopeTypeName(RopeType type);
 
 // Rotary position embedding, with the meanings of Hugging Face's modeling_rope_utils.py.
@@ -22,18 +22,23 @@ struct RopeParameters {
   RopeType type = RopeType::kDefault;
   double theta = 10000.0;
   double factor = 1.0;  // all types but default
-  // llama3 and yarn: the context that the model was trained with before it was extended.
+  // llama3, yarn and longrope: the context that the model was trained with before it was extended.
   int64_t original_max_position_embeddings = 0;
   // llama3
   double low_freq_factor = 0.0;
   double high_freq_factor = 0.0;
-  // yarn
+  // yarn and longrope
   std::optional<double> attention_factor;
+  // yarn
   double beta_fast = 32.0;
   double beta_slow = 1.0;
   double mscale = 0.0;          // 0: not given
   double mscale_all_dim = 0.0;  // 0: not given
   bool truncate = true;
+  // longrope: [head_dim / 2] each, what the wavelengths are multiplied by in sequences of up to
+  // original_max_position_embeddings tokens, and in longer ones.
+  std::vector<double> short_factor;
+  std::vector<double> long_factor;
 };
 
 // A checkpoint's config.json, validated: every LlamaForCausalLM that this server can run.
@@ -55,6 +60,10 @@ struct LlamaConfig {
   std::optional<int64_t> bos_token_id;
   std::vector<int64_t> eos_token_ids;
 };
+
+// The length of the longest sequence that is rotated as every shorter one is; nothing where the
+// frequencies do not depend on a length.
+std::optional<int64_t> LongestWithBaseRope(const LlamaConfig& config);
 
 // Reads and checks `model_dir`/config.json. Fields that are absent or null take the defaults of
 // transformers' LlamaConfig. NOT_FOUND when there is no such file; INVALID_ARGUMENT, naming file,

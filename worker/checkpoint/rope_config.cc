@@ -17,12 +17,13 @@ constexpr double kMaxTheta = 1e18;
 constexpr double kMinFactor = 1e-3;
 constexpr double kMaxFactor = 1e6;
 
-constexpr std::array<std::pair<std::string_view, RopeType>, 5> kRopeTypes = {{
+constexpr std::array<std::pair<std::string_view, RopeType>, 6> kRopeTypes = {{
     {"default", RopeType::kDefault},
     {"linear", RopeType::kLinear},
     {"dynamic", RopeType::kDynamic},
     {"llama3", RopeType::kLlama3},
     {"yarn", RopeType::kYarn},
+    {"longrope", RopeType::kLongRope},
 }};
 
 std::optional<RopeType> ParseRopeType(std::string_view name) {
@@ -58,16 +59,19 @@ void ReadLlama3(JsonFields& fields, RopeParameters& rope) {
   }
 }
 
-void ReadYarn(JsonFields& fields, int64_t max_position_embeddings, RopeParameters& rope) {
+// Of yarn and longrope, after original_max_position_embeddings.
+void ReadExtension(JsonFields& fields, int64_t max_position_embeddings, RopeParameters& rope) {
   // As in transformers, a null factor is the ratio of the context lengths; so is an absent one
   // here.
-  rope.factor = fields.Has("factor")
-                    ? rope.factor
-                    : static_cast<double>(max_position_embeddings) /
-                          static_cast<double>(rope.original_max_position_embeddings);
+  const double ratio = static_cast<double>(max_position_embeddings) /
+                       static_cast<double>(rope.original_max_position_embeddings);
+  rope.factor = fields.Has("factor") ? fields.Number("factor", 1.0, kMinFactor, kMaxFactor) : ratio;
   if (fields.Has("attention_factor")) {
     rope.attention_factor = fields.Number("attention_factor", 1.0, 0.0, kMaxFactor);
   }
+}
+
+void ReadYarn(JsonFields& fields, RopeParameters& rope) {
   rope.mscale = fields.Number("mscale", 0.0, 0.0, kMaxFactor);
   rope.mscale_all_dim = fields.Number("mscale_all_dim", 0.0, 0.0, kMaxFactor);
   const double beta_fast = fields.Number("beta_fast", 0.0, 0.0, kMaxFactor);
@@ -79,28 +83,42 @@ void ReadYarn(JsonFields& fields, int64_t max_position_embeddings, RopeParameter
   if (rope.theta <= 1.0) fields.Fail("rope_theta", "yarn needs it to be larger than 1");
 }
 
-void ReadScaledRope(JsonFields& fields, const JsonFields& config, int64_t max_position_embeddings,
-                    RopeParameters& rope) {
-  if (rope.type == RopeType::kDefault) return;
-  if (rope.type == RopeType::kYarn) {
-    rope.factor = fields.Number("factor", 1.0, kMinFactor, kMaxFactor);
-  } else {
-    rope.factor = fields.RequiredNumber("factor", kMinFactor, kMaxFactor);
+void ReadLongRope(JsonFields& fields, int64_t head_dim, RopeParameters& rope) {
+  const auto size = static_cast<size_t>(head_dim / 2);
+  rope.short_factor = fields.RequiredNumbers("short_factor", size, kMinFactor, kMaxFactor);
+  rope.long_factor = fields.RequiredNumbers("long_factor", size, kMinFactor, kMaxFactor);
+  // Its logarithm is divided by.
+  if (rope.original_max_position_embeddings == 1 && !rope.attention_factor) {
+    fields.Fail("original_max_position_embeddings",
+                "longrope needs more than 1, or an attention_factor");
   }
-  if (rope.type != RopeType::kLlama3 && rope.type != RopeType::kYarn) return;
+}
+
+// original_max_position_embeddings, which goes before the inner one where it is beside it, as in
+// transformers.
+void ReadOriginalContext(JsonFields& fields, const JsonFields& config,
+                         int64_t max_position_embeddings, RopeParameters& rope) {
   rope.original_max_position_embeddings =
       fields.Integer("original_max_position_embeddings", max_position_embeddings, 1, kMaxPositions);
   if (config.Has("original_max_position_embeddings")) {
-    JsonFields beside = config;  // goes before the inner one, as in transformers
+    JsonFields beside = config;
     rope.original_max_position_embeddings =
         beside.Integer("original_max_position_embeddings", 1, 1, kMaxPositions);
     if (!beside.status().ok()) fields.Fail(beside.status());
   }
-  if (rope.type == RopeType::kLlama3) {
-    ReadLlama3(fields, rope);
-  } else {
-    ReadYarn(fields, max_position_embeddings, rope);
-  }
+}
+
+void ReadScaledRope(JsonFields& fields, const JsonFields& config, int64_t max_position_embeddings,
+                    int64_t head_dim, RopeParameters& rope) {
+  if (rope.type == RopeType::kDefault) return;
+  const bool is_extension = rope.type == RopeType::kYarn || rope.type == RopeType::kLongRope;
+  if (!is_extension) rope.factor = fields.RequiredNumber("factor", kMinFactor, kMaxFactor);
+  if (rope.type == RopeType::kLinear || rope.type == RopeType::kDynamic) return;
+  ReadOriginalContext(fields, config, max_position_embeddings, rope);
+  if (is_extension) ReadExtension(fields, max_position_embeddings, rope);
+  if (rope.type == RopeType::kLlama3) ReadLlama3(fields, rope);
+  if (rope.type == RopeType::kYarn) ReadYarn(fields, rope);
+  if (rope.type == RopeType::kLongRope) ReadLongRope(fields, head_dim, rope);
 }
 
 // transformers' Llama ignores the field where the type is "default" and breaks where it is not;
@@ -122,7 +140,7 @@ std::string_view RopeTypeName(RopeType type) {
 }
 
 RopeParameters ReadRopeParameters(JsonFields& config, const std::string& source,
-                                  int64_t max_position_embeddings) {
+                                  int64_t max_position_embeddings, int64_t head_dim) {
   RopeParameters rope;
   rope.theta = config.Number("rope_theta", rope.theta, kMinTheta, kMaxTheta);
   RefusePartialRotary(config);
@@ -137,9 +155,9 @@ RopeParameters ReadRopeParameters(JsonFields& config, const std::string& source,
   const std::optional<RopeType> type = ParseRopeType(fields.String(type_field, "default"));
   if (type) {
     rope.type = *type;
-    ReadScaledRope(fields, config, max_position_embeddings, rope);
+    ReadScaledRope(fields, config, max_position_embeddings, head_dim, rope);
   } else {
-    fields.Fail(type_field, "supported are default, linear, dynamic, llama3 and yarn");
+    fields.Fail(type_field, "supported are default, linear, dynamic, llama3, yarn and longrope");
   }
   if (!fields.status().ok()) config.Fail(fields.status());
   return rope;

@@ -17,7 +17,7 @@ inline constexpr int64_t kMaxPositions = int64_t{1} << 30;
 // beside it, or transformers 5's `rope_parameters` with everything inside. Errors are recorded in
 // `config`.
 RopeParameters ReadRopeParameters(JsonFields& config, const std::string& source,
-                                  int64_t max_position_embeddings);
+                                  int64_t max_position_embeddings, int64_t head_dim);
 
 }  // namespace lockstep::worker
 

@@ -6,6 +6,7 @@
 #include <ATen/ops/pow.h>
 #include <ATen/ops/reciprocal.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
@@ -67,13 +68,25 @@ at::Tensor YarnInvFreq(const RopeParameters& rope, int64_t dim) {
   return interpolated * (1.0 - extrapolation_factor) + extrapolated * extrapolation_factor;
 }
 
+at::Tensor LongRopeInvFreq(const RopeParameters& rope, const std::vector<double>& factors,
+                           int64_t dim) {
+  const at::Tensor scale = at::tensor(factors, at::TensorOptions().dtype(at::kFloat));
+  return at::reciprocal(scale * PositionFrequencies(rope.theta, dim));
+}
+
 double YarnScale(double factor, double mscale) {
   return factor <= 1.0 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
+double LongRopeScale(const RopeParameters& rope) {
+  const auto context = static_cast<double>(rope.original_max_position_embeddings);
+  return rope.factor <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(rope.factor) / std::log(context));
+}
+
 double AttentionScaling(const RopeParameters& rope) {
-  if (rope.type != RopeType::kYarn) return 1.0;
+  if (rope.type != RopeType::kYarn && rope.type != RopeType::kLongRope) return 1.0;
   if (rope.attention_factor) return *rope.attention_factor;
+  if (rope.type == RopeType::kLongRope) return LongRopeScale(rope);
   if (rope.mscale != 0.0 && rope.mscale_all_dim != 0.0) {
     return YarnScale(rope.factor, rope.mscale) / YarnScale(rope.factor, rope.mscale_all_dim);
   }
@@ -92,6 +105,7 @@ at::Tensor DynamicInvFreq(const RopeParameters& rope, int64_t dim, int64_t max_p
 
 at::Tensor BaseInvFreq(const RopeParameters& rope, int64_t dim) {
   if (rope.type == RopeType::kYarn) return YarnInvFreq(rope, dim);
+  if (rope.type == RopeType::kLongRope) return LongRopeInvFreq(rope, rope.short_factor, dim);
   const at::Tensor inv_freq = at::reciprocal(PositionFrequencies(rope.theta, dim));
   if (rope.type == RopeType::kLinear) return inv_freq / rope.factor;
   if (rope.type == RopeType::kLlama3) return Llama3InvFreq(inv_freq, rope);
@@ -104,15 +118,20 @@ RotaryEmbedding::RotaryEmbedding(const LlamaConfig& config, at::Device device)
     : rope_(config.rope),
       head_dim_(config.head_dim),
       max_position_embeddings_(config.max_position_embeddings),
+      base_length_(LongestWithBaseRope(config)),
       device_(device),
       inv_freq_(BaseInvFreq(config.rope, config.head_dim).to(device)),
-      attention_scaling_(AttentionScaling(config.rope)) {}
+      attention_scaling_(AttentionScaling(config.rope)) {
+  if (rope_.type == RopeType::kLongRope) {
+    long_inv_freq_ = LongRopeInvFreq(rope_, rope_.long_factor, head_dim_).to(device);
+  }
+}
 
 at::Tensor RotaryEmbedding::InvFreq(int64_t sequence_length) const {
+  if (!base_length_ || sequence_length <= *base_length_) return inv_freq_;
+  if (rope_.type == RopeType::kLongRope) return long_inv_freq_;
   // With a rotary dimension of 2 there is one frequency, 1, and nothing to scale.
-  if (!is_dynamic() || sequence_length <= max_position_embeddings_ || head_dim_ == 2) {
-    return inv_freq_;
-  }
+  if (head_dim_ == 2) return inv_freq_;
   return DynamicInvFreq(rope_, head_dim_, max_position_embeddings_, sequence_length).to(device_);
 }
 

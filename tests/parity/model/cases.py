@@ -157,6 +157,27 @@ def dynamic_rope_cases():
                    **heads(4, 2, 16), **rope)
 
 
+LONG_COMMENT = (
+    "short_factor up to original_max_position_embeddings, long_factor beyond: of the whole forward by its largest position "
+    "+ 1. generate() with a cache leaves cached keys as they were rotated, so that a prompt of 20 grows across the border "
+    "with short keys behind long ones (greedy_ids), which running the whole sequence again does not (greedy_ids_uncached)."
+)
+
+
+def long_rope_cases():
+    short = [1.0, 1.02, 1.05, 1.1, 1.2, 1.3, 1.45, 1.6]
+    long = [1.0, 1.1, 1.35, 1.9, 2.8, 4.4, 6.5, 8.0]
+    longrope = dict(short_factor=short, long_factor=long, original_max_position_embeddings=32)
+    wide = heads(4, 2, 16, vocab_size=64, max_position_embeddings=256)
+    border = [5, 20, 32, 33, 90]
+    yield case("longrope_old_spelling", LONG_COMMENT, prompts=border, **old_rope(type="longrope", **longrope), **wide)
+    yield case("longrope_new_spelling", LONG_COMMENT, prompts=border, **wide,
+               **new_rope(rope_type="longrope", rope_theta=20000.0, factor=3.0, **longrope))
+    yield case("longrope_attention_factor", "The original context beside, as Phi-3 has it.", prompts=LONG,
+               original_max_position_embeddings=16, **wide,
+               **new_rope(rope_type="longrope", rope_theta=10000.0, attention_factor=1.2, **longrope))
+
+
 def llama3_rope_cases():
     llama3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                   original_max_position_embeddings=32)
@@ -199,7 +220,7 @@ def yarn_rope_cases():
 
 def all_cases():
     groups = (attention_cases, shape_cases, storage_cases, plain_rope_cases, dynamic_rope_cases, llama3_rope_cases,
-              yarn_rope_cases)
+              yarn_rope_cases, long_rope_cases)
     cases = [entry for group in groups for entry in group()]
     for entry in cases:
         entry["seed"] = int(fnv1a64(entry["name"]) & np.uint64(0x7FFFFFFF))

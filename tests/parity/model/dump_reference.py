@@ -92,7 +92,8 @@ def dump_prompt(directory, entry, length, attempt, is_dynamic):
 
 
 def dump_case(entry):
-    is_dynamic = any("dynamic" in str(entry["config"].get(key)) for key in ("rope_scaling", "rope_parameters"))
+    ropes = [str(entry["config"].get(key)) for key in ("rope_scaling", "rope_parameters")]
+    is_dynamic = any(kind in rope for kind in ("dynamic", "longrope") for rope in ropes)
     prompts, logits, spread = [], [], 0.0
     with tempfile.TemporaryDirectory() as directory:
         write_checkpoint(directory, entry["config"], entry["seed"], entry["storage"], entry["tied_head"])

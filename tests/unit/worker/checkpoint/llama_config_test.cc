@@ -114,6 +114,54 @@ TEST(LlamaConfigTest, ANullThatStopsYarnFromTruncatingIsFalseAsInTransformers) {
   EXPECT_FALSE(Parse(json).rope.truncate);
 }
 
+// For the heads of Minimal(), of 16 features.
+Json LongRope() {
+  return {{"rope_type", "longrope"},
+          {"short_factor", {1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.5}},
+          {"long_factor", {1, 2, 3, 4, 5, 6, 7, 8}},
+          {"original_max_position_embeddings", 512}};
+}
+
+TEST(LlamaConfigTest, ReadsLongRope) {
+  Json json = Minimal();
+  json["rope_parameters"] = LongRope();
+  const LlamaConfig config = Parse(json);
+  EXPECT_EQ(config.rope.type, RopeType::kLongRope);
+  EXPECT_EQ(config.rope.factor, 4.0) << "the ratio of the contexts";
+  EXPECT_EQ(config.rope.short_factor.back(), 1.5);
+  EXPECT_THAT(config.rope.long_factor, ElementsAre(1, 2, 3, 4, 5, 6, 7, 8));
+  EXPECT_FALSE(config.rope.attention_factor.has_value());
+  EXPECT_EQ(LongestWithBaseRope(config), 512);
+  json["rope_parameters"]["factor"] = 3.0;
+  json["rope_parameters"]["attention_factor"] = 1.25;
+  EXPECT_EQ(Parse(json).rope.factor, 3.0);
+  EXPECT_EQ(Parse(json).rope.attention_factor, 1.25);
+}
+
+TEST(LlamaConfigTest, RefusesLongRopeWithoutAFactorForEachFrequency) {
+  for (const char* field : {"short_factor", "long_factor"}) {
+    for (const Json& value : {Json(), Json(2.0), Json::array(), Json{1, 2, 3, 4, 5, 6, 7},
+                              Json{1, 2, 3, 4, 5, 6, 7, 0}, Json{1, 2, 3, -4, 5, 6, 7, 8},
+                              Json{1, 2, 3, 4, 5, 6, 7, "8"}, Json{1, 2, 3, 4, 5, 6, 7, 8, 9}}) {
+      Json json = Minimal();
+      json["rope_scaling"] = LongRope();
+      json["rope_scaling"][field] = value;
+      EXPECT_THAT(ErrorOf(json), AllOf(HasSubstr(field), HasSubstr("a list of 8 numbers")));
+    }
+  }
+  Json json = Minimal();
+  json["rope_scaling"] = LongRope();
+  json["rope_scaling"]["original_max_position_embeddings"] = 1;
+  EXPECT_THAT(ErrorOf(json), HasSubstr("original_max_position_embeddings"));
+}
+
+TEST(LlamaConfigTest, SaysUpToWhichLengthFrequenciesAreTheSame) {
+  Json json = Minimal();
+  EXPECT_EQ(LongestWithBaseRope(Parse(json)), std::nullopt);
+  json["rope_scaling"] = {{"type", "dynamic"}, {"factor", 2.0}};
+  EXPECT_EQ(LongestWithBaseRope(Parse(json)), 2048);
+}
+
 TEST(LlamaConfigTest, AModelTypeStandsInForMissingArchitectures) {
   Json json = Minimal();
   json.erase("architectures");
@@ -133,7 +181,6 @@ TEST(LlamaConfigTest, RefusesWhatWouldChangeTheAnswers) {
   ExpectRefused("quantization_config", Json{{"quant_method", "gptq"}});
   ExpectRefused("model_type", "mistral");  // transformers would build another class
   ExpectRefused("partial_rotary_factor", 0.5);
-  ExpectRefused("rope_scaling", Json{{"type", "longrope"}, {"factor", 2.0}});
   ExpectRefused("rope_parameters", Json{{"rope_type", "proportional"}});
 }
 
