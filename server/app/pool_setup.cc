@@ -54,6 +54,7 @@ absl::StatusOr<PoolOptions> MakePoolOptions(const ServerOptions& options, const 
   if (options.external_workers) pool.token = surroundings.token;
   pool.worker_binary = surroundings.worker_binary;
   pool.pin_cores = options.pin_cores;
+  pool.configure.set_has_own_cores(options.pin_cores);
   pool.step_timeout = options.step_timeout;
   pool.start_timeout = options.start_timeout;
   // External workers know their own machine's cores.

@@ -118,6 +118,8 @@ struct CommunicatorOptions {
   absl::Duration timeout = absl::Seconds(60);
   // CPU threads of each rank: with more threads than processors, waiting ranks give theirs up soon.
   int num_threads_per_rank = 1;
+  // The cores that this rank may run on are no other rank's.
+  bool has_own_cores = false;
 };
 
 // What the ranks need to find each other and rank 0 alone can make: to be passed on to all ranks,

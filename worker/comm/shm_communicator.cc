@@ -27,7 +27,8 @@ constexpr absl::Duration kShortSleep = absl::Microseconds(200);
 constexpr absl::Duration kSleepSlice = absl::Milliseconds(20);
 
 int MaxSpins(const CommunicatorOptions& options) {
-  const int num_threads = options.world_size * options.num_threads_per_rank;
+  const int num_ranks = options.has_own_cores ? 1 : options.world_size;
+  const int num_threads = num_ranks * options.num_threads_per_rank;
   return num_threads <= NumUsableProcessors() ? kLongSpins : kShortSpins;
 }
 

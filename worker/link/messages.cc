@@ -52,6 +52,7 @@ WorkerConfig FromProto(const v1::Configure& configure) {
   config.gpu_memory_utilization = configure.gpu_memory_utilization();
   config.enforce_eager = configure.enforce_eager();
   config.num_threads = configure.num_threads();
+  config.has_own_cores = configure.has_own_cores();
   if (configure.has_tie_word_embeddings()) {
     config.tie_word_embeddings = configure.tie_word_embeddings();
   }

@@ -241,7 +241,8 @@ absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle
                           .communicator_id = config_.communicator_id,
                           .handle = communicator_handle,
                           .timeout = absl::Milliseconds(config_.collective_timeout_ms),
-                          .num_threads_per_rank = static_cast<int>(config_.num_threads)});
+                          .num_threads_per_rank = static_cast<int>(config_.num_threads),
+                          .has_own_cores = config_.has_own_cores});
   if (!communicator.ok() && !shortage.empty()) {
     return absl::Status(communicator.status().code(),
                         absl::StrCat(communicator.status().message(), "; ", shortage));

@@ -36,6 +36,7 @@ struct WorkerConfig {
   double gpu_memory_utilization = 0.9;
   bool enforce_eager = false;     // no recorded graphs, where the device has them
   uint32_t num_threads = 1;       // per rank
+  bool has_own_cores = false;     // those that this rank may run on are no other rank's
   uint32_t local_rank = 0;        // among the ranks of this machine: which GPU is this rank's
   uint32_t local_world_size = 1;  // of this machine
   std::string communicator_id;    // unique for each start of a pool

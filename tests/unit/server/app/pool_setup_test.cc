@@ -83,8 +83,9 @@ TEST_F(PoolSetupTest, OnlyExternalWorkersUseTheTokenAndTheirOwnCores) {
 }
 
 TEST_F(PoolSetupTest, PinningNeedsACoreForEachThread) {
+  EXPECT_FALSE(Make()->configure.has_own_cores());
   options_.pin_cores = true;
-  EXPECT_TRUE(Make().ok());
+  EXPECT_TRUE(Make()->configure.has_own_cores());
   options_.threads_per_rank = 5;
   EXPECT_THAT(Make().status().message(), AllOf(HasSubstr("--pin-cores"), HasSubstr("8 cores")));
 }
