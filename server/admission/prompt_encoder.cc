@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -70,14 +72,19 @@ nlohmann::ordered_json InOrder(const nlohmann::json& value) {
     return items;
   }
   if (!value.is_object()) return value;
-  auto ordered = nlohmann::ordered_json::object();
-  for (const char* key : {"type", "function", "name", "description", "parameters"}) {
-    if (value.contains(key)) ordered[key] = InOrder(value[key]);
+  constexpr std::string_view kFirst[] = {"type", "function", "name", "description", "parameters"};
+  // An ordered object is a list: looking up each key of a large one would take minutes.
+  nlohmann::ordered_json::object_t members;
+  members.reserve(value.size());
+  for (const std::string_view key : kFirst) {
+    const auto member = value.find(key);
+    if (member != value.end()) members.emplace_back(key, InOrder(*member));
   }
   for (const auto& [key, member] : value.items()) {
-    if (!ordered.contains(key)) ordered[key] = InOrder(member);
+    const bool is_there = std::find(std::begin(kFirst), std::end(kFirst), key) != std::end(kFirst);
+    if (!is_there) members.emplace_back(key, InOrder(member));
   }
-  return ordered;
+  return members;
 }
 
 absl::StatusOr<std::string> ToJson(const google::protobuf::Struct& variables) {

@@ -168,6 +168,20 @@ TEST_F(ToolTemplateTest, VariablesComeInTheOrderOfToolsEveryTime) {
   }
 }
 
+TEST_F(ToolTemplateTest, AsManyVariablesAsFitCostNoMoreThanTheirSize) {
+  model_.max_model_len = 1 << 16;
+  auto& tool =
+      *(*chat_.mutable_template_variables()->mutable_fields())["tool"].mutable_struct_value();
+  for (int i = 0; i < 100000; ++i) {
+    (*tool.mutable_fields())[absl::StrCat("key", i)].set_bool_value(true);
+  }
+  const absl::Time start = absl::Now();
+  const std::string prompt = PromptOf(chat_);
+  // A look-up per key in a list of keys would take a minute.
+  EXPECT_LT(absl::Now() - start, absl::Seconds(10));
+  EXPECT_EQ(std::count(prompt.begin(), prompt.end(), ':'), 100000);
+}
+
 TEST_F(ToolTemplateTest, VariablesAsJsonKeepTheirOrderAndTheFormOfNumbers) {
   const std::string tool =
       R"({"name": "f", "b": {"z": 1.0, "y": -0.0}, "a": [1, 2.50], "type": "t"})";
