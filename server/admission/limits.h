@@ -33,6 +33,9 @@ inline constexpr uint64_t kForwardResponseBytes = uint64_t{1} << 30;
 inline constexpr std::size_t kTextBytesPerToken = 64;
 // Never below this, so that small contexts still get the exact error in tokens.
 inline constexpr std::size_t kMinTextBytes = std::size_t{64} << 10;
+// No text gives more tokens than it has bytes, but for these: BOS, EOS, a space in front. So many
+// token ids are taken, that what a text was tokenized to can always be sent back.
+inline constexpr std::size_t kTokensBesideText = 16;
 
 }  // namespace lockstep::server::limits
 

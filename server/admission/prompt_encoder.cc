@@ -139,6 +139,13 @@ absl::StatusOr<EncodedPrompt> PromptEncoder::EncodeIds(const v1::TokenIds& ids,
   if (ids.ids().empty()) {
     return InvalidField(absl::StrCat(field, ".ids"), "is empty; a prompt needs at least one token");
   }
+  const std::size_t limit = MaxTextBytes() + limits::kTokensBesideText;
+  if (static_cast<std::size_t>(ids.ids_size()) > limit) {
+    return InvalidField(
+        absl::StrCat(field, ".ids"),
+        absl::StrCat("has ", ids.ids_size(), " token ids; at most ", limit,
+                     " are taken for a context of ", model_.max_model_len, " tokens; send fewer"));
+  }
   EncodedPrompt prompt;
   prompt.token_ids.reserve(ids.ids_size());
   for (int i = 0; i < ids.ids_size(); ++i) {
@@ -182,9 +189,12 @@ absl::Status PromptEncoder::CheckRoomForAnswer(std::size_t num_tokens,
                           ", and at least one must be left for the answer; shorten the prompt"));
 }
 
+std::size_t PromptEncoder::MaxTextBytes() const {
+  return std::max(limits::kMinTextBytes, model_.max_model_len * limits::kTextBytesPerToken);
+}
+
 absl::Status PromptEncoder::CheckTextSize(std::size_t num_bytes, absl::string_view field) const {
-  const std::size_t limit =
-      std::max(limits::kMinTextBytes, model_.max_model_len * limits::kTextBytesPerToken);
+  const std::size_t limit = MaxTextBytes();
   if (num_bytes <= limit) return absl::OkStatus();
   return InvalidField(field, absl::StrCat("the prompt has ", num_bytes, " bytes; at most ", limit,
                                           " are taken for a context of ", model_.max_model_len,

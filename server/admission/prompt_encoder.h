@@ -33,6 +33,7 @@ class PromptEncoder {
   // `add_special_tokens`: absent means as the tokenizer does by default, which is to add them.
   absl::StatusOr<EncodedPrompt> EncodeText(const std::string& text,
                                            std::optional<bool> add_special_tokens) const;
+  // No more ids than the longest text could give.
   absl::StatusOr<EncodedPrompt> EncodeIds(const v1::TokenIds& ids, absl::string_view field) const;
   absl::StatusOr<EncodedPrompt> EncodeChat(const v1::Chat& chat) const;
 
@@ -41,6 +42,7 @@ class PromptEncoder {
   absl::Status CheckRoomForAnswer(std::size_t num_tokens, absl::string_view field) const;
 
  private:
+  std::size_t MaxTextBytes() const;
   absl::Status CheckTextSize(std::size_t num_bytes, absl::string_view field) const;
   absl::StatusOr<std::vector<int32_t>> Encode(const std::string& text, bool add_special_tokens,
                                               absl::string_view field) const;

@@ -109,6 +109,22 @@ TEST_F(AdmissionTest, RefusesAHugeTextWithoutTokenizingIt) {
   EXPECT_THAT(std::string(Admit(request).status().message()), HasSubstr("bytes"));
 }
 
+TEST_F(AdmissionTest, TakesAsManyTokenIdsAsTheLongestTextGivesAndNotMany) {
+  const PromptEncoder encoder(model_, *text_);
+  const std::string longest(limits::kMinTextBytes, 'a');
+  const auto encoded = encoder.EncodeText(longest, /*add_special_tokens=*/true);
+  ASSERT_TRUE(encoded.ok()) << encoded.status();
+  v1::TokenIds ids;
+  for (int32_t id : encoded->token_ids) ids.add_ids(static_cast<uint32_t>(id));
+  EXPECT_TRUE(encoder.EncodeIds(ids, "token_ids").ok());
+  for (std::size_t i = 0; i <= limits::kTokensBesideText; ++i) ids.add_ids(1);
+  const absl::Status status = encoder.EncodeIds(ids, "token_ids").status();
+  EXPECT_EQ(FieldOf(status), "token_ids.ids");
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr(absl::StrCat("has ", ids.ids_size(), " token ids; at most ",
+                                     limits::kMinTextBytes + limits::kTokensBesideText)));
+}
+
 TEST_F(AdmissionTest, RefusesBadChats) {
   ExpectInvalid("chat {}", "chat.messages");
   ExpectInvalid("chat { messages { content: 'a' } }", "chat.messages[0].role");
