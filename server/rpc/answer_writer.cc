@@ -66,6 +66,8 @@ bool AnswerWriter::EndsAnswer(int32_t id) const {
 bool AnswerWriter::Append(const worker::v1::SampledToken& token, v1::Delta& delta) {
   ++num_tokens_;
   delta.add_token_ids(token.token_id());
+  // Present, if empty: clients put it out as it is.
+  delta.mutable_text();
   if (options_.token_details || options_.logprobs) {
     *delta.add_tokens() = DescribeToken(text_, token, options_.logprobs);
   }

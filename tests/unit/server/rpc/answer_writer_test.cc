@@ -37,6 +37,7 @@ Seen Write(const TextModel& text, const AnswerOptions& options, const std::vecto
   Seen seen;
   seen.text = writer.echo();
   const auto take = [&](const v1::Delta& delta) {
+    EXPECT_TRUE(delta.has_text());
     EXPECT_EQ(ValidUtf8Prefix(delta.text()), delta.text().size());
     seen.text += delta.text();
     seen.pieces.push_back(delta.text());
@@ -123,6 +124,7 @@ TEST_F(AnswerWriterTest, TheEndTokenIsReportedAndIsNoText) {
   auto answer = BytesAsTokens(*text_, "hi\n");
   const Seen seen = Write(*text_, options, answer);
   EXPECT_EQ(seen.text, "hi");
+  EXPECT_THAT(seen.pieces, ElementsAre("h", "i", "", ""));
   EXPECT_EQ(seen.token_ids.size(), 3u);
 }
 
