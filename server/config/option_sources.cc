@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <istream>
 #include <string>
 #include <utility>
 
@@ -16,6 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "process/command_line.h"
+#include "server/config/config_lines.h"
 #include "server/config/option_table.h"
 
 namespace lockstep::server {
@@ -67,7 +67,9 @@ void Declare(CLI::App& app) {
   DeclareHelpAndVersion(app);
   app.add_option("--config")
       ->type_name("FILE")
-      ->description("File with `name = value` lines, one for each option, without the dashes");
+      ->description(
+          "File with `name = value` lines, one for each option, without the dashes; values with "
+          "spaces, commas or # in quotes");
   for (const OptionSpec& spec : ServerOptionTable()) {
     CLI::Option* option =
         spec.value_name.empty() ? app.add_flag("--" + spec.name) : app.add_option("--" + spec.name);
@@ -103,19 +105,6 @@ absl::Status Take(const CLI::Option& option, SourcedValues& values) {
                                                    "): give it once"));
   }
   if (!given.empty()) values[name] = {given.front(), "--" + name};
-  return absl::OkStatus();
-}
-
-// CLI11 passes over lines of one or two characters, which may be what is left of an option.
-absl::Status CheckShortLines(const std::string& path, std::istream& file) {
-  std::string line;
-  for (int number = 1; std::getline(file, line); ++number) {
-    const absl::string_view text = absl::StripAsciiWhitespace(line);
-    const bool is_read = text.size() > 2 || text.empty() || text == "]";
-    if (is_read || text.front() == '#' || text.front() == ';') continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("--config ", path, ": line ", number, ", '", text, "', is not name = value"));
-  }
   return absl::OkStatus();
 }
 
@@ -177,27 +166,23 @@ absl::StatusOr<SourcedValues> ReadConfigFile(const std::string& path) {
     return absl::InvalidArgumentError(
         absl::StrCat("--config ", path, ": no such file, or not readable"));
   }
-  if (absl::Status status = CheckShortLines(path, file); !status.ok()) return status;
-  file.clear();
-  file.seekg(0);
+  const auto refused = [&path](absl::string_view problem) {
+    return absl::InvalidArgumentError(absl::StrCat("--config ", path, ": ", problem));
+  };
+  absl::StatusOr<std::vector<ConfigLine>> lines = ReadConfigLines(file);
+  if (!lines.ok()) return refused(lines.status().message());
   SourcedValues values;
-  for (const CLI::ConfigItem& item : CLI::ConfigTOML().from_config(file)) {
-    if (!item.parents.empty()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--config ", path, ": section [", absl::StrJoin(item.parents, "."),
-                       "] is unknown; write name = value lines alone"));
-    }
-    const std::string name = absl::StrReplaceAll(item.name, {{"_", "-"}});
+  for (const ConfigLine& line : *lines) {
+    const std::string name = absl::StrReplaceAll(line.name, {{"_", "-"}});
     if (!IsOption(name) || name == kConfigOption) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--config ", path, ": unknown option '", item.name, "'", Suggestion(name)));
+      return refused(
+          absl::StrCat("unknown option '", line.name, "' in line ", line.number, Suggestion(name)));
     }
-    if (item.inputs.size() != 1 || values.contains(name)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("--config ", path, ": '", item.name,
-                       "' needs exactly one value, in quotes where it has spaces or commas"));
+    const SourcedValue value{line.value, absl::StrCat(line.name, " in ", path)};
+    if (!values.emplace(name, value).second) {
+      return refused(
+          absl::StrCat("line ", line.number, " gives '", line.name, "' again: give it once"));
     }
-    values[name] = {item.inputs.front(), absl::StrCat(item.name, " in ", path)};
   }
   return values;
 }

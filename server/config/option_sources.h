@@ -34,7 +34,7 @@ absl::StatusOr<CommandLineValues> ReadCommandLine(int argc, const char* const* a
 SourcedValues ReadEnvironment(const Environment& environment,
                               std::vector<std::string>& unknown_variables);
 
-// Errors: a file that cannot be read, unknown or repeated keys, sections.
+// Errors: a file that cannot be read, lines that are not name = value, unknown or repeated names.
 absl::StatusOr<SourcedValues> ReadConfigFile(const std::string& path);
 
 // "max-num-seqs" to "LOCKSTEP_MAX_NUM_SEQS".

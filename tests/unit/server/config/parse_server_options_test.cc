@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "absl/strings/str_cat.h"
 #include "tests/testing/temporary_directory.h"
 
 namespace lockstep::server {
@@ -105,6 +106,45 @@ TEST(ParseServerOptions, RefusesUnknownKeysAndSectionsOfTheFile) {
   EXPECT_THAT(ErrorOf({"--config", "/no/such/file"}), HasSubstr("/no/such/file"));
   EXPECT_THAT(ErrorOf({"--config", WriteFile("# a\n\nblock_size = 8\n x\n").c_str()}),
               HasSubstr("line 4, 'x', is not name = value"));
+}
+
+TEST(ParseServerOptions, AQuotedValueOfTheFileIsTakenAsItStands) {
+  const struct {
+    const char* written;
+    const char* value;
+  } cases[] = {{"\"/x#y\"", "/x#y"},         {"'/x # y, [z]' # comment", "/x # y, [z]"},
+               {"\"it's\"", "it's"},         {"'say \"a\"'", "say \"a\""},
+               {"/plain#comment", "/plain"}, {"\"C:\\a\"\r", "C:\\a"}};
+  for (const auto& each : cases) {
+    const std::string file = WriteFile(absl::StrCat("model = ", each.written, "\n"));
+    EXPECT_EQ(ParseGood({"--config", file.c_str()}).model_dir, each.value) << each.written;
+  }
+}
+
+TEST(ParseServerOptions, RefusesLinesOfTheFileThatAreCutOffOrHoldMore) {
+  const struct {
+    const char* line;
+    const char* reason;
+  } cases[] = {{"model = \"/x", "'model', has a quote that is not closed"},
+               {"model = '/x\"", "'model', has a quote that is not closed"},
+               {"model = \"/x\" y", "behind its closing quote"},
+               {"model = \"\"\"/x\"\"\"", "behind its closing quote"},
+               {"block_size = [8,16", "'block_size', needs exactly one value"},
+               {"block_size = [8]", "'block_size', needs exactly one value"},
+               {"block_size = 8 16", "'block_size', needs exactly one value"},
+               {"model = /x\"y#z\"", "'model', needs exactly one value"},
+               {"model =", "'model', has no value"},
+               {"= 4", "is not name = value"},
+               {"pin-cores", "is not name = value"},
+               {"[x", "is a section"}};
+  for (const auto& each : cases) {
+    const std::string file = WriteFile(absl::StrCat("# first\n", each.line));
+    EXPECT_THAT(ErrorOf({"--config", file.c_str()}),
+                AllOf(HasSubstr(file), HasSubstr("line 2"), HasSubstr(each.reason)))
+        << each.line;
+  }
+  EXPECT_THAT(ErrorOf({"--config", WriteFile("block_size = 8\nblock-size = 8\n").c_str()}),
+              HasSubstr("line 2 gives 'block-size' again"));
 }
 
 TEST(ParseServerOptions, RefusesAnOptionGivenTwice) {
