@@ -8,8 +8,10 @@ use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{json, Value};
 
+use crate::deep_stack::with_deep_stack;
 use crate::error::{Code, Result, TextError};
-use crate::schema_limits::{check_grammar, check_schema};
+use crate::lark_limits::prepare_grammar;
+use crate::schema_limits::prepare_schema;
 use crate::token_table::TokenTable;
 
 /// The trie's nodes have 10 bits for a token's depth. No published vocabulary comes near, but for runs of 1,024 spaces.
@@ -91,13 +93,15 @@ impl GuideCompiler {
     }
 
     pub fn compile(&self, kind: Kind, text: &str) -> Result<Guide> {
+        with_deep_stack(|| self.compile_here(kind, text))
+            .map_err(|error| TextError::internal(format!("no thread for a guide: {error}")))?
+    }
+
+    fn compile_here(&self, kind: Kind, text: &str) -> Result<Guide> {
         let grammar = match kind {
             Kind::JsonSchema => json_schema(text)?,
             Kind::Regex => regex(text)?,
-            Kind::Lark => {
-                check_grammar(text)?;
-                TopLevelGrammar::from_lark(text.to_string())
-            }
+            Kind::Lark => TopLevelGrammar::from_lark(prepare_grammar(text)?),
             Kind::Choice => choice(text)?,
         };
         let parser = self.factory.create_parser(grammar).map_err(refused)?;
@@ -159,7 +163,7 @@ fn word(table: &TokenTable, id: u32) -> Vec<u8> {
 fn json_schema(text: &str) -> Result<TopLevelGrammar> {
     let mut schema: Value = serde_json::from_str(text)
         .map_err(|error| TextError::invalid(format!("is not JSON: {error}")))?;
-    check_schema(&schema)?;
+    prepare_schema(&mut schema)?;
     match &mut schema {
         Value::Object(object) => {
             // The schema's own choice wins.

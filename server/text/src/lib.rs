@@ -3,6 +3,7 @@
 
 mod chat;
 mod decode;
+mod deep_stack;
 mod error;
 mod ffi;
 mod files;
@@ -10,11 +11,17 @@ mod filters;
 mod guide;
 mod guide_ffi;
 mod json;
+mod lark_limits;
 mod methods;
 mod model;
+mod multiples;
+mod pattern_width;
+mod place;
 mod printf;
 mod python;
+mod references;
 mod repr;
+mod schema_cost;
 mod schema_limits;
 mod special_tokens;
 mod str_format;

@@ -1,0 +1,103 @@
+//! Where a JSON schema's `$ref` leads, and how deep llguidance follows them.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde_json::Value;
+
+use crate::error::{Result, TextError};
+
+/// Of all schemas that are referred to, one within the other: llguidance may have them all on its stack at once.
+const MAX_LEVELS: usize = 10_000;
+/// Whose values are data, whatever they look like.
+pub const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
+
+/// A reference has to point into the document by its place there: nothing else shows what meets what. Absent where
+/// there is nothing at that place, which llguidance refuses.
+pub fn target_of<'a>(document: &'a Value, reference: &str) -> Result<Option<&'a Value>> {
+    let own_name = document.get("$id").and_then(Value::as_str).unwrap_or_default();
+    let local = reference.strip_prefix(own_name.trim_end_matches('#')).unwrap_or(reference);
+    let pointer = local.strip_prefix('#').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let Some(pointer) = pointer else {
+        return Err(TextError::invalid(format!(
+            "$ref is {reference:?}; it must be \"#\" or begin with \"#/\", as \"#/$defs/name\" does: copy what it means into \
+             the schema"
+        )));
+    };
+    Ok(document.pointer(&percent_decoded(pointer)))
+}
+
+/// Refuses what would take llguidance too deep, and names within the document, from which references would start.
+pub fn check_references(document: &Value) -> Result<()> {
+    let mut targets = BTreeSet::new();
+    let mut has_names = false;
+    visit(document, &mut |key, value| {
+        match value.as_str() {
+            Some(reference) if key == "$ref" => drop(targets.insert(reference.to_string())),
+            Some(name) if key == "$id" || key == "id" => {
+                has_names |= !name.starts_with('#') && document.get(key) != Some(value);
+            }
+            _ => {}
+        };
+    });
+    if has_names && !targets.is_empty() {
+        return Err(TextError::invalid(
+            "$id: a schema with $ref may have one at its root alone: leave the others out",
+        ));
+    }
+    let mut levels = num_levels(document);
+    let mut known = HashMap::new();
+    for reference in &targets {
+        let Some(target) = target_of(document, reference)? else { continue };
+        let address: *const Value = target;
+        levels += *known.entry(address).or_insert_with(|| num_levels(target));
+    }
+    if levels > MAX_LEVELS {
+        return Err(TextError::invalid(format!(
+            "$ref: the {} schemas that are referred to are {levels} levels deep, one within the other; at most {MAX_LEVELS} \
+             are allowed: use fewer",
+            targets.len()
+        )));
+    }
+    Ok(())
+}
+
+/// Calls `seen` for each member of each object that is not data.
+fn visit<'a>(part: &'a Value, seen: &mut impl FnMut(&'a str, &'a Value)) {
+    match part {
+        Value::Array(items) => items.iter().for_each(|item| visit(item, seen)),
+        Value::Object(members) => {
+            for (key, value) in members.iter().filter(|(key, _)| !DATA.contains(&key.as_str())) {
+                seen(key, value);
+                visit(value, seen);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn num_levels(part: &Value) -> usize {
+    match part {
+        Value::Array(items) => 1 + items.iter().map(num_levels).max().unwrap_or(0),
+        Value::Object(members) => 1 + members.values().map(num_levels).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let digits = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
