@@ -213,7 +213,15 @@ fn literal(text: &str) -> String {
 }
 
 fn refused(error: anyhow::Error) -> TextError {
-    TextError::invalid(readable(&error))
+    let text = readable(&error);
+    if text.contains("coerce_one_of") {
+        return TextError::invalid(
+            "oneOf needs alternatives that exclude each other, as by a required property of each with a const of its own: \
+             give them one, use anyOf, or set \"coerce_one_of\" to true in the schema's \"x-guidance\", so that oneOf \
+             means anyOf",
+        );
+    }
+    TextError::invalid(text)
 }
 
 /// A limit that shows only while an answer is being made, or a token that the guide forbids.

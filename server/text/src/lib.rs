@@ -15,6 +15,7 @@ mod lark_limits;
 mod methods;
 mod model;
 mod multiples;
+mod one_of;
 mod pattern_width;
 mod place;
 mod printf;

@@ -4,13 +4,15 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::Result;
 use crate::multiples::Multiple;
+use crate::one_of::resolve_one_of;
 use crate::references::{check_references, DATA};
 use crate::schema_cost::check_cost;
 
-/// Refuses a schema that would take too much time or memory. Numbers that llguidance cannot read become such as it
-/// reads as the same.
+/// Refuses a schema that would take too much time or memory. What llguidance cannot carry out, or reads otherwise than
+/// it is meant, becomes what means the same.
 pub fn prepare_schema(schema: &mut Value) -> Result<()> {
     check_references(schema)?;
+    resolve_one_of(schema);
     check_cost(schema)?;
     respell(schema)
 }
