@@ -26,7 +26,8 @@ namespace lockstep::server {
 // first word has it, so that prompt and answer can be put together. Token ids are reported at once,
 // whether or not their text is final.
 //
-// Used by one thread at a time. Borrows the text model.
+// Used by one thread at a time. Borrows the text model. Feeding the prompt takes time: for several
+// answers to one prompt, copy a writer that has not begun.
 class AnswerWriter {
  public:
   AnswerWriter(const TextModel& text, AnswerOptions options, absl::Span<const int32_t> prompt,

@@ -170,9 +170,10 @@ void Generation::Submit(AdmittedGeneration admitted) {
   // The requests are the engine's from here on; the writers are made after it, so that the prompt
   // already runs.
   std::vector<RequestHandle> handles = context_.engine.SubmitBatch(std::move(batch));
+  const AnswerWriter writer(context_.text, admitted.answer, prompt, admitted.prompt_text);
   for (std::size_t index = 0; index < handles.size(); ++index) {
     sequences_[index].handle = handles[index];
-    sequences_[index].writer.emplace(context_.text, admitted.answer, prompt, admitted.prompt_text);
+    sequences_[index].writer.emplace(writer);
   }
   if (lease_.is_aborted()) FinishAll(v1::ABORTED, absl::OkStatus(), absl::Now());
   StartTimer(admitted.time_limit, std::move(handles));

@@ -16,6 +16,9 @@ void Detokenizer::Free::operator()(LsTextStream* stream) const { ls_text_stream_
 Detokenizer::Detokenizer(const TextModel& model, bool skip_special_tokens)
     : model_(model), stream_(ls_text_stream_new(model.model_.get(), skip_special_tokens)) {}
 
+Detokenizer::Detokenizer(const Detokenizer& other)
+    : model_(other.model_), stream_(ls_text_stream_copy(other.stream_.get())) {}
+
 std::string Detokenizer::Append(int32_t id) {
   return Copy(ls_text_stream_append(model_.model_.get(), stream_.get(), id));
 }

@@ -24,6 +24,8 @@ namespace lockstep::server {
 class Detokenizer {
  public:
   Detokenizer(const TextModel& model, bool skip_special_tokens);
+  // Goes on from where `other` is; costs as much as the text held back is long.
+  Detokenizer(const Detokenizer& other);
 
   // The text that became final; often empty. Ids that name no token add nothing.
   std::string Append(int32_t id);

@@ -72,6 +72,7 @@ int32_t ls_text_token_to_id(const LsTextModel* model, LsTextView token);
 int32_t ls_text_special_token(const LsTextModel* model, LsTextView name);
 
 LsTextStream* ls_text_stream_new(const LsTextModel* model, bool skip_special_tokens);
+LsTextStream* ls_text_stream_copy(const LsTextStream* stream);
 void ls_text_stream_free(LsTextStream* stream);
 LsTextView ls_text_stream_append(const LsTextModel* model, LsTextStream* stream, int32_t id);
 LsTextView ls_text_stream_pending(const LsTextModel* model, LsTextStream* stream);

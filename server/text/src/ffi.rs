@@ -280,6 +280,13 @@ pub unsafe extern "C" fn ls_text_stream_new(
     Box::into_raw(Box::new(LsTextStream { state, text: String::new() }))
 }
 
+/// One that goes on from where this one is.
+#[no_mangle]
+pub unsafe extern "C" fn ls_text_stream_copy(stream: *const LsTextStream) -> *mut LsTextStream {
+    let state = (*stream).state.clone();
+    Box::into_raw(Box::new(LsTextStream { state, text: String::new() }))
+}
+
 #[no_mangle]
 pub unsafe extern "C" fn ls_text_stream_free(stream: *mut LsTextStream) {
     if !stream.is_null() {

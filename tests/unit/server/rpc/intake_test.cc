@@ -28,13 +28,13 @@ class Backlog {
       threads_.emplace_back([this, &frontend] {
         grpc::ClientContext context;
         v1::GenerateResponse response;
-        ++num_begun_;
         const auto status = frontend.inference().Generate(&context, request_, &response);
         EXPECT_EQ(status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
         ++num_done_;
       });
     }
-    while (num_begun_ < kNumLong) std::this_thread::yield();
+    // All of them are there: what comes now has to wait for its turn.
+    while (frontend.server().num_open_calls() + num_done_ < kNumLong) std::this_thread::yield();
   }
   ~Backlog() {
     for (std::thread& thread : threads_) thread.join();
@@ -43,7 +43,6 @@ class Backlog {
 
  private:
   v1::GenerateRequest request_;
-  std::atomic<int> num_begun_ = 0;
   std::atomic<int> num_done_ = 0;
   std::vector<std::thread> threads_;
 };

@@ -172,6 +172,18 @@ TEST(Detokenizer, StripsTheSpaceOfTheFirstWordOnly) {
               ElementsAre("", "", " the", ""));
 }
 
+TEST(Detokenizer, ACopyGoesOnFromTheSamePlaceByItself) {
+  const auto model = LoadTokenizer("llama2.json");
+  Detokenizer first(*model, true);
+  first.Append(*model->TokenToId("▁a"));
+  EXPECT_EQ(first.Append(*model->TokenToId("<0xC3>")), "");
+  Detokenizer second(first);
+  second.Append(*model->TokenToId("<0xA9>"));
+  EXPECT_EQ(second.Flush(), "é");
+  first.Append(*model->TokenToId("<0xA8>"));
+  EXPECT_EQ(first.Flush(), "è");
+}
+
 TEST(Detokenizer, ShowsWhatIsPendingWithoutEndingTheAnswer) {
   const auto model = LoadTokenizer("llama2.json");
   Detokenizer detokenizer(*model, true);
