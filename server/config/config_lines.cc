@@ -11,7 +11,14 @@ namespace {
 constexpr absl::string_view kWhitespace = " \t\r\f\v";
 
 absl::StatusOr<std::string> UnquotedValue(absl::string_view text) {
-  const absl::string_view value = absl::StripAsciiWhitespace(text.substr(0, text.find('#')));
+  const size_t comment = text.find('#');
+  if (comment != text.npos && comment > 0 && kWhitespace.find(text[comment - 1]) == text.npos) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has a # within a word: write \"", text,
+                     "\" where it is part of the value, or a space before "
+                     "it where it begins a comment"));
+  }
+  const absl::string_view value = absl::StripAsciiWhitespace(text.substr(0, comment));
   if (value.empty()) {
     return absl::InvalidArgumentError("has no value; an empty one is written \"\"");
   }

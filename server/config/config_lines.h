@@ -16,7 +16,8 @@ struct ConfigLine {
   std::string value;  // without its quotes
 };
 
-// Empty lines and comments (behind `#`; whole lines also behind `;`) are passed over. A value is
+// Empty lines and comments (behind `#`, before which is a space; whole lines also behind `;`) are
+// passed over. A value is
 // what stands between quotes of either kind, without escapes, or one word without quotes, commas
 // and brackets. Errors are INVALID_ARGUMENT and name the line; sections and lists are errors.
 absl::StatusOr<std::vector<ConfigLine>> ReadConfigLines(std::istream& file);

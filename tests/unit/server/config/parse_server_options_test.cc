@@ -112,9 +112,9 @@ TEST(ParseServerOptions, AQuotedValueOfTheFileIsTakenAsItStands) {
   const struct {
     const char* written;
     const char* value;
-  } cases[] = {{"\"/x#y\"", "/x#y"},         {"'/x # y, [z]' # comment", "/x # y, [z]"},
-               {"\"it's\"", "it's"},         {"'say \"a\"'", "say \"a\""},
-               {"/plain#comment", "/plain"}, {"\"C:\\a\"\r", "C:\\a"}};
+  } cases[] = {{"\"/x#y\"", "/x#y"},           {"'/x # y, [z]' # comment", "/x # y, [z]"},
+               {"\"it's\"", "it's"},           {"'say \"a\"'", "say \"a\""},
+               {"/plain # comment", "/plain"}, {"\"C:\\a\"\r", "C:\\a"}};
   for (const auto& each : cases) {
     const std::string file = WriteFile(absl::StrCat("model = ", each.written, "\n"));
     EXPECT_EQ(ParseGood({"--config", file.c_str()}).model_dir, each.value) << each.written;
@@ -132,7 +132,8 @@ TEST(ParseServerOptions, RefusesLinesOfTheFileThatAreCutOffOrHoldMore) {
                {"block_size = [8,16", "'block_size', needs exactly one value"},
                {"block_size = [8]", "'block_size', needs exactly one value"},
                {"block_size = 8 16", "'block_size', needs exactly one value"},
-               {"model = /x\"y#z\"", "'model', needs exactly one value"},
+               {"model = /x\"y\"", "'model', needs exactly one value"},
+               {"model = /x#y", "'model', has a # within a word: write \"/x#y\""},
                {"model =", "'model', has no value"},
                {"= 4", "is not name = value"},
                {"pin-cores", "is not name = value"},
