@@ -56,8 +56,8 @@ ForwardBatch::~ForwardBatch() { context_.forward_bytes -= reserved_bytes_; }
 
 void ForwardBatch::Start(grpc::ByteBuffer request, const CallTimes& times) {
   times_ = times;
-  context_.intake.Post(
-      [self = shared_from_this(), request = std::move(request)] { self->Admit(request); });
+  Executor& intake = context_.intake.For(request.Length());
+  intake.Post([self = shared_from_this(), request = std::move(request)] { self->Admit(request); });
 }
 
 void ForwardBatch::Cancel() {

@@ -50,8 +50,8 @@ Generation::Generation(ServiceContext& context, AnswerReceiver& receiver, const 
 
 void Generation::Start(grpc::ByteBuffer request, const CallTimes& times) {
   times_ = times;
-  context_.intake.Post(
-      [self = shared_from_this(), request = std::move(request)] { self->Admit(request); });
+  Executor& intake = context_.intake.For(request.Length());
+  intake.Post([self = shared_from_this(), request = std::move(request)] { self->Admit(request); });
 }
 
 void Generation::Cancel() {
@@ -122,7 +122,8 @@ absl::Status Generation::GetGuide(std::shared_ptr<const v1::GenerateRequest> req
   context_.guides.Get(
       *std::move(spec), [self] { return !self->cancelled_; },
       [self, request](auto guide) {
-        self->context_.intake.Post([self, request, guide = std::move(guide)]() mutable {
+        Executor& intake = self->context_.intake.For(request->ByteSizeLong());
+        intake.Post([self, request, guide = std::move(guide)]() mutable {
           self->TakeGuide(*request, std::move(guide));
         });
       });

@@ -68,7 +68,7 @@ struct GrpcServer::Impl {
   Impl(const ServerOptions& options, const Parts& parts, const std::string& dtype)
       : engine(parts.engine),
         admission(parts.model, parts.text, MaxAlive(options)),
-        intake(std::make_unique<Executor>(NumExecutorThreads())),
+        intake(std::make_unique<Intake>(NumExecutorThreads())),
         delivery(std::make_unique<Executor>(NumExecutorThreads())),
         guides(std::make_unique<GuideLibrary>(parts.text, parts.model.vocab_size,
                                               parts.model.defaults.eos_token_ids)),
@@ -121,7 +121,7 @@ struct GrpcServer::Impl {
 
   Engine& engine;
   Admission admission;
-  std::unique_ptr<Executor> intake;
+  std::unique_ptr<Intake> intake;
   std::unique_ptr<Executor> delivery;
   std::unique_ptr<GuideLibrary> guides;
   ServiceContext context;

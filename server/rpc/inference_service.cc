@@ -31,10 +31,11 @@ grpc::ServerUnaryReactor* InferenceService::Tokenize(grpc::CallbackServerContext
                                                      const grpc::ByteBuffer* request,
                                                      grpc::ByteBuffer* response) {
   made_.Take();
-  return RunUnaryCall<v1::TokenizeRequest>(
-      context_.intake, *call, *request, *response, [this](const v1::TokenizeRequest& tokenize) {
-        return lockstep::server::Tokenize(context_.admission, context_.text, tokenize);
-      });
+  return RunUnaryCall<v1::TokenizeRequest>(context_.intake.For(request->Length()), *call, *request,
+                                           *response, [this](const v1::TokenizeRequest& tokenize) {
+                                             return lockstep::server::Tokenize(
+                                                 context_.admission, context_.text, tokenize);
+                                           });
 }
 
 grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerContext* call,
@@ -42,7 +43,8 @@ grpc::ServerUnaryReactor* InferenceService::Detokenize(grpc::CallbackServerConte
                                                        grpc::ByteBuffer* response) {
   made_.Take();
   return RunUnaryCall<v1::DetokenizeRequest>(
-      context_.intake, *call, *request, *response, [this](const v1::DetokenizeRequest& detokenize) {
+      context_.intake.For(request->Length()), *call, *request, *response,
+      [this](const v1::DetokenizeRequest& detokenize) {
         return lockstep::server::Detokenize(context_.admission, context_.text, detokenize);
       });
 }

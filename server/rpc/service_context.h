@@ -8,6 +8,7 @@
 #include "server/admission/admission.h"
 #include "server/engine/engine.h"
 #include "server/rpc/guide_library.h"
+#include "server/rpc/intake.h"
 #include "server/sync/executor.h"
 #include "server/text/text_model.h"
 
@@ -18,8 +19,7 @@ struct ServiceContext {
   Engine& engine;
   const TextModel& text;
   Admission& admission;
-  // Parsing, templates, tokenizing: work whose amount a client chooses, and that may wait.
-  Executor& intake;
+  Intake& intake;
   // What running calls and their clients wait for: tokens, cancellation, what is asked of the
   // server's state.
   Executor& delivery;

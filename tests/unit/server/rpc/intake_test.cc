@@ -1,4 +1,6 @@
 // Requests that the engine does not have yet: they hold up nobody, and end at any time.
+#include "server/rpc/intake.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -74,16 +76,29 @@ TEST(Intake, ACallThatIsCancelledWhileItWaitsForItsTurnEndsAtOnce) {
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(10));
   v1::GenerateResponse response;
-  const auto request = ParseRequest("text: 'x' request_id: 'waits'");
+  auto request = ParseRequest("request_id: 'waits'");
+  request.set_text(std::string(2 * Intake::kMaxShort, 'x'));
   EXPECT_EQ(frontend.inference().Generate(&context, request, &response).error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);
   v1::ForwardRequest forward;
-  forward.add_prompts()->add_ids(1);
+  while (forward.ByteSizeLong() <= Intake::kMaxShort) {
+    v1::TokenIds& prompt = *forward.add_prompts();
+    for (int i = 0; i < kContext; ++i) prompt.add_ids(200);
+  }
   grpc::ClientContext other;
   other.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(10));
   v1::ForwardResponse logits;
   EXPECT_EQ(frontend.inference().Forward(&other, forward, &logits).error_code(),
             grpc::StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_FALSE(backlog.is_done()) << "there was no backlog any more";
+}
+
+TEST(Intake, ShortRequestsAreNotHeldUpByLongOnes) {
+  Frontend frontend({.answer = "ab", .max_model_len = kContext});
+  const Backlog backlog(frontend);
+  const auto answer = Stream(frontend, ParseRequest("text: 'x'"));
+  EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+  EXPECT_EQ(answer.text, "ab");
   EXPECT_FALSE(backlog.is_done()) << "there was no backlog any more";
 }
 
