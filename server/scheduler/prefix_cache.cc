@@ -47,6 +47,7 @@ std::optional<PrefixCache::NodeId> PrefixCache::Insert(uint32_t block, NodeId pa
                                                        absl::string_view salt) {
   Node& node = nodes_[block];
   LOCKSTEP_INVARIANT(node.id == kRoot, "a block is cached twice");
+  if (parent != kRoot && !ids_.contains(parent)) return std::nullopt;
   const Key key = MakeKey(parent, tokens, salt);
   const auto [it, is_new] = blocks_.try_emplace(key, block);
   if (!is_new) {
@@ -54,6 +55,7 @@ std::optional<PrefixCache::NodeId> PrefixCache::Insert(uint32_t block, NodeId pa
     return nodes_[it->second].id;
   }
   node.id = ++last_id_;
+  ids_.insert(node.id);
   node.key = key;
   if (parent == kRoot) node.salt.assign(salt.data(), salt.size());
   std::copy(tokens.begin(), tokens.end(), &tokens_[block * block_size_]);
@@ -64,6 +66,7 @@ void PrefixCache::Erase(uint32_t block) {
   Node& node = nodes_[block];
   if (node.id == kRoot) return;
   blocks_.erase(node.key);
+  ids_.erase(node.id);
   node.id = kRoot;
   node.salt.clear();
 }

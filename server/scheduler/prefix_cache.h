@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 
@@ -41,8 +42,9 @@ class PrefixCache {
 
   // From now on `block` is found after `parent` for these tokens [block_size], unless another block
   // is already, which stays. The node that is found for them, `block`'s or the other's; none, with
-  // nothing changed, where other tokens have the same hash. `salt` counts where the parent is the
-  // root. The block must not be cached already.
+  // nothing changed, where other tokens have the same hash, or the parent has been erased, so that
+  // nothing would be found behind it. `salt` counts where the parent is the root. The block must
+  // not be cached already.
   std::optional<NodeId> Insert(uint32_t block, NodeId parent, absl::Span<const int32_t> tokens,
                                absl::string_view salt);
 
@@ -76,6 +78,7 @@ class PrefixCache {
   std::vector<Node> nodes_;                    // [num_blocks]
   std::vector<int32_t> tokens_;                // [num_blocks, block_size]
   absl::flat_hash_map<Key, uint32_t> blocks_;  // of the cached nodes
+  absl::flat_hash_set<NodeId> ids_;            // likewise
 };
 
 }  // namespace lockstep::server

@@ -222,6 +222,8 @@ class Scheduler {
   // One report for each row of `step`, if the result has just what the rows ask for.
   absl::StatusOr<std::vector<Report>> MatchResult(const StepInFlight& step,
                                                   const StepResult& result) const;
+  // The blocks of its tokens are not found any more: what made its logits not finite may lie there.
+  void ForgetCached(const Sequence& sequence);
   // The first of the report's tokens whose logits were not finite; null: there is none.
   static const worker::v1::SampledToken* FindBrokenToken(const Report& report,
                                                          const worker::v1::StepResult& fields);

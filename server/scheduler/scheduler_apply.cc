@@ -93,6 +93,7 @@ absl::StatusOr<StepSummary> Scheduler::Apply(StepResult result, absl::Time now) 
     if (!sequence.samples()) sequence.completion.steps.push_back({step.step, duration});
     const Report& report = (*reports)[i];
     if (const auto* broken = FindBrokenToken(report, result.fields); broken != nullptr) {
+      ForgetCached(sequence);
       End(sequence.handle, v1::FINISH_REASON_UNSPECIFIED, LogitsNotFinite(broken->position()));
       continue;
     }

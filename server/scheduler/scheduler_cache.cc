@@ -5,6 +5,15 @@
 #include "server/scheduler/scheduler.h"
 
 namespace lockstep::server {
+namespace {
+
+std::vector<int32_t> KnownTokens(const Sequence& sequence) {
+  std::vector<int32_t> tokens = sequence.request->prompt;
+  tokens.insert(tokens.end(), sequence.answer.begin(), sequence.answer.end());
+  return tokens;
+}
+
+}  // namespace
 
 void Scheduler::SetCacheUse(Sequence& sequence) const {
   const EngineRequest& request = *sequence.request;
@@ -27,9 +36,7 @@ std::vector<uint32_t> Scheduler::FindCached(const Sequence& sequence) const {
   if (sequence.answer.empty()) {
     return cache_->Find(sequence.request->prompt, sequence.cache_salt, max_blocks);
   }
-  std::vector<int32_t> tokens = sequence.request->prompt;
-  tokens.insert(tokens.end(), sequence.answer.begin(), sequence.answer.end());
-  return cache_->Find(tokens, sequence.cache_salt, max_blocks);
+  return cache_->Find(KnownTokens(sequence), sequence.cache_salt, max_blocks);
 }
 
 void Scheduler::FillCache(Sequence& sequence, int32_t end) {
@@ -63,6 +70,13 @@ void Scheduler::FillCache(Sequence& sequence, int32_t end) {
     // Nobody finds a group's own blocks once the group has gone.
     const bool in_public = sequence.cache_salt.front() == 's';
     blocks_->Keep(block, in_public ? BlockPool::Reuse::kLast : BlockPool::Reuse::kFirst);
+  }
+}
+
+void Scheduler::ForgetCached(const Sequence& sequence) {
+  const std::vector<int32_t> tokens = KnownTokens(sequence);
+  for (uint32_t block : cache_->Find(tokens, sequence.cache_salt, tokens.size())) {
+    cache_->Erase(block);
   }
 }
 

@@ -58,6 +58,14 @@ TEST_F(PrefixCacheTest, TheFirstBlockOfATextStays) {
   EXPECT_EQ(cache_.num_cached(), 1);
 }
 
+TEST_F(PrefixCacheTest, NothingIsCachedBehindABlockThatIsErased) {
+  InsertAll({1, 2}, {0});
+  const PrefixCache::NodeId parent = cache_.node(0);
+  cache_.Erase(0);
+  EXPECT_EQ(cache_.Insert(1, parent, {3, 4}, ""), std::nullopt);
+  EXPECT_EQ(cache_.num_cached(), 0U);
+}
+
 TEST_F(PrefixCacheTest, WhatWasBelowAnErasedBlockIsNotFoundAgain) {
   InsertAll({1, 2, 3, 4}, {0, 1});
   cache_.Erase(0);

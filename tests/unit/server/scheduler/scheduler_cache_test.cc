@@ -106,6 +106,28 @@ TEST_F(SchedulerCache, PromptsThatRunBesideEachOtherBothFillTheCache) {
   }
 }
 
+class SchedulerBrokenCache : public SchedulerCache {
+ protected:
+  // The second token of every answer has logits that are not finite.
+  SchedulerBrokenCache() : broken_(TwoChunkOptions(), 32, {5, -1}) { broken_.Start(); }
+  SchedulerHarness broken_;
+};
+
+// What made them so may lie in its blocks, or in those that it found.
+TEST_F(SchedulerBrokenCache, NothingOfASequenceWhoseLogitsAreNotFiniteIsFoundAgain) {
+  for (int i = 0; i < 2; ++i) {
+    const RequestHandle fine = broken_.Add(MakeRequest(Tokens(12), /*max_new_tokens=*/1));
+    broken_.RunAll();
+    EXPECT_TRUE(broken_.outcome(fine).completion->status.ok());
+    EXPECT_EQ(broken_.outcome(fine).completion->num_cached_tokens, 0) << i;
+    const RequestHandle broken = broken_.Add(MakeRequest(Tokens(12), /*max_new_tokens=*/4));
+    broken_.RunAll();
+    EXPECT_EQ(broken_.outcome(broken).completion->num_cached_tokens, 8) << i;
+    EXPECT_EQ(broken_.outcome(broken).completion->status.code(), absl::StatusCode::kInternal);
+  }
+  EXPECT_EQ(broken_.scheduler.num_used_blocks(), 0U);
+}
+
 TEST_F(SchedulerCache, OnlyTheSameSaltShares) {
   EngineRequest salted = MakeRequest(Tokens(12));
   salted.cache_salt = "blue";
