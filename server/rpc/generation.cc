@@ -122,6 +122,7 @@ absl::Status Generation::GetGuide(std::shared_ptr<const v1::GenerateRequest> req
   context_.guides.Get(
       *std::move(spec), [self] { return !self->cancelled_; },
       [self, request](auto guide) {
+        if (self->cancelled_) return;
         Executor& intake = self->context_.intake.For(request->ByteSizeLong());
         intake.Post([self, request, guide = std::move(guide)]() mutable {
           self->TakeGuide(*request, std::move(guide));

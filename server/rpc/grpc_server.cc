@@ -84,11 +84,11 @@ struct GrpcServer::Impl {
                .is_draining = [this] { return HasStoppedServing(); }}) {}
 
   ~Impl() {
-    // First the calls, then the tasks that they left, each executor before the one that its tasks
-    // post to, then what all use.
+    // First the calls, then what they left, each before what it speaks to. Guides hand nothing to
+    // the intake for calls that have ended.
     server.reset();
-    guides.reset();
     intake.reset();
+    guides.reset();
     delivery.reset();
   }
 
@@ -188,6 +188,7 @@ bool GrpcServer::serving() const {
 int64_t GrpcServer::num_open_calls() const { return impl_->context.num_open_calls; }
 
 void GrpcServer::Drain() {
+  impl_->context.is_draining = true;
   impl_->engine.Drain();
   impl_->StopServing();
 }

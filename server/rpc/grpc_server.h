@@ -49,7 +49,8 @@ class GrpcServer {
   // What health says now.
   bool serving() const;
 
-  // Generate, GenerateStream and Forward calls whose clients do not have everything yet.
+  // Generate, GenerateStream and Forward calls that came before Drain and whose clients do not have
+  // everything yet.
   int64_t num_open_calls() const;
 
   // Health NOT_SERVING, and no new requests; those alive go on.

@@ -26,22 +26,31 @@ struct ServiceContext {
   GuideLibrary& guides;
   // Tokens per KV block.
   int block_size;
-  // Generate, GenerateStream and Forward calls whose clients do not have everything yet.
+  // Generate, GenerateStream and Forward calls that came while the server was not draining, and
+  // whose clients do not have everything yet.
   std::atomic<int64_t> num_open_calls{0};
+  std::atomic<bool> is_draining{false};
   // Of logits that Forward calls are collecting.
   std::atomic<uint64_t> forward_bytes{0};
 };
 
-// Counts a call as open for as long as it lives.
+// Counts a call as open for as long as it lives. Those that come while the server drains are
+// refused, and nothing waits for them: clients that try again would keep it for ever.
 class OpenCall {
  public:
-  explicit OpenCall(ServiceContext& context) : context_(context) { ++context_.num_open_calls; }
-  ~OpenCall() { --context_.num_open_calls; }
+  explicit OpenCall(ServiceContext& context)
+      : context_(context), is_counted_(!context.is_draining) {
+    if (is_counted_) ++context_.num_open_calls;
+  }
+  ~OpenCall() {
+    if (is_counted_) --context_.num_open_calls;
+  }
   OpenCall(const OpenCall&) = delete;
   OpenCall& operator=(const OpenCall&) = delete;
 
  private:
   ServiceContext& context_;
+  const bool is_counted_;
 };
 
 // Adds a retry delay to the engine's RESOURCE_EXHAUSTED where retrying can help: the queue was

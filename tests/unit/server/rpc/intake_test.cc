@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <string>
 #include <thread>
@@ -100,6 +101,23 @@ TEST(Intake, ShortRequestsAreNotHeldUpByLongOnes) {
   EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
   EXPECT_EQ(answer.text, "ab");
   EXPECT_FALSE(backlog.is_done()) << "there was no backlog any more";
+}
+
+TEST(Intake, CallsThatComeToAServerThatDrainsAreNotWaitedFor) {
+  Frontend frontend({.answer = "a"});
+  frontend.server().Drain();
+  std::atomic<bool> is_done = false;
+  std::thread caller([&] {
+    for (int i = 0; i < 100; ++i) {
+      const auto refused = Stream(frontend, ParseRequest("text: 'x'"));
+      EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    }
+    is_done = true;
+  });
+  int64_t most = 0;
+  while (!is_done) most = std::max(most, frontend.server().num_open_calls());
+  caller.join();
+  EXPECT_EQ(most, 0);
 }
 
 TEST(Intake, AFullQueueRefusesBeforeThePromptIsLookedAt) {
