@@ -11,6 +11,7 @@ use serde_json::{json, Value};
 use crate::deep_stack::with_deep_stack;
 use crate::error::{Code, Result, TextError};
 use crate::lark_limits::prepare_grammar;
+use crate::pattern_width::pattern;
 use crate::schema_limits::prepare_schema;
 use crate::token_table::TokenTable;
 
@@ -186,6 +187,7 @@ fn regex(text: &str) -> Result<TopLevelGrammar> {
     if num_backslashes % 2 == 1 {
         return Err(TextError::invalid("ends in a backslash that escapes nothing"));
     }
+    pattern(text, false)?;
     Ok(TopLevelGrammar::from_regex(text))
 }
 

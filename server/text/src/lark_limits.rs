@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde_json::{Deserializer, Value};
 
 use crate::error::{Result, TextError};
-use crate::pattern_width::width;
-use crate::schema_cost::MAX_COST;
+use crate::pattern_width::{pattern, Pattern};
+use crate::place::MAX_COST;
 use crate::schema_limits::prepare_schema;
 
 /// Of words, literals, brackets and signs: llguidance may have them all on its stack at once, and goes over them as often
@@ -101,6 +101,7 @@ struct Head<'a> {
 struct Reader<'a> {
     definitions: BTreeMap<&'a str, Definition<'a>>,
     num_parts: usize,
+    regex_units: f64,
     name: &'a str,
     current: Definition<'a>,
     /// A `:` makes it the next definition.
@@ -114,6 +115,7 @@ impl<'a> Reader<'a> {
         let mut reader = Reader {
             definitions: BTreeMap::new(),
             num_parts: 0,
+            regex_units: 0.0,
             name: "",
             current: Definition { factors: vec![Factor::default()] },
             head: None,
@@ -148,7 +150,7 @@ impl<'a> Reader<'a> {
             b'&' => self.current.factors.push(Factor::default()),
             b':' => self.begin_definition(),
             b'"' => self.last_factor().width += 1.0,
-            b'/' if !token.starts_with("//") => self.last_factor().width += width_of_literal(token),
+            b'/' if !token.starts_with("//") => self.take_regex(token, &rest[length..])?,
             first if first.is_ascii_alphabetic() || first == b'_' => self.take_name(token),
             _ => {}
         }
@@ -163,6 +165,22 @@ impl<'a> Reader<'a> {
         prepare_schema(&mut schema)?;
         self.result.push_str(&format!(" {schema}"));
         Ok(values.byte_offset())
+    }
+
+    /// `token`: between slashes, before its flags.
+    fn take_regex(&mut self, token: &str, after: &str) -> Result<()> {
+        let regex = token.get(1..token.len().saturating_sub(1)).unwrap_or_default();
+        let mut flags = after.bytes().take_while(u8::is_ascii_lowercase);
+        let Pattern { width, effort } = pattern(regex, flags.any(|flag| flag == b'i'))?;
+        self.last_factor().width += width;
+        self.regex_units += effort;
+        if self.regex_units > MAX_COST {
+            return Err(TextError::invalid(format!(
+                "its regular expressions take more than {MAX_COST} units of work to read: use fewer classes as \\pL and \\w \
+                 are, most of all where case does not matter, or fewer or shorter expressions"
+            )));
+        }
+        Ok(())
     }
 
     fn take_name(&mut self, name: &'a str) {
@@ -223,9 +241,4 @@ fn token_length(text: &str) -> usize {
             .unwrap_or(text.len()),
         _ => first,
     }
-}
-
-/// `token`: between slashes.
-fn width_of_literal(token: &str) -> f64 {
-    width(token.get(1..token.len().saturating_sub(1)).unwrap_or_default())
 }

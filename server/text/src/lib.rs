@@ -2,6 +2,7 @@
 //! minijinja for the chat template, llguidance for guides. Nothing here knows of requests, engines or gRPC.
 
 mod chat;
+mod data_size;
 mod decode;
 mod deep_stack;
 mod error;
@@ -21,6 +22,7 @@ mod place;
 mod printf;
 mod python;
 mod references;
+mod regex_effort;
 mod repr;
 mod schema_cost;
 mod schema_limits;

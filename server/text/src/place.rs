@@ -7,6 +7,17 @@ use std::rc::Rc;
 use crate::error::Result;
 use crate::multiples::Multiple;
 
+/// Each unit takes some microseconds and a kilobyte, so that a schema takes about a second and 200 MB at most.
+pub const MAX_COST: f64 = 200_000.0;
+/// What each of llguidance's schemas takes: one for each type that a value may have, and for each value of an enum.
+pub const SCHEMA_BYTES: f64 = 400.0;
+
+/// In the grammar: as much as an optional property takes.
+const UNITS_PER_PLACE: f64 = 12.0;
+/// Of properties, which are far more expensive where their number is bounded.
+const NAME_PAIRS_PER_UNIT: f64 = 25.0;
+const UNITS_PER_COUNTED_NAME_PAIR: f64 = 10.0;
+
 /// Of a value's alternatives (of anyOf, enum) by how many expressions each has: how many have none, and the sums of
 /// the costs of those with one and with several.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +41,12 @@ pub struct Place<'a> {
     pub num_names: f64,
     pub counts_names: bool,
     pub alternatives: f64,
-    /// Of the schema's text: what a copy costs.
+    /// What a copy takes, with all within.
     pub num_bytes: f64,
+    /// What it costs in llguidance's grammar, without its names and what is within.
+    pub own_units: f64,
+    /// What it costs there with its names and all within.
+    pub grammar_units: f64,
     pub children: BTreeMap<&'a str, Rc<Place<'a>>>,
     /// What every other value within has to be.
     pub rest: Option<Rc<Place<'a>>>,
@@ -68,7 +83,7 @@ impl Expressions {
 }
 
 impl<'a> Place<'a> {
-    pub fn new(num_bytes: usize) -> Place<'a> {
+    pub fn new(num_bytes: f64) -> Place<'a> {
         Place {
             expressions: Expressions::NONE,
             multiples: Vec::new(),
@@ -77,7 +92,9 @@ impl<'a> Place<'a> {
             num_names: 0.0,
             counts_names: false,
             alternatives: 1.0,
-            num_bytes: num_bytes as f64,
+            num_bytes,
+            own_units: UNITS_PER_PLACE,
+            grammar_units: UNITS_PER_PLACE,
             children: BTreeMap::new(),
             rest: None,
             references: Vec::new(),
@@ -85,7 +102,7 @@ impl<'a> Place<'a> {
     }
 
     pub fn of_reference(reference: &'a str) -> Place<'a> {
-        let mut place = Place::new(reference.len());
+        let mut place = Place::new(SCHEMA_BYTES + reference.len() as f64);
         place.expressions.none = 0.0;
         place.alternatives = 0.0;
         place.references.push(reference);
@@ -109,45 +126,45 @@ impl<'a> Place<'a> {
         name.map_or(self.rest.as_ref(), |name| self.child(name))
     }
 
+    /// Either of the two, but for what is within.
+    pub fn or(&self, other: &Place<'a>) -> Place<'a> {
+        let mut result = Place::new(self.num_bytes + other.num_bytes);
+        result.own_units = self.own_units + other.own_units;
+        result.grammar_units = self.grammar_units + other.grammar_units;
+        result.expressions = self.expressions.or(other.expressions);
+        result.multiples = [&self.multiples[..], &other.multiples].concat();
+        result.multiples.sort_unstable();
+        result.multiples.dedup();
+        result.num_key_patterns = self.num_key_patterns.max(other.num_key_patterns);
+        result.key_pattern_widths = self.key_pattern_widths.max(other.key_pattern_widths);
+        result.num_names = self.num_names.max(other.num_names);
+        result.counts_names = self.counts_names || other.counts_names;
+        result.alternatives = self.alternatives + other.alternatives;
+        result.references = [&self.references[..], &other.references].concat();
+        result
+    }
+
+    pub fn parts(&self) -> impl Iterator<Item = &Rc<Place<'a>>> {
+        self.children.values().chain(&self.rest)
+    }
+
+    /// From its own and those of its parts.
+    pub fn total_grammar_units(&self) -> f64 {
+        let pairs = self.num_names.powi(2);
+        let name_units = match self.counts_names {
+            true => pairs * UNITS_PER_COUNTED_NAME_PAIR,
+            false => pairs / NAME_PAIRS_PER_UNIT,
+        };
+        let parts = self.parts().map(|part| part.grammar_units);
+        self.alternatives * name_units + self.own_units + parts.sum::<f64>()
+    }
+
     pub fn put(&mut self, name: Option<&'a str>, place: Rc<Place<'a>>) {
         match name {
             Some(name) => drop(self.children.insert(name, place)),
             None => self.rest = Some(place),
         }
     }
-}
-
-/// Either of the two.
-pub fn either<'a>(a: Option<&Rc<Place<'a>>>, b: Option<&Rc<Place<'a>>>) -> Rc<Place<'a>> {
-    let (a, b) = match (a, b) {
-        (Some(a), Some(b)) => (a, b),
-        (Some(place), None) | (None, Some(place)) => {
-            let mut result = Place::clone(place);
-            result.alternatives += 1.0;
-            result.expressions.none += 1.0;
-            return Rc::new(result);
-        }
-        (None, None) => return Rc::new(Place::new(0)),
-    };
-    let mut result = Place::new(0);
-    result.expressions = a.expressions.or(b.expressions);
-    result.multiples = a.multiples.iter().chain(&b.multiples).copied().collect();
-    result.num_key_patterns = a.num_key_patterns.max(b.num_key_patterns);
-    result.key_pattern_widths = a.key_pattern_widths.max(b.key_pattern_widths);
-    result.num_names = a.num_names.max(b.num_names);
-    result.counts_names = a.counts_names || b.counts_names;
-    result.alternatives = a.alternatives + b.alternatives;
-    result.num_bytes = a.num_bytes + b.num_bytes;
-    result.references = a.references.iter().chain(&b.references).copied().collect();
-    for name in a.names(b) {
-        let (a, b) = (a.within(name), b.within(name));
-        if a.is_some() || b.is_some() {
-            result.put(name, either(a, b));
-        }
-    }
-    result.multiples.sort_unstable();
-    result.multiples.dedup();
-    Rc::new(result)
 }
 
 /// What holds of a value that is to be a multiple of one of either, or of one of each.

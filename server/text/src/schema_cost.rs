@@ -6,25 +6,29 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use crate::data_size::{num_values, own_bytes};
 use crate::error::{Result, TextError};
 use crate::multiples::Multiple;
-use crate::pattern_width::search_width;
-use crate::place::{common_multiples, either, Expressions, Place};
+use crate::pattern_width::search_pattern;
+use crate::place::{common_multiples, Expressions, Place, MAX_COST, SCHEMA_BYTES};
 use crate::references::target_of;
 
-/// Each unit takes some microseconds and hundreds of bytes, so that a schema takes about a second at most.
-pub const MAX_COST: f64 = 200_000.0;
 /// llguidance refuses deeper ones, and these take it half a megabyte of stack.
 const MAX_DEPTH: usize = 128;
 /// Between the widths of llguidance's expressions for `date` and `uri`.
 const FORMAT_WIDTH: f64 = 16.0;
-/// What else a unit pays for: states of a `multipleOf`; bytes of copied schemas; triples of patternProperties; pairs of
-/// properties, far more expensive where their number is bounded.
+const FORMAT_EFFORT: f64 = 75.0;
+/// Of a const or enum, within a list or an object.
+const UNITS_PER_NESTED_VALUE: f64 = 3.0;
+/// What else a unit pays for: states of a `multipleOf`; bytes of llguidance's schemas; what is named in a place made
+/// here; triples of patternProperties.
 const UNITS_PER_STATE: f64 = 3.0;
-const BYTES_PER_UNIT: f64 = 128.0;
+const BYTES_PER_UNIT: f64 = 1024.0;
+const COPIED_NAMES_PER_UNIT: f64 = 8.0;
 const KEY_PATTERN_TRIPLES_PER_UNIT: f64 = 25.0;
-const NAME_PAIRS_PER_UNIT: f64 = 25.0;
-const UNITS_PER_COUNTED_NAME_PAIR: f64 = 10.0;
+
+/// llguidance makes a schema for each type that is not excluded.
+const NUM_TYPES: usize = 6;
 
 /// Keywords that say nothing about the value, or that are looked at apart.
 const NO_CONDITIONS: [&str; 13] = [
@@ -44,18 +48,34 @@ const NO_CONDITIONS: [&str; 13] = [
 ];
 
 pub fn check_cost(document: &Value) -> Result<()> {
-    let mut estimate =
-        Estimate { document, resolved: HashMap::new(), visiting: Vec::new(), cost: 0.0 };
+    let mut estimate = Estimate {
+        document,
+        any: Rc::new(Place::new(SCHEMA_BYTES)),
+        resolved: HashMap::new(),
+        visiting: Vec::new(),
+        cost: 0.0,
+    };
     let root = estimate.place(document)?;
     estimate.add_up(root)
 }
 
 struct Estimate<'a> {
     document: &'a Value,
+    /// Any value: where there has to be a place that says nothing.
+    any: Rc<Place<'a>>,
     /// By the address of the schema: a reference can be written in many ways.
     resolved: HashMap<*const Value, Option<Rc<Place<'a>>>>,
     visiting: Vec<*const Value>,
     cost: f64,
+}
+
+/// While costs are added up. A place that is met in several others counts for each, but is looked at once.
+#[derive(Default)]
+struct Seen<'a> {
+    places: HashMap<*const Place<'a>, f64>,
+    multiples: BTreeSet<Multiple>,
+    references: BTreeSet<&'a str>,
+    new_references: Vec<&'a str>,
 }
 
 impl<'a> Estimate<'a> {
@@ -71,8 +91,9 @@ impl<'a> Estimate<'a> {
             result = self.both(result, part, 0)?;
         }
         for keyword in ["anyOf", "oneOf"] {
-            let options = items(schema, keyword).map(|part| self.place(part));
-            let options = any_of(&options.collect::<Result<Vec<_>>>()?);
+            let options: Result<Vec<_>> =
+                items(schema, keyword).map(|part| self.place(part)).collect();
+            let options = self.any_of(&options?)?;
             result = self.both(result, options, 0)?;
         }
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
@@ -83,25 +104,39 @@ impl<'a> Estimate<'a> {
 
     /// What a schema's own keywords say.
     fn own(&mut self, schema: &'a Map<String, Value>) -> Result<Place<'a>> {
-        let mut place =
-            Place::new(schema.iter().map(|(key, value)| key.len() + own_bytes(value)).sum());
+        let num_types = match schema.get("type") {
+            Some(Value::String(_)) => 1,
+            Some(Value::Array(types)) => types.len(),
+            _ => NUM_TYPES,
+        };
+        let num_bytes = schema.iter().map(|(key, value)| key.len() + own_bytes(value)).sum::<usize>();
+        let mut place = Place::new(num_types as f64 * SCHEMA_BYTES + num_bytes as f64);
         if let Some(pattern) = schema.get("pattern").and_then(Value::as_str) {
-            place.expressions = Expressions::of_width(search_width(pattern));
+            let pattern = search_pattern(pattern)?;
+            place.expressions = Expressions::of_width(pattern.width);
+            place.own_units += pattern.effort;
         }
         if schema.contains_key("format") {
             place.expressions = place.expressions.and(Expressions::of_width(FORMAT_WIDTH));
+            place.own_units += FORMAT_EFFORT;
         }
-        let num_values = schema.get("enum").and_then(Value::as_array).map(Vec::len);
-        if let Some(num_values) = num_values.or(schema.get("const").map(|_| 1)) {
-            place.expressions = place.expressions.and(Expressions::of_width(num_values as f64));
-            place.alternatives = num_values as f64;
+        let num_options = schema.get("enum").and_then(Value::as_array).map(Vec::len);
+        if let Some(num_options) = num_options.or(schema.get("const").map(|_| 1)) {
+            place.expressions = place.expressions.and(Expressions::of_width(num_options as f64));
+            place.alternatives = num_options as f64;
+        }
+        for data in ["enum", "const"].iter().filter_map(|keyword| schema.get(*keyword)) {
+            place.num_bytes += num_values(data) as f64 * SCHEMA_BYTES + data.to_string().len() as f64;
+            let parts = data.as_array().into_iter().flatten().chain([data]);
+            let num_nested = num_values(data) - parts.count();
+            place.own_units += num_nested as f64 * UNITS_PER_NESTED_VALUE;
         }
         if let Some(number) = schema.get("multipleOf").and_then(Value::as_f64) {
             place.multiples.extend(Multiple::of(number)?);
         }
         self.add_children(schema, &mut place)?;
-        let children = place.children.values().chain(&place.rest);
-        place.num_bytes += children.map(|child| child.num_bytes).sum::<f64>();
+        place.num_bytes += place.parts().map(|part| part.num_bytes).sum::<f64>();
+        place.grammar_units = place.total_grammar_units();
         Ok(place)
     }
 
@@ -113,25 +148,27 @@ impl<'a> Estimate<'a> {
         let mut others = Vec::new();
         for (pattern, value) in members(schema, "patternProperties") {
             place.num_key_patterns += 1.0;
-            place.key_pattern_widths += search_width(pattern);
+            let pattern = search_pattern(pattern)?;
+            place.key_pattern_widths += pattern.width;
+            place.own_units += pattern.effort;
             others.push(self.place(value)?);
         }
         let properties = schema.get("properties").and_then(Value::as_object);
         let is_property = |name: &Value| {
             properties.zip(name.as_str()).is_some_and(|(all, name)| all.contains_key(name))
         };
-        let num_others = items(schema, "required").filter(|name| !is_property(name)).count();
-        place.num_names = (properties.map_or(0, Map::len) + num_others) as f64;
+        let required = items(schema, "required").filter(|name| !is_property(name));
+        let others_required: Vec<&str> = required.filter_map(Value::as_str).collect();
+        place.num_names = (properties.map_or(0, Map::len) + others_required.len()) as f64;
         place.counts_names =
             schema.contains_key("minProperties") || schema.contains_key("maxProperties");
-        self.pay_names(place)?;
-        let of_patterns = any_of(&others);
+        self.pay_key_patterns(place)?;
+        let of_patterns = self.any_of(&others)?;
         for (name, value) in members(schema, "properties") {
             let own = self.place(value)?;
-            // Where a pattern takes the name too, both hold.
-            if let Some(child) = self.both(own, of_patterns.clone(), 0)? {
-                place.children.insert(name, child);
-            }
+            // Where a pattern takes the name too, both hold. Where nothing does, what others say of it is copied.
+            let child = self.both(own, of_patterns.clone(), 0)?;
+            place.children.insert(name, child.unwrap_or_else(|| Rc::clone(&self.any)));
         }
         for keyword in ["additionalProperties", "items", "additionalItems"] {
             if let Some(value) = schema.get(keyword).filter(|value| !value.is_array()) {
@@ -141,7 +178,9 @@ impl<'a> Estimate<'a> {
         for value in items(schema, "prefixItems").chain(items(schema, "items")) {
             others.push(self.place(value)?);
         }
-        place.rest = any_of(&others);
+        place.rest = self.any_of(&others)?;
+        let rest = place.rest.as_ref().unwrap_or(&self.any);
+        place.children.extend(others_required.into_iter().map(|name| (name, Rc::clone(rest))));
         Ok(())
     }
 
@@ -153,6 +192,9 @@ impl<'a> Estimate<'a> {
         depth: usize,
     ) -> Result<Option<Rc<Place<'a>>>> {
         let (Some(a), Some(b)) = (&a, &b) else { return Ok(a.or(b)) };
+        if Rc::ptr_eq(a, &self.any) || Rc::ptr_eq(b, &self.any) {
+            return Ok(Some(Rc::clone(if Rc::ptr_eq(a, &self.any) { b } else { a })));
+        }
         if depth > MAX_DEPTH {
             return Ok(Some(Rc::clone(a)));
         }
@@ -163,23 +205,67 @@ impl<'a> Estimate<'a> {
         self.pay(
             1.0 + num_bytes / BYTES_PER_UNIT + (a.multiples.len() * b.multiples.len()) as f64,
         )?;
-        let mut result = Place::new(0);
+        let mut result = Place::new(num_bytes);
         result.expressions = a.expressions.and(b.expressions);
         result.multiples = common_multiples(&a.multiples, &b.multiples)?;
         result.alternatives = a.alternatives * b.alternatives;
-        result.num_bytes = num_bytes;
+        result.own_units = a.own_units * b.alternatives + b.own_units * a.alternatives;
         result.num_key_patterns = a.num_key_patterns + b.num_key_patterns;
         result.key_pattern_widths = a.key_pattern_widths + b.key_pattern_widths;
         result.num_names = a.num_names + b.num_names;
         result.counts_names = a.counts_names || b.counts_names;
-        self.pay_names(&result)?;
+        self.pay_key_patterns(&result)?;
         for name in a.names(&b) {
             let child = self.both(a.within(name).cloned(), b.within(name).cloned(), depth + 1)?;
             if let Some(child) = child {
                 result.put(name, child);
             }
         }
+        result.grammar_units = result.total_grammar_units();
+        // More than the sum where what the one says of all else meets many names of the other.
+        result.num_bytes = num_bytes.max(result.parts().map(|part| part.num_bytes).sum());
         Ok(Some(Rc::new(result)))
+    }
+
+    /// One of them. By halves: putting them together one by one would go over the first ones again and again.
+    fn any_of(&mut self, options: &[Option<Rc<Place<'a>>>]) -> Result<Option<Rc<Place<'a>>>> {
+        match options {
+            [] => Ok(None),
+            [option] => Ok(option.clone()),
+            _ => {
+                let (left, right) = options.split_at(options.len() / 2);
+                let left = self.any_of(left)?;
+                let right = self.any_of(right)?;
+                Ok(Some(self.either(left.as_ref(), right.as_ref())?))
+            }
+        }
+    }
+
+    /// Either of the two. Where both are the same or one takes any value, what is within stays shared.
+    fn either(
+        &mut self,
+        a: Option<&Rc<Place<'a>>>,
+        b: Option<&Rc<Place<'a>>>,
+    ) -> Result<Rc<Place<'a>>> {
+        let any = Rc::clone(&self.any);
+        let (a, b) = (a.unwrap_or(&any), b.unwrap_or(&any));
+        let num_copied = a.children.len() + b.children.len();
+        self.pay(1.0 + num_copied as f64 / COPIED_NAMES_PER_UNIT)?;
+        let mut result = a.or(b);
+        if Rc::ptr_eq(a, b) || Rc::ptr_eq(b, &any) || Rc::ptr_eq(a, &any) {
+            let only = if Rc::ptr_eq(a, &any) { b } else { a };
+            result.references.truncate(only.references.len());
+            result.children = only.children.clone();
+            result.rest = only.rest.clone();
+            return Ok(Rc::new(result));
+        }
+        for name in a.names(b) {
+            let (a, b) = (a.within(name), b.within(name));
+            if a.is_some() || b.is_some() {
+                result.put(name, self.either(a, b)?);
+            }
+        }
+        Ok(Rc::new(result))
     }
 
     /// `place` with what it refers to.
@@ -201,7 +287,7 @@ impl<'a> Estimate<'a> {
                 target => target,
             });
         }
-        Ok(any_of(&options))
+        self.any_of(&options)
     }
 
     /// llguidance refuses what is not there, and what refers to itself where others meet it.
@@ -223,39 +309,57 @@ impl<'a> Estimate<'a> {
 
     /// The cost of all places and of those that they refer to.
     fn add_up(&mut self, root: Option<Rc<Place<'a>>>) -> Result<()> {
-        let mut waiting: Vec<Rc<Place<'a>>> = root.into_iter().collect();
-        let mut references = BTreeSet::new();
-        let mut multiples = BTreeSet::new();
-        while let Some(place) = waiting.pop() {
-            let Expressions { several, most, .. } = place.expressions;
-            self.cost += 1.0 / BYTES_PER_UNIT + several;
-            if self.cost > MAX_COST && several > 0.0 {
-                return Err(too_many_expressions(most, several));
+        let mut places: Vec<Rc<Place<'a>>> = root.into_iter().collect();
+        let mut seen = Seen::default();
+        let mut next = 0;
+        while let Some(place) = places.get(next).cloned() {
+            self.pay(place.num_bytes / BYTES_PER_UNIT + place.grammar_units)?;
+            self.add_up_within(&place, &mut seen)?;
+            for reference in std::mem::take(&mut seen.new_references) {
+                places.extend(self.resolve(reference)?);
             }
-            for multiple in place.multiples.iter().filter(|multiple| multiples.insert(**multiple)) {
-                self.pay(multiple.divisor as f64 * UNITS_PER_STATE)?;
-            }
-            self.pay(0.0)?;
-            waiting.extend(place.children.values().chain(&place.rest).cloned());
-            for reference in
-                place.references.iter().filter(|reference| references.insert(**reference))
-            {
-                waiting.extend(self.resolve(reference)?);
-            }
+            next += 1;
         }
         Ok(())
     }
 
-    fn pay_names(&mut self, place: &Place<'a>) -> Result<()> {
+    /// What the expressions and multiples of `place` cost, and those within; the sum for the expressions.
+    fn add_up_within(&mut self, place: &Rc<Place<'a>>, seen: &mut Seen<'a>) -> Result<f64> {
+        if let Some(several) = seen.places.get(&Rc::as_ptr(place)) {
+            self.pay(*several)?;
+            return Ok(*several);
+        }
+        let Expressions { several, most, .. } = place.expressions;
+        self.cost += several;
+        if self.cost > MAX_COST {
+            return Err(too_many_expressions(most, several));
+        }
+        for multiple in &place.multiples {
+            if seen.multiples.insert(*multiple) {
+                self.pay(multiple.divisor as f64 * UNITS_PER_STATE)?;
+            }
+        }
+        for reference in &place.references {
+            if seen.references.insert(*reference) {
+                seen.new_references.push(reference);
+            }
+        }
+        let mut sum = several;
+        for part in place.parts() {
+            sum += self.add_up_within(part, seen)?;
+        }
+        seen.places.insert(Rc::as_ptr(place), sum);
+        Ok(sum)
+    }
+
+    fn pay_key_patterns(&mut self, place: &Place<'a>) -> Result<()> {
         let mut units = place.num_key_patterns.powi(3) / KEY_PATTERN_TRIPLES_PER_UNIT;
+        if place.num_key_patterns > 0.0 {
+            units += place.own_units;
+        }
         if place.num_key_patterns > 1.0 {
             units += place.key_pattern_widths.powi(2) / 2.0;
         }
-        let pairs = place.num_names.powi(2);
-        units += match place.counts_names {
-            true => pairs * UNITS_PER_COUNTED_NAME_PAIR,
-            false => pairs / NAME_PAIRS_PER_UNIT,
-        };
         self.pay(place.alternatives * units)
     }
 
@@ -272,18 +376,6 @@ impl<'a> Estimate<'a> {
     }
 }
 
-/// One of them. By halves: putting them together one by one would go over the first ones again and again.
-fn any_of<'a>(options: &[Option<Rc<Place<'a>>>]) -> Option<Rc<Place<'a>>> {
-    match options {
-        [] => None,
-        [option] => option.clone(),
-        _ => {
-            let (left, right) = options.split_at(options.len() / 2);
-            Some(either(any_of(left).as_ref(), any_of(right).as_ref()))
-        }
-    }
-}
-
 fn items<'a>(schema: &'a Map<String, Value>, keyword: &str) -> impl Iterator<Item = &'a Value> {
     schema.get(keyword).and_then(Value::as_array).into_iter().flatten()
 }
@@ -294,16 +386,6 @@ fn members<'a>(
 ) -> impl Iterator<Item = (&'a str, &'a Value)> {
     let members = schema.get(keyword).and_then(Value::as_object).into_iter().flatten();
     members.map(|(key, value)| (key.as_str(), value))
-}
-
-/// Of a keyword's value, without the schemas in it.
-fn own_bytes(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len(),
-        Value::Array(values) => 8 + values.iter().map(own_bytes).sum::<usize>(),
-        Value::Object(_) => 64,
-        _ => 8,
-    }
 }
 
 fn too_many_expressions(most: f64, cost: f64) -> TextError {

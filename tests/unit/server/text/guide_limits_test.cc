@@ -125,6 +125,87 @@ TEST_F(GuideLimitsTest, SchemasThatGrowWhilePutTogetherAreRefused) {
   ExpectRefused(Chain(25, Doubled), "is too complex");
 }
 
+// Each makes several copies of the schema within, which makes as many of the one within that.
+const std::function<Json(const Json&)> kCopies[] = {
+    [](const Json& schema) {
+      return Json{{"properties", {{"x", true}, {"y", true}}},
+                  {"patternProperties", {{"^", schema}}}};
+    },
+    [](const Json& schema) {
+      return Json{
+          {"allOf",
+           {{{"properties", {{"x", true}, {"y", true}}}}, {{"additionalProperties", schema}}}}};
+    },
+    [](const Json& schema) {
+      return Json{{"required", {"x", "y"}}, {"additionalProperties", schema}};
+    },
+    [](const Json& schema) {
+      return Json{{"allOf", {{{"prefixItems", {true, true}}}, {{"items", schema}}}}};
+    }};
+
+Json Nested(int depth, const std::function<Json(const Json&)>& make, Json schema) {
+  for (int i = 0; i < depth; ++i) schema = make(schema);
+  return schema;
+}
+
+TEST_F(GuideLimitsTest, CopiesOfSchemasArePaidFor) {
+  const Json text = {{"type", "string"}};
+  const Json number = {{"type", "integer"}};
+  for (const auto& copies : kCopies) {
+    EXPECT_EQ(Compile(Kind::kJsonSchema, Nested(4, copies, text).dump()), absl::OkStatus());
+    ExpectRefused(Nested(25, copies, text), "is too complex");
+    ExpectRefused({{"anyOf", {Nested(25, copies, text), Nested(25, copies, number)}}},
+                  "is too complex");
+  }
+  const Json large = {{"const", std::string(400000, 'x')}};
+  ExpectRefused(Nested(10, kCopies[0], large), "is too complex");
+  const Json list = {{"const", Several(200, [](int i) { return Json(i); })}};
+  ExpectRefused(Nested(8, kCopies[0], list), "is too complex");
+  const Json members = {{"properties", Members(1000, "p", true)}};
+  ExpectRefused({{"allOf", {members, {{"additionalProperties", large}}}}}, "is too complex");
+  ExpectRefused(
+      {{"allOf",
+        {{{"prefixItems", Several(20000, [](int) { return Json(true); })}}, {{"items", large}}}}},
+      "is too complex");
+}
+
+std::string Repeated(int count, const std::string& text) {
+  std::string result;
+  for (int i = 0; i < count; ++i) result += text;
+  return result;
+}
+
+// Reading them would take gigabytes, or minutes.
+TEST_F(GuideLimitsTest, RegularExpressionsThatTakeLongToReadAreRefused) {
+  const std::string reason = "units of work to read";
+  std::string characters = "[";
+  for (int i = 0; i < 60000; ++i) {
+    for (const int shift : {18, 12, 6, 0}) {
+      const int bits = (0x20000 + 2 * i) >> shift;
+      characters += static_cast<char>(shift == 18 ? 0xf0 | bits : 0x80 | (bits & 0x3f));
+    }
+  }
+  for (const std::string& regex : {Repeated(100000, "\\pL"), "(?i)" + Repeated(500, "\\pL"),
+                                   "(?i:" + Repeated(500, "[b[^a]]") + ")", characters + "]"}) {
+    ExpectRefused({{"type", "string"}, {"pattern", regex}}, reason);
+    ExpectRefused({{"patternProperties", {{regex, true}}}}, reason);
+    ExpectRefused(Kind::kRegex, regex, reason);
+    ExpectRefused(Kind::kLark, absl::StrCat("start: T\nT: /", regex, "/"), reason);
+  }
+  ExpectRefused(Kind::kLark, "start: /" + Repeated(500, "[b[^a]]") + "/i", reason);
+  const auto half = [](int) {
+    return Json{{"type", "string"}, {"pattern", Repeated(6000, "\\pL")}};
+  };
+  ExpectRefused({{"anyOf", Several(2, half)}}, "is too complex");
+  const std::string terminal = ": /" + Repeated(6000, "\\pL") + "/\n";
+  ExpectRefused(Kind::kLark, absl::StrCat("start: A | B\nA", terminal, "B", terminal), reason);
+  for (const char* const regex :
+       {"(?i)^[\\p{L} \\w'-]{1,40}$", "^\\p{Lu}\\w*([ -]\\p{Lu}\\w*)*$"}) {
+    EXPECT_EQ(Compile(Kind::kJsonSchema, Json{{"type", "string"}, {"pattern", regex}}.dump()),
+              absl::OkStatus());
+  }
+}
+
 // An overflow of the stack would end the process.
 TEST_F(GuideLimitsTest, WhatRefersDeeplyIsCompiledOrRefusedButDoesNotOverflowTheStack) {
   EXPECT_EQ(Compile(Kind::kJsonSchema, Chain(2000, Property).dump()), absl::OkStatus());
