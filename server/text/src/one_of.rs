@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{json, Map, Value};
 
-use crate::references::{target_of, DATA};
+use crate::references::{target_of, Keys};
 
 /// Each alternative is compared with each: more stay as they are.
 const MAX_ALTERNATIVES: usize = 300;
@@ -15,21 +15,24 @@ const MAX_PARTS: usize = 20;
 /// those of a required property, as of a union's tag.
 pub fn resolve_one_of(document: &mut Value) {
     let original = document.clone();
-    resolve(document, &original);
+    resolve(document, Keys::Keywords, &original);
 }
 
-fn resolve(part: &mut Value, document: &Value) {
+fn resolve(part: &mut Value, keys: Keys, document: &Value) {
     match part {
-        Value::Array(items) => items.iter_mut().for_each(|item| resolve(item, document)),
+        Value::Array(items) => items.iter_mut().for_each(|item| resolve(item, keys, document)),
         Value::Object(schema) => {
             let is_apart = matches!(schema.get("oneOf"), Some(Value::Array(alternatives))
                 if are_apart(alternatives, document));
-            if is_apart {
+            if is_apart && keys == Keys::Keywords {
                 let alternatives = schema.remove("oneOf").unwrap_or_default();
                 put_any_of(schema, alternatives);
             }
-            let parts = schema.iter_mut().filter(|(key, _)| !DATA.contains(&key.as_str()));
-            parts.for_each(|(_, value)| resolve(value, document));
+            for (key, value) in schema {
+                if let Some(within) = keys.within(key) {
+                    resolve(value, within, document);
+                }
+            }
         }
         _ => {}
     }

@@ -48,7 +48,7 @@ fn parse(regex: &str, ignores_case: bool) -> Result<(Option<Hir>, f64)> {
     if effort > MAX_COST {
         return Err(TextError::invalid(format!(
             "a regular expression takes about {effort:.0} units of work to read; at most {MAX_COST} are allowed: use fewer \
-             classes as \\pL and \\w are, most of all where case does not matter, or a shorter expression"
+             classes as \\pL and \\w are, most of all where case does not matter, fewer optional parts, or a shorter expression"
         )));
     }
     Ok((Translator::new().translate(regex, &ast).ok(), effort))

@@ -9,7 +9,28 @@ use crate::error::{Result, TextError};
 /// Of all schemas that are referred to, one within the other: llguidance may have them all on its stack at once.
 const MAX_LEVELS: usize = 10_000;
 /// Whose values are data, whatever they look like.
-pub const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
+const DATA: [&str; 4] = ["const", "enum", "default", "examples"];
+/// Whose values have schemas by name.
+const BY_NAME: [&str; 5] = ["properties", "patternProperties", "$defs", "definitions", "dependentSchemas"];
+
+/// What the members of an object are: `names` where it has schemas by name, and not what a schema has by keyword.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Keys {
+    Keywords,
+    Names,
+}
+
+impl Keys {
+    /// What the members within the member `key` are; none: it is data.
+    pub fn within(self, key: &str) -> Option<Keys> {
+        match self {
+            Keys::Names => Some(Keys::Keywords),
+            Keys::Keywords if DATA.contains(&key) => None,
+            Keys::Keywords if BY_NAME.contains(&key) => Some(Keys::Names),
+            Keys::Keywords => Some(Keys::Keywords),
+        }
+    }
+}
 
 /// A reference has to point into the document by its place there: nothing else shows what meets what. Absent where
 /// there is nothing at that place, which llguidance refuses.
@@ -30,10 +51,12 @@ pub fn target_of<'a>(document: &'a Value, reference: &str) -> Result<Option<&'a 
 pub fn check_references(document: &Value) -> Result<()> {
     let mut targets = BTreeSet::new();
     let mut has_names = false;
-    visit(document, &mut |key, value| {
+    let dialect = document.get("$schema").and_then(Value::as_str).unwrap_or_default();
+    let id = if dialect.contains("draft-04") { "id" } else { "$id" };
+    visit(document, Keys::Keywords, &mut |key, value| {
         match value.as_str() {
             Some(reference) if key == "$ref" => drop(targets.insert(reference.to_string())),
-            Some(name) if key == "$id" || key == "id" => {
+            Some(name) if key == id => {
                 has_names |= !name.starts_with('#') && document.get(key) != Some(value);
             }
             _ => {}
@@ -61,14 +84,17 @@ pub fn check_references(document: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Calls `seen` for each member of each object that is not data.
-fn visit<'a>(part: &'a Value, seen: &mut impl FnMut(&'a str, &'a Value)) {
+/// Calls `seen` for each keyword of each schema.
+fn visit<'a>(part: &'a Value, keys: Keys, seen: &mut impl FnMut(&'a str, &'a Value)) {
     match part {
-        Value::Array(items) => items.iter().for_each(|item| visit(item, seen)),
+        Value::Array(items) => items.iter().for_each(|item| visit(item, keys, seen)),
         Value::Object(members) => {
-            for (key, value) in members.iter().filter(|(key, _)| !DATA.contains(&key.as_str())) {
-                seen(key, value);
-                visit(value, seen);
+            for (key, value) in members {
+                let Some(within) = keys.within(key) else { continue };
+                if keys == Keys::Keywords {
+                    seen(key, value);
+                }
+                visit(value, within, seen);
             }
         }
         _ => {}

@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 
 use regex_syntax::ast::{
-    self, Ast, ClassSet, ClassSetBinaryOp, ClassSetItem, Flag, FlagsItemKind, Visitor,
+    self, Ast, ClassSet, ClassSetBinaryOp, ClassSetItem, Flag, FlagsItemKind, RepetitionKind,
+    RepetitionRange, Visitor,
 };
 
 /// In units of the cost of a schema. A class of Unicode has hundreds of ranges.
@@ -14,14 +15,16 @@ const CODE_POINTS_PER_UNIT: f64 = 200.0;
 const LITERALS_PER_UNIT: f64 = 10.0;
 /// Each range of a class is put into its list by going over all that are there.
 const RANGE_PAIRS_PER_UNIT: f64 = 5000.0;
+/// What may be left out lets what comes after it begin earlier, in combination with all others.
+const OPTIONAL_PAIRS_PER_UNIT: f64 = 125.0;
 
 /// `ignores_case`: whether it does so from the outside.
 pub fn effort(ast: &Ast, ignores_case: bool) -> f64 {
     let mut folding = Folding(ignores_case);
     let Ok(()) = ast::visit(ast, &mut folding);
-    let mut effort = Effort { folds: folding.0, units: 0.0 };
+    let mut effort = Effort { folds: folding.0, units: 0.0, num_optional: 0.0 };
     let Ok(()) = ast::visit(ast, &mut effort);
-    effort.units
+    effort.units + effort.num_optional * effort.num_optional / OPTIONAL_PAIRS_PER_UNIT
 }
 
 /// Whether any part ignores case.
@@ -59,6 +62,7 @@ impl Visitor for &mut Folding {
 struct Effort {
     folds: bool,
     units: f64,
+    num_optional: f64,
 }
 
 impl Effort {
@@ -80,6 +84,16 @@ impl Visitor for &mut Effort {
     }
 
     fn visit_pre(&mut self, part: &Ast) -> Result<(), Infallible> {
+        if let Ast::Repetition(repetition) = part {
+            let least = match &repetition.op.kind {
+                RepetitionKind::ZeroOrOne | RepetitionKind::ZeroOrMore => 0,
+                RepetitionKind::OneOrMore => 1,
+                RepetitionKind::Range(RepetitionRange::Exactly(n))
+                | RepetitionKind::Range(RepetitionRange::AtLeast(n))
+                | RepetitionKind::Range(RepetitionRange::Bounded(n, _)) => *n,
+            };
+            self.num_optional += f64::from(u8::from(least == 0));
+        }
         self.units += match part {
             Ast::Literal(_) if !self.folds => 1.0 / LITERALS_PER_UNIT,
             Ast::ClassUnicode(_) => self.class_units(),

@@ -5,7 +5,7 @@ use serde_json::{Map, Number, Value};
 use crate::error::Result;
 use crate::multiples::Multiple;
 use crate::one_of::resolve_one_of;
-use crate::references::{check_references, DATA};
+use crate::references::{check_references, Keys};
 use crate::schema_cost::check_cost;
 
 /// Refuses a schema that would take too much time or memory. What llguidance cannot carry out, or reads otherwise than
@@ -14,16 +14,22 @@ pub fn prepare_schema(schema: &mut Value) -> Result<()> {
     check_references(schema)?;
     resolve_one_of(schema);
     check_cost(schema)?;
-    respell(schema)
+    respell(schema, Keys::Keywords)
 }
 
-fn respell(part: &mut Value) -> Result<()> {
+fn respell(part: &mut Value, keys: Keys) -> Result<()> {
     match part {
-        Value::Array(items) => items.iter_mut().try_for_each(respell),
+        Value::Array(items) => items.iter_mut().try_for_each(|item| respell(item, keys)),
         Value::Object(schema) => {
-            respell_multiple(schema)?;
-            let parts = schema.iter_mut().filter(|(key, _)| !DATA.contains(&key.as_str()));
-            parts.map(|(_, value)| value).try_for_each(respell)
+            if keys == Keys::Keywords {
+                respell_multiple(schema)?;
+            }
+            for (key, value) in schema {
+                if let Some(within) = keys.within(key) {
+                    respell(value, within)?;
+                }
+            }
+            Ok(())
         }
         _ => Ok(()),
     }

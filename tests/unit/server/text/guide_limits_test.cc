@@ -185,8 +185,9 @@ TEST_F(GuideLimitsTest, RegularExpressionsThatTakeLongToReadAreRefused) {
       characters += static_cast<char>(shift == 18 ? 0xf0 | bits : 0x80 | (bits & 0x3f));
     }
   }
-  for (const std::string& regex : {Repeated(100000, "\\pL"), "(?i)" + Repeated(500, "\\pL"),
-                                   "(?i:" + Repeated(500, "[b[^a]]") + ")", characters + "]"}) {
+  for (const std::string& regex :
+       {Repeated(100000, "\\pL"), "(?i)" + Repeated(500, "\\pL"),
+        "(?i:" + Repeated(500, "[b[^a]]") + ")", characters + "]", Repeated(10000, "a?")}) {
     ExpectRefused({{"type", "string"}, {"pattern", regex}}, reason);
     ExpectRefused({{"patternProperties", {{regex, true}}}}, reason);
     ExpectRefused(Kind::kRegex, regex, reason);

@@ -82,6 +82,22 @@ TEST_F(OneOfTest, WhatMayHoldTogetherIsRefusedWithTheFix) {
                   .ok());
 }
 
+TEST_F(OneOfTest, IsTakenUnderPropertiesWhoseNamesAreKeywordsToo) {
+  for (const char* name :
+       {"value", "default", "const", "enum", "examples", "properties", "oneOf"}) {
+    const Json tag_a = {
+        {"type", "object"}, {"properties", {{"t", {{"const", 1}}}}}, {"required", {"t"}}};
+    const Json tag_b = {
+        {"type", "object"}, {"properties", {{"t", {{"const", 2}}}}}, {"required", {"t"}}};
+    const Json schema = {{"properties",
+                          {{name, {{"oneOf", {tag_a, tag_b}}}},
+                           {"n", {{"id", "a name"}, {"$ref", "#/$defs/number"}}}}},
+                         {"$defs", {{"number", {{"type", "number"}, {"multipleOf", 0.07}}}}}};
+    const auto guide = vocabulary_.compiler().Compile({Kind::kJsonSchema, schema.dump()});
+    EXPECT_TRUE(guide.ok()) << name << ": " << guide.status();
+  }
+}
+
 TEST_F(OneOfTest, IsLeftAloneWhereItIsData) {
   const auto guide = vocabulary_.compiler().Compile(
       {Kind::kJsonSchema, R"({"const": {"oneOf": [{"type": "string"}, {"type": "null"}]}})"});
