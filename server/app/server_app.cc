@@ -13,6 +13,7 @@
 #include "process/processor_count.h"
 #include "server/app/load_progress.h"
 #include "server/app/start_report.h"
+#include "server/app/unsent_bytes.h"
 #include "server/worker_pool/monotonic_time.h"
 
 namespace lockstep::server {
@@ -197,9 +198,11 @@ ExitStatus ServerApp::Drain() {
 
 int64_t ServerApp::NumUnfinished() const {
   const EngineSnapshot state = engine_.Snapshot();
-  // A call is also open while its answer is on the way to a slow client.
-  return std::max(static_cast<int64_t>(state.num_running + state.num_waiting),
-                  grpc_server_->num_open_calls());
+  // A call is also open while gRPC holds its answer for a slow client.
+  const int64_t num_left = std::max(static_cast<int64_t>(state.num_running + state.num_waiting),
+                                    grpc_server_->num_open_calls());
+  // What the kernel holds counts as one more.
+  return num_left > 0 || NumUnsentBytes(grpc_server_->port()) == 0 ? num_left : 1;
 }
 
 ExitStatus ServerApp::WindUpAfterFailure() {

@@ -128,6 +128,7 @@ struct GrpcServer::Impl {
   InferenceService inference;
   AdminService admin;
   std::string address;
+  uint16_t port = 0;
 
   Mutex mutex;
   bool serving ABSL_GUARDED_BY(mutex) = false;
@@ -166,6 +167,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerOption
     impl->SetHealth(false);
   }
   impl->address = absl::StrCat(HostOf(options.listen), ":", port);
+  impl->port = static_cast<uint16_t>(port);
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
 }
 
@@ -174,6 +176,8 @@ GrpcServer::~GrpcServer() {
 }
 
 const std::string& GrpcServer::address() const { return impl_->address; }
+
+uint16_t GrpcServer::port() const { return impl_->port; }
 
 void GrpcServer::SetServing(bool serving) {
   MutexLock lock(impl_->mutex);

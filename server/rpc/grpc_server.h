@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_SERVER_RPC_GRPC_SERVER_H_
 #define LOCKSTEP_SERVER_RPC_GRPC_SERVER_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -41,6 +42,7 @@ class GrpcServer {
 
   // host:port, with the port that was chosen where options.listen says 0.
   const std::string& address() const;
+  uint16_t port() const;
 
   // What health says of "" and "lockstep.v1.Inference". Without effect after Drain or Shutdown,
   // which say NOT_SERVING for good.
