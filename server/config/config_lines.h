@@ -17,9 +17,9 @@ struct ConfigLine {
 };
 
 // Empty lines and comments (behind `#`, before which is a space; whole lines also behind `;`) are
-// passed over. A value is
-// what stands between quotes of either kind, without escapes, or one word without quotes, commas
-// and brackets. Errors are INVALID_ARGUMENT and name the line; sections and lists are errors.
+// passed over. A value is what stands between quotes of either kind, without escapes, or one word
+// without quotes, commas and brackets. Errors are INVALID_ARGUMENT and name the line; sections and
+// lists are errors.
 absl::StatusOr<std::vector<ConfigLine>> ReadConfigLines(std::istream& file);
 
 }  // namespace lockstep::server
