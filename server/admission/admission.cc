@@ -136,14 +136,16 @@ absl::StatusOr<EncodedPrompt> Admission::EncodePrompt(const v1::GenerateRequest&
   return InvalidField("prompt", "is missing; set exactly one of text, token_ids, chat");
 }
 
-absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& request,
-                                                    const CallTimes& times,
-                                                    std::shared_ptr<const Guide> guide) {
-  // The cheap checks first: no text is tokenized for a request that is refused anyway.
+absl::StatusOr<RequestIdLease> Admission::Open(const v1::GenerateRequest& request,
+                                               RequestIds::OnAbort on_abort) {
   if (auto status = CheckModel(request.model()); !status.ok()) return status;
   if (auto status = CheckParameters(request, model_); !status.ok()) return status;
-  auto lease = ids_.Take(WantedId(request), numbers_);
-  if (!lease.ok()) return lease.status();
+  return ids_.Take(WantedId(request), numbers_, std::move(on_abort));
+}
+
+absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& request,
+                                                    const CallTimes& times, const std::string& id,
+                                                    std::shared_ptr<const Guide> guide) {
   auto prompt = EncodePrompt(request);
   if (!prompt.ok()) return prompt.status();
   if (auto status = encoder_.CheckRoomForAnswer(prompt->token_ids.size(), PromptField(request));
@@ -152,7 +154,7 @@ absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& r
   }
 
   auto engine = std::make_unique<EngineRequest>();
-  engine->id = lease->id();
+  engine->id = id;
   engine->prompt = std::move(prompt->token_ids);
   engine->sampling = ResolveSampling(request, model_.defaults, numbers_.Next());
   engine->sampling.set_num_prompt_tokens(static_cast<uint32_t>(engine->prompt.size()));
@@ -171,13 +173,9 @@ absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& r
   engine->deadline = times.deadline;
 
   AdmittedGeneration admitted;
-  admitted.lease = *std::move(lease);
   const auto& end = engine->sampling.end_token_ids();
   admitted.answer = ToAnswerOptions(request, std::vector<int32_t>(end.begin(), end.end()));
   admitted.prompt_text = std::move(prompt->text);
-  if (request.stopping().has_time_limit_ms()) {
-    admitted.time_limit = absl::Milliseconds(request.stopping().time_limit_ms());
-  }
   admitted.requests = MakeSequences(std::move(engine), request.num_sequences());
   return admitted;
 }
@@ -220,10 +218,11 @@ absl::Status Admission::CheckForward(const v1::ForwardRequest& request) const {
 }
 
 absl::StatusOr<AdmittedForward> Admission::Admit(const v1::ForwardRequest& request,
-                                                 const CallTimes& times) {
+                                                 const CallTimes& times,
+                                                 RequestIds::OnAbort on_abort) {
   if (auto status = CheckModel(request.model()); !status.ok()) return status;
   if (auto status = CheckForward(request); !status.ok()) return status;
-  auto lease = ids_.Take(std::nullopt, numbers_);
+  auto lease = ids_.Take(std::nullopt, numbers_, std::move(on_abort));
   if (!lease.ok()) return lease.status();
   AdmittedForward admitted;
   for (int i = 0; i < request.prompts_size(); ++i) {

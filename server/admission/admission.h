@@ -32,19 +32,16 @@ struct CallTimes {
 };
 
 struct AdmittedGeneration {
-  // Keeps the id taken; hold it until the request has ended.
-  RequestIdLease lease;
   // One per sequence, alike but for the seed, and sharing the id. The first has the seed of
   // SequenceSeed(seed, 0), and is the one that reports the prompt's log probabilities.
   std::vector<std::unique_ptr<const EngineRequest>> requests;
   AnswerOptions answer;
   // The prompt as the model sees it; absent for token ids.
   std::optional<std::string> prompt_text;
-  // After arrival; InfiniteDuration if none.
-  absl::Duration time_limit = absl::InfiniteDuration();
 };
 
 struct AdmittedForward {
+  // Keeps the id taken; hold it until the request has ended.
   RequestIdLease lease;
   // One per prompt, sharing the id.
   std::vector<std::unique_ptr<const EngineRequest>> requests;
@@ -62,11 +59,17 @@ class Admission {
   Admission(const ServedModel& model, const TextModel& text, std::size_t max_alive)
       : model_(model), encoder_(model, text), ids_(max_alive) {}
 
-  // `guide`: what request.guide compiles to; null if it has none.
+  // The checks that cost nothing, and the request's id; hold it until the request has ended.
+  // `on_abort`: as in RequestIds::Take.
+  absl::StatusOr<RequestIdLease> Open(const v1::GenerateRequest& request,
+                                      RequestIds::OnAbort on_abort);
+  // The rest, for a request that was opened under `id`. `guide`: what request.guide compiles to;
+  // null if it has none.
   absl::StatusOr<AdmittedGeneration> Admit(const v1::GenerateRequest& request,
-                                           const CallTimes& times,
-                                           std::shared_ptr<const Guide> guide = nullptr);
-  absl::StatusOr<AdmittedForward> Admit(const v1::ForwardRequest& request, const CallTimes& times);
+                                           const CallTimes& times, const std::string& id,
+                                           std::shared_ptr<const Guide> guide);
+  absl::StatusOr<AdmittedForward> Admit(const v1::ForwardRequest& request, const CallTimes& times,
+                                        RequestIds::OnAbort on_abort);
 
   // NOT_FOUND unless it is absent, empty or the served model's name.
   absl::Status CheckModel(const std::string& name) const;

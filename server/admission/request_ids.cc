@@ -53,18 +53,17 @@ void RequestIdLease::Release() {
   owner_ = nullptr;
 }
 
-bool RequestIdLease::is_aborted() const { return owner_ != nullptr && owner_->IsAborted(id_); }
-
 absl::StatusOr<RequestIdLease> RequestIds::Take(const std::optional<std::string>& wanted,
-                                                NumberSource& numbers) {
+                                                NumberSource& numbers, OnAbort on_abort) {
   if (wanted.has_value()) {
     if (auto status = CheckRequestId(*wanted); !status.ok()) return status;
   }
+  const auto shared = std::make_shared<const OnAbort>(std::move(on_abort));
   std::string id;
   Outcome outcome;
   do {
     id = wanted.has_value() ? *wanted : absl::StrFormat("r-%016x", numbers.Next());
-    outcome = Insert(id);
+    outcome = Insert(id, shared);
   } while (outcome == Outcome::kInUse && !wanted.has_value());
   if (outcome == Outcome::kInUse) {
     return InvalidField(
@@ -80,28 +79,28 @@ absl::StatusOr<RequestIdLease> RequestIds::Take(const std::optional<std::string>
   return RequestIdLease(*this, std::move(id));
 }
 
-RequestIds::Outcome RequestIds::Insert(const std::string& id) {
+RequestIds::Outcome RequestIds::Insert(const std::string& id,
+                                       const std::shared_ptr<const OnAbort>& on_abort) {
   MutexLock lock(mutex_);
-  if (is_aborted_.size() >= max_alive_) return Outcome::kFull;
-  return is_aborted_.try_emplace(id, false).second ? Outcome::kTaken : Outcome::kInUse;
+  if (alive_.size() >= max_alive_) return Outcome::kFull;
+  return alive_.try_emplace(id, on_abort).second ? Outcome::kTaken : Outcome::kInUse;
 }
 
 void RequestIds::Erase(const std::string& id) {
   MutexLock lock(mutex_);
-  is_aborted_.erase(id);
+  alive_.erase(id);
 }
 
 bool RequestIds::Abort(const std::string& id) {
-  MutexLock lock(mutex_);
-  const auto it = is_aborted_.find(id);
-  if (it == is_aborted_.end()) return false;
-  it->second = true;
+  std::shared_ptr<const OnAbort> on_abort;
+  {
+    MutexLock lock(mutex_);
+    const auto it = alive_.find(id);
+    if (it == alive_.end()) return false;
+    on_abort = it->second;
+  }
+  (*on_abort)();
   return true;
-}
-
-bool RequestIds::IsAborted(const std::string& id) {
-  MutexLock lock(mutex_);
-  return is_aborted_.at(id);
 }
 
 }  // namespace lockstep::server

@@ -1,7 +1,9 @@
-// The names of the requests that are alive.
+// The names of the requests that are alive, and how each is ended by its name.
 #ifndef LOCKSTEP_SERVER_ADMISSION_REQUEST_IDS_H_
 #define LOCKSTEP_SERVER_ADMISSION_REQUEST_IDS_H_
 
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -27,8 +29,6 @@ class RequestIdLease {
   ~RequestIdLease();
 
   const std::string& id() const { return id_; }
-  // Whether RequestIds::Abort has named it.
-  bool is_aborted() const;
 
  private:
   friend class RequestIds;
@@ -44,26 +44,26 @@ class RequestIds {
  public:
   explicit RequestIds(std::size_t max_alive) : max_alive_(max_alive) {}
 
-  // Takes the client's id, or makes one. INVALID_ARGUMENT if it is malformed or taken,
-  // RESOURCE_EXHAUSTED if max_alive are.
-  absl::StatusOr<RequestIdLease> Take(const std::optional<std::string>& wanted,
-                                      NumberSource& numbers);
+  using OnAbort = std::function<void()>;
 
-  // Tells the holder of the id, which may not have given its request to the engine yet. False if
-  // there is none.
+  // Takes the client's id, or makes one. INVALID_ARGUMENT if it is malformed or taken,
+  // RESOURCE_EXHAUSTED if max_alive are. `on_abort`: see Abort; it must not keep the lease alive,
+  // and may be called a moment after the lease's end.
+  absl::StatusOr<RequestIdLease> Take(const std::optional<std::string>& wanted,
+                                      NumberSource& numbers, OnAbort on_abort);
+
+  // Calls what the holder of the id gave for this, on the caller's thread. False if there is none.
   bool Abort(const std::string& id);
 
  private:
   friend class RequestIdLease;
   enum class Outcome { kTaken, kInUse, kFull };
-  Outcome Insert(const std::string& id);
+  Outcome Insert(const std::string& id, const std::shared_ptr<const OnAbort>& on_abort);
   void Erase(const std::string& id);
-  bool IsAborted(const std::string& id);
 
   const std::size_t max_alive_;
   Mutex mutex_;
-  // Those that are alive, and whether they are to end.
-  absl::flat_hash_map<std::string, bool> is_aborted_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::string, std::shared_ptr<const OnAbort>> alive_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace lockstep::server

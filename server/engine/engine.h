@@ -52,13 +52,13 @@ class Engine {
   // Hands a request over. Whatever becomes of it, the sink's OnComplete is called exactly once,
   // also for a refusal:
   //   RESOURCE_EXHAUSTED  the queue is full, or the request can never fit the KV cache
-  //   INVALID_ARGUMENT    a request with this id is alive, or there is no room for an answer
+  //   INVALID_ARGUMENT    there is no room for an answer
   //   UNAVAILABLE         the pool has failed, or the engine is draining or stopped
   // Requests that come before the pool is ready wait for it.
   virtual RequestHandle Submit(std::unique_ptr<const EngineRequest> request,
                                std::shared_ptr<OutputSink> sink) = 0;
 
-  // The same for several requests that belong together and may share one id: they are scheduled at
+  // The same for several requests that belong together: they are scheduled at
   // the same moment, so that those which fit one step's token budget run in one step. Handles in
   // the order of `batch`.
   virtual std::vector<RequestHandle> SubmitBatch(std::vector<Submission> batch) {
@@ -75,9 +75,6 @@ class Engine {
   // handles are ignored. `since`: when what ends it happened, such as a client's going away.
   virtual void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status,
                       absl::Time since) = 0;
-
-  // As Finish(ABORTED) for every request with this id. False if there is none alive.
-  virtual bool Abort(const std::string& request_id) = 0;
 
   // No new requests from now on; those alive go on.
   virtual void Drain() = 0;

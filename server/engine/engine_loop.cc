@@ -71,34 +71,13 @@ std::vector<RequestHandle> EngineLoop::SubmitBatch(std::vector<Submission> batch
         {handles.back(), std::move(submission.request), std::move(submission.sink)});
   }
   Command command = std::move(submit);
-  if (!Push(command, begin)) Refuse(std::get<SubmitCommand>(command), StoppedStatus());
+  if (!inbox_.Push(std::move(command))) Refuse(std::get<SubmitCommand>(command), StoppedStatus());
   return handles;
-}
-
-bool EngineLoop::Push(Command& command, RequestHandle batch_begin) {
-  auto& submit = std::get<SubmitCommand>(command);
-  MutexLock lock(submit_mutex_);
-  for (const SubmitCommand::Member& member : submit.members) {
-    if (live_ids_.Insert(member.request->id, member.handle, batch_begin)) continue;
-    submit.refusal = absl::InvalidArgumentError(
-        absl::StrCat("request_id \"", member.request->id,
-                     "\" belongs to a request that is still running: choose another"));
-  }
-  return inbox_.Push(std::move(command));
 }
 
 void EngineLoop::Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status,
                         absl::Time since) {
   inbox_.Push(FinishCommand{handle, reason, std::move(status), since});
-}
-
-bool EngineLoop::Abort(const std::string& request_id) {
-  MutexLock lock(submit_mutex_);
-  const std::vector<RequestHandle> handles = live_ids_.Find(request_id);
-  for (RequestHandle handle : handles) {
-    Finish(handle, v1::ABORTED, absl::OkStatus(), options_.clock());
-  }
-  return !handles.empty();
 }
 
 void EngineLoop::Drain() { inbox_.Push(DrainCommand{}); }
@@ -151,8 +130,7 @@ std::vector<Command> EngineLoop::WaitForCommands() {
 }
 
 void EngineLoop::Take(SubmitCommand command) {
-  absl::Status status = command.refusal;
-  if (status.ok()) status = closed_;
+  absl::Status status = closed_;
   if (status.ok()) {
     int64_t num_tokens = 0;
     for (const SubmitCommand::Member& member : command.members) {
@@ -295,8 +273,6 @@ void EngineLoop::Complete(RequestHandle handle, const Completion& completion) {
   guided_.Remove(handle);
   const auto node = live_.extract(handle);
   const LiveRequest& live = node.mapped();
-  // Before the sink hears of it: who has the answer may use the id again.
-  live_ids_.Erase(live.request->id, handle);
   live.sink->OnComplete(completion);
 }
 
@@ -305,7 +281,6 @@ void EngineLoop::Refuse(const SubmitCommand& command, const absl::Status& status
 }
 
 void EngineLoop::Refuse(const SubmitCommand::Member& member, const absl::Status& status) {
-  live_ids_.Erase(member.request->id, member.handle);
   Completion completion;
   completion.status = status;
   if (options_.observer != nullptr) {

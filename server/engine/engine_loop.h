@@ -19,7 +19,6 @@
 #include "server/engine/engine_observer.h"
 #include "server/engine/guided_requests.h"
 #include "server/engine/inbox.h"
-#include "server/engine/live_ids.h"
 #include "server/engine/queue_delay.h"
 #include "server/scheduler/scheduler.h"
 #include "server/sync/mutex.h"
@@ -63,7 +62,6 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   std::vector<RequestHandle> SubmitBatch(std::vector<Submission> batch) override;
   void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status,
               absl::Time since) override;
-  bool Abort(const std::string& request_id) override;
   void Drain() override;
   absl::Status CheckOpen() override;
   EngineSnapshot Snapshot() const override;
@@ -79,10 +77,6 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
     std::shared_ptr<OutputSink> sink;
     std::optional<absl::Time> last_token;
   };
-
-  // Puts a SubmitCommand into the inbox and its ids among the live ones. False, with the command
-  // unchanged, after Stop.
-  bool Push(Command& command, RequestHandle batch_begin);
 
   void Run();
   // Until the next command, or the next deadline.
@@ -114,10 +108,6 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   const EngineOptions options_;
   std::atomic<RequestHandle> next_handle_ = 1;
   Inbox inbox_;
-  LiveIds live_ids_;
-  // Held from the look at live_ids_ until what follows from it is in the inbox: an Abort that finds
-  // a request comes behind it.
-  Mutex submit_mutex_;
   mutable Mutex snapshot_mutex_;
   EngineSnapshot snapshot_ ABSL_GUARDED_BY(snapshot_mutex_);
   absl::Status refusal_ ABSL_GUARDED_BY(snapshot_mutex_);

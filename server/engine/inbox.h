@@ -28,8 +28,6 @@ struct SubmitCommand {
     std::shared_ptr<OutputSink> sink;
   };
   std::vector<Member> members;
-  // Not OK: refused already, and only the engine's thread speaks to the sinks.
-  absl::Status refusal;
 };
 struct FinishCommand {
   RequestHandle handle = 0;

@@ -57,10 +57,7 @@ grpc::ServerUnaryReactor* AdminService::Abort(grpc::CallbackServerContext* call,
       [this](const v1::AbortRequest& abort) -> absl::StatusOr<v1::AbortResponse> {
         if (abort.request_id().empty())
           return InvalidField("request_id", "is missing; name the request to abort");
-        // One that the engine does not have yet ends as soon as it has. In this order: between the
-        // two it may come to the engine.
-        const bool is_alive = parts_.admission.Abort(abort.request_id());
-        if (parts_.engine.Abort(abort.request_id()) || is_alive) return v1::AbortResponse();
+        if (parts_.admission.Abort(abort.request_id())) return v1::AbortResponse();
         return absl::NotFoundError(absl::StrCat("no request \"", abort.request_id().substr(0, 200),
                                                 "\" is alive; it may have ended already"));
       });

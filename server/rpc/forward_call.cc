@@ -61,11 +61,13 @@ void ForwardBatch::Start(grpc::ByteBuffer request, const CallTimes& times) {
 }
 
 void ForwardBatch::Cancel() {
+  EndEarly(absl::Now() >= times_.deadline ? absl::DeadlineExceededError("the deadline has passed")
+                                          : absl::CancelledError("the client has gone"));
+}
+
+void ForwardBatch::EndEarly(absl::Status status) {
   cancelled_ = true;
-  strand_.Post([self = shared_from_this()] {
-    absl::Status status = absl::Now() >= self->times_.deadline
-                              ? absl::DeadlineExceededError("the deadline has passed")
-                              : absl::CancelledError("the client has gone");
+  strand_.Post([self = shared_from_this(), status = std::move(status)]() mutable {
     if (self->outputs_.empty()) {
       self->End(std::move(status));
     } else {
@@ -84,7 +86,7 @@ void ForwardBatch::Admit(const grpc::ByteBuffer& bytes) {
   });
 }
 
-absl::StatusOr<AdmittedForward> ForwardBatch::Check(const grpc::ByteBuffer& bytes) const {
+absl::StatusOr<AdmittedForward> ForwardBatch::Check(const grpc::ByteBuffer& bytes) {
   v1::ForwardRequest request;
   absl::Status status = ParseMessage(bytes, request);
   // Nothing is done for a queue without room.
@@ -93,7 +95,10 @@ absl::StatusOr<AdmittedForward> ForwardBatch::Check(const grpc::ByteBuffer& byte
                                /*num_prompt_tokens=*/0);
   }
   if (!status.ok()) return status;
-  return context_.admission.Admit(request, times_);
+  return context_.admission.Admit(request, times_, [weak = weak_from_this()] {
+    const auto self = weak.lock();
+    if (self != nullptr) self->EndEarly(absl::AbortedError("ended by Admin.Abort"));
+  });
 }
 
 absl::Status ForwardBatch::Submit(AdmittedForward admitted) {

@@ -45,7 +45,10 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
 
   // --- On the intake ---
   void Admit(const grpc::ByteBuffer& bytes);
-  absl::StatusOr<AdmittedForward> Check(const grpc::ByteBuffer& bytes) const;
+  absl::StatusOr<AdmittedForward> Check(const grpc::ByteBuffer& bytes);
+
+  // Ends the call soon, wherever it is. Thread-safe.
+  void EndEarly(absl::Status status);
 
   // --- On the strand ---
   absl::Status Submit(AdmittedForward admitted);

@@ -67,6 +67,28 @@ void Generation::Cancel() {
   });
 }
 
+void Generation::PostEnd(v1::FinishReason reason) {
+  strand_.Post(
+      [self = shared_from_this(), reason, since = absl::Now()] { self->EndEarly(reason, since); });
+}
+
+void Generation::EndEarly(v1::FinishReason reason, absl::Time since) {
+  if (!sequences_.empty()) {
+    FinishAll(reason, absl::OkStatus(), since);
+  } else if (guide_field_.empty()) {
+    early_reason_ = reason;
+  } else if (reason == v1::ABORTED) {
+    Fail(absl::AbortedError(
+             absl::StrCat("ended by Admin.Abort while ", guide_field_, " was compiled")),
+         Completion{});
+  } else {
+    Fail(absl::DeadlineExceededError(
+             absl::StrCat("stopping.time_limit_ms: ", absl::ToInt64Milliseconds(time_limit_),
+                          " ms passed while ", guide_field_, " was compiled")),
+         Completion{});
+  }
+}
+
 void Generation::EndEarly(absl::Status status, absl::Time since) {
   if (sequences_.empty()) {
     Fail(std::move(status), Completion{});
@@ -95,12 +117,34 @@ void Generation::Admit(const grpc::ByteBuffer& bytes) {
   if (status.ok()) {
     status = WithRetryIfUseful(context_, context_.engine.CheckOpen(), /*num_prompt_tokens=*/0);
   }
-  if (status.ok() && request->has_guide()) {
-    status = GetGuide(std::move(request));
-  } else if (status.ok()) {
-    Encode(*request, nullptr);
+  if (status.ok()) {
+    Open(std::move(request));
+  } else {
+    PostFailure(std::move(status));
   }
-  if (!status.ok()) PostFailure(std::move(status));
+}
+
+void Generation::Open(std::shared_ptr<const v1::GenerateRequest> request) {
+  auto lease = context_.admission.Open(*request, [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->PostEnd(v1::ABORTED);
+  });
+  if (!lease.ok()) {
+    PostFailure(lease.status());
+    return;
+  }
+  const std::string id = lease->id();
+  if (request->has_guide()) guide_field_ = GuideFieldName(request->guide());
+  const absl::Duration time_limit = request->stopping().has_time_limit_ms()
+                                        ? absl::Milliseconds(request->stopping().time_limit_ms())
+                                        : absl::InfiniteDuration();
+  strand_.Post([self = shared_from_this(), lease = *std::move(lease), time_limit]() mutable {
+    self->Begin(std::move(lease), time_limit);
+  });
+  if (request->has_guide()) {
+    GetGuide(std::move(request), id);
+  } else {
+    Encode(*request, id, nullptr);
+  }
 }
 
 void Generation::PostFailure(absl::Status status) {
@@ -109,40 +153,32 @@ void Generation::PostFailure(absl::Status status) {
   });
 }
 
-absl::Status Generation::GetGuide(std::shared_ptr<const v1::GenerateRequest> request) {
+void Generation::GetGuide(std::shared_ptr<const v1::GenerateRequest> request, std::string id) {
   absl::StatusOr<GuideSpec> spec = ToGuideSpec(request->guide());
-  if (!spec.ok()) return spec.status();
-  guide_field_ = GuideFieldName(request->guide());
-  const auto self = shared_from_this();
-  if (request->stopping().time_limit_ms() > 0) {
-    strand_.Post([self, limit = absl::Milliseconds(request->stopping().time_limit_ms())] {
-      self->LimitAdmission(limit);
-    });
+  if (!spec.ok()) {
+    PostFailure(spec.status());
+    return;
   }
+  const auto self = shared_from_this();
   context_.guides.Get(
       *std::move(spec), [self] { return !self->cancelled_; },
-      [self, request](auto guide) {
+      [self, request, id = std::move(id)](auto guide) {
         if (self->cancelled_) return;
         Executor& intake = self->context_.intake.For(request->ByteSizeLong());
-        intake.Post([self, request, guide = std::move(guide)]() mutable {
-          self->TakeGuide(*request, std::move(guide));
+        intake.Post([self, request, id, guide = std::move(guide)]() mutable {
+          self->Encode(*request, id, std::move(guide));
         });
       });
-  return absl::OkStatus();
 }
 
-void Generation::TakeGuide(const v1::GenerateRequest& request,
-                           absl::StatusOr<std::shared_ptr<const Guide>> guide) {
+void Generation::Encode(const v1::GenerateRequest& request, const std::string& id,
+                        absl::StatusOr<std::shared_ptr<const Guide>> guide) {
   if (cancelled_) return;
-  if (guide.ok()) {
-    Encode(request, *std::move(guide));
-  } else {
+  if (!guide.ok()) {
     PostFailure(WithRetryIfUseful(context_, NameGuideField(guide_field_, guide.status()), 0));
+    return;
   }
-}
-
-void Generation::Encode(const v1::GenerateRequest& request, std::shared_ptr<const Guide> guide) {
-  auto admitted = context_.admission.Admit(request, times_, std::move(guide));
+  auto admitted = context_.admission.Admit(request, times_, id, *std::move(guide));
   if (!admitted.ok()) {
     PostFailure(admitted.status());
     return;
@@ -152,13 +188,26 @@ void Generation::Encode(const v1::GenerateRequest& request, std::shared_ptr<cons
   });
 }
 
-void Generation::Submit(AdmittedGeneration admitted) {
-  admission_timer_.Cancel();
+void Generation::Begin(RequestIdLease lease, absl::Duration time_limit) {
   if (has_failed_) return;
-  lease_ = std::move(admitted.lease);
+  lease_ = std::move(lease);
+  record_.request_id = lease_.id();
+  time_limit_ = time_limit;
+  if (time_limit_ < absl::InfiniteDuration()) StartTimer();
+}
+
+void Generation::StartTimer() {
+  timer_.Set(absl::ToChronoTime(times_.arrival + time_limit_),
+             [weak = weak_from_this()](bool expired) {
+               const auto self = expired ? weak.lock() : nullptr;
+               if (self != nullptr) self->PostEnd(v1::TIME_LIMIT);
+             });
+}
+
+void Generation::Submit(AdmittedGeneration admitted) {
+  if (has_failed_) return;
   const EngineRequest& first = *admitted.requests[0];
   const std::vector<int32_t> prompt = first.prompt;
-  record_.request_id = lease_.id();
   record_.num_prompt_tokens = static_cast<int64_t>(prompt.size());
   prompt_report_.emplace(context_.text, admitted.answer.prompt_tokens,
                          first.num_prompt_logprobs.has_value(), prompt);
@@ -171,42 +220,13 @@ void Generation::Submit(AdmittedGeneration admitted) {
   }
   // The requests are the engine's from here on; the writers are made after it, so that the prompt
   // already runs.
-  std::vector<RequestHandle> handles = context_.engine.SubmitBatch(std::move(batch));
+  const std::vector<RequestHandle> handles = context_.engine.SubmitBatch(std::move(batch));
   const AnswerWriter writer(context_.text, admitted.answer, prompt, admitted.prompt_text);
   for (std::size_t index = 0; index < handles.size(); ++index) {
     sequences_[index].handle = handles[index];
     sequences_[index].writer.emplace(writer);
   }
-  if (lease_.is_aborted()) FinishAll(v1::ABORTED, absl::OkStatus(), absl::Now());
-  StartTimer(admitted.time_limit, std::move(handles));
-}
-
-void Generation::LimitAdmission(absl::Duration limit) {
-  admission_timer_.Set(
-      absl::ToChronoTime(times_.arrival + limit), [weak = weak_from_this(), limit](bool expired) {
-        const auto self = expired ? weak.lock() : nullptr;
-        if (self == nullptr) return;
-        self->strand_.Post([self, limit] {
-          if (!self->sequences_.empty()) return;
-          self->Fail(absl::DeadlineExceededError(
-                         absl::StrCat("stopping.time_limit_ms: ", absl::ToInt64Milliseconds(limit),
-                                      " ms passed while ", self->guide_field_, " was compiled")),
-                     Completion{});
-        });
-      });
-}
-
-void Generation::StartTimer(absl::Duration time_limit, std::vector<RequestHandle> handles) {
-  if (time_limit == absl::InfiniteDuration()) return;
-  timer_.Set(absl::ToChronoTime(times_.arrival + time_limit),
-             [weak = weak_from_this(), &engine = context_.engine,
-              handles = std::move(handles)](bool expired) {
-               // A request that is gone has also left the engine.
-               const auto self = expired ? weak.lock() : nullptr;
-               if (self == nullptr) return;
-               for (const RequestHandle handle : handles)
-                 engine.Finish(handle, v1::TIME_LIMIT, absl::OkStatus(), absl::Now());
-             });
+  if (early_reason_.has_value()) FinishAll(*early_reason_, absl::OkStatus(), absl::Now());
 }
 
 void Generation::TakeScheduled(int32_t num_cached_tokens) {
@@ -324,7 +344,7 @@ void Generation::FinishSequence(uint32_t index) {
 
 void Generation::Fail(absl::Status status, const Completion& completion) {
   if (std::exchange(has_failed_, true)) return;
-  admission_timer_.Cancel();
+  timer_.Cancel();
   cancelled_ = true;  // what is still done to admit it is in vain
   if (absl::IsInternal(status) && !record_.request_id.empty())
     status = WithRequestId(std::move(status), record_.request_id);

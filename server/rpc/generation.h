@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -73,21 +74,26 @@ class Generation : public std::enable_shared_from_this<Generation> {
 
   // --- On the intake, one after the other ---
   void Admit(const grpc::ByteBuffer& bytes);
+  // Takes the request's id.
+  void Open(std::shared_ptr<const v1::GenerateRequest> request);
   // Has the guide compiled, and goes on on the intake.
-  absl::Status GetGuide(std::shared_ptr<const v1::GenerateRequest> request);
-  void TakeGuide(const v1::GenerateRequest& request,
-                 absl::StatusOr<std::shared_ptr<const Guide>> guide);
+  void GetGuide(std::shared_ptr<const v1::GenerateRequest> request, std::string id);
   // Goes on on the strand.
-  void Encode(const v1::GenerateRequest& request, std::shared_ptr<const Guide> guide);
+  void Encode(const v1::GenerateRequest& request, const std::string& id,
+              absl::StatusOr<std::shared_ptr<const Guide>> guide);
   void PostFailure(absl::Status status);
 
+  // Ends the answer soon, with what it has. Thread-safe.
+  void PostEnd(v1::FinishReason reason);
+
   // --- On the strand ---
-  // Does nothing where the call has ended meanwhile.
+  // These two do nothing where the call has ended meanwhile.
+  void Begin(RequestIdLease lease, absl::Duration time_limit);
   void Submit(AdmittedGeneration admitted);
-  // Fails the call if the engine has not got it this long after its arrival.
-  void LimitAdmission(absl::Duration limit);
-  void StartTimer(absl::Duration time_limit, std::vector<RequestHandle> handles);
-  // Ends the call wherever it is. `since`: when what ends it happened.
+  void StartTimer();
+  // Ends the call wherever it is: with a reason once the engine has it or will have it at once,
+  // with an error while its guide is compiled. `since`: when what ends it happened.
+  void EndEarly(v1::FinishReason reason, absl::Time since);
   void EndEarly(absl::Status status, absl::Time since);
   // Ends all sequences that are alive.
   void FinishAll(v1::FinishReason reason, const absl::Status& status, absl::Time since);
@@ -105,16 +111,19 @@ class Generation : public std::enable_shared_from_this<Generation> {
   AnswerReceiver& receiver_;
   Strand strand_;
   std::atomic<bool> cancelled_{false};
-  CallTimes times_;                // from Start on
-  absl::string_view guide_field_;  // as the request has it, static; from GetGuide on
+  CallTimes times_;  // from Start on
+  // As the request has it, static; empty without a guide. From Begin on.
+  absl::string_view guide_field_;
 
   // --- Owned by the strand ---
   RequestIdLease lease_;
   // In order of index; empty until the engine has the request.
   std::vector<Sequence> sequences_;
   std::optional<PromptReport> prompt_report_;
-  grpc::Alarm admission_timer_;
   grpc::Alarm timer_;
+  absl::Duration time_limit_ = absl::InfiniteDuration();
+  // What ended the answer before the engine had the request.
+  std::optional<v1::FinishReason> early_reason_;
   int32_t num_cached_tokens_ = 0;
   bool scheduled_ = false;
   bool started_ = false;

@@ -37,7 +37,9 @@ void AdmitBytes(const grpc::ByteBuffer& bytes) {
   const CallTimes times{absl::UnixEpoch(), absl::InfiniteFuture()};
   v1::GenerateRequest generate;
   if (ParseMessage(bytes, generate).ok()) {
-    auto admitted = admission.Admit(generate, times);
+    const auto lease = admission.Open(generate, [] {});
+    auto admitted = lease.ok() ? admission.Admit(generate, times, lease->id(), /*guide=*/nullptr)
+                               : absl::StatusOr<AdmittedGeneration>(lease.status());
     if (admitted.ok()) {
       for (const auto& request : admitted->requests) CheckRequest(*request);
       AnswerWriter writer(*text, admitted->answer, admitted->requests.front()->prompt,
@@ -46,7 +48,7 @@ void AdmitBytes(const grpc::ByteBuffer& bytes) {
   }
   v1::ForwardRequest forward;
   if (ParseMessage(bytes, forward).ok()) {
-    const auto admitted = admission.Admit(forward, times);
+    const auto admitted = admission.Admit(forward, times, [] {});
     if (admitted.ok()) {
       for (const auto& request : admitted->requests) CheckRequest(*request);
     }

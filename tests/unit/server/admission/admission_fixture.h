@@ -36,13 +36,17 @@ class AdmissionTest : public ::testing::Test {
   void SetUp() override { ASSERT_NE(text_, nullptr); }
 
   absl::StatusOr<AdmittedGeneration> Admit(const v1::GenerateRequest& request) {
-    return admission_.Admit(request, times_);
+    lease_ = RequestIdLease();
+    auto lease = admission_.Open(request, [] {});
+    if (!lease.ok()) return lease.status();
+    lease_ = *std::move(lease);
+    return admission_.Admit(request, times_, lease_.id(), /*guide=*/nullptr);
   }
   absl::StatusOr<AdmittedGeneration> Admit(const std::string& text_format) {
     return Admit(Parse<v1::GenerateRequest>(text_format));
   }
   absl::StatusOr<AdmittedForward> AdmitForward(const std::string& text_format) {
-    return admission_.Admit(Parse<v1::ForwardRequest>(text_format), times_);
+    return admission_.Admit(Parse<v1::ForwardRequest>(text_format), times_, [] {});
   }
   void ExpectRefused(const v1::GenerateRequest& request, absl::StatusCode code,
                      const std::string& field) {
@@ -59,6 +63,8 @@ class AdmissionTest : public ::testing::Test {
   const std::unique_ptr<TextModel> text_ = MakeByteTextModel();
   ServedModel model_{"bytes", kByteVocabSize, /*max_model_len=*/64, {}};
   Admission admission_{model_, *text_, /*max_alive=*/100};
+  // Of the newest request.
+  RequestIdLease lease_;
   const CallTimes times_{absl::FromUnixSeconds(1000), absl::FromUnixSeconds(1060)};
 };
 

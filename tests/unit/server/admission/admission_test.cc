@@ -24,7 +24,7 @@ TEST_F(AdmissionTest, FillsTheEngineRequestWithDefaults) {
   const auto admitted = Admit("text: 'hello'");
   ASSERT_TRUE(admitted.ok()) << admitted.status();
   const EngineRequest& request = *admitted->requests[0];
-  EXPECT_EQ(request.id, admitted->lease.id());
+  EXPECT_EQ(request.id, lease_.id());
   EXPECT_EQ(request.prompt, BytesAsTokens(*text_, "hello"));
   EXPECT_FLOAT_EQ(request.sampling.temperature(), 0.5);
   EXPECT_EQ(request.sampling.top_k(), 40u);
@@ -38,7 +38,6 @@ TEST_F(AdmissionTest, FillsTheEngineRequestWithDefaults) {
   EXPECT_EQ(request.deadline, times_.deadline);
   EXPECT_EQ(request.arrival, times_.arrival);
   EXPECT_TRUE(admitted->answer.skip_special_tokens);
-  EXPECT_EQ(admitted->time_limit, absl::InfiniteDuration());
 }
 
 TEST_F(AdmissionTest, WhatTheRequestSaysWinsOverDefaultsAlsoWhereItIsZero) {
@@ -67,7 +66,6 @@ TEST_F(AdmissionTest, WhatTheRequestSaysWinsOverDefaultsAlsoWhereItIsZero) {
   EXPECT_TRUE(admitted->answer.include_stop_string && admitted->answer.token_details &&
               admitted->answer.logprobs && admitted->answer.echo);
   EXPECT_FALSE(admitted->answer.skip_special_tokens);
-  EXPECT_EQ(admitted->time_limit, absl::Milliseconds(250));
 }
 
 TEST_F(AdmissionTest, DrawsAnotherSeedForEachRequestWithoutOne) {
@@ -224,7 +222,7 @@ TEST_F(AdmissionTest, RefusesAChatWhereTheCheckpointHasNoTemplate) {
   const auto status =
       admission
           .Admit(Parse<v1::GenerateRequest>("chat { messages { role: 'user' content: 'a' } }"),
-                 times_)
+                 times_, "id", /*guide=*/nullptr)
           .status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("no chat template"));
@@ -370,11 +368,6 @@ TEST(SequenceSeed, IsTheSeedItselfAndThenSplitMix64) {
   EXPECT_EQ(SequenceSeed(0, 1), 0xE220A8397B1DCDAFu);
   EXPECT_EQ(SequenceSeed(0, 2), 0x6E789E6AA1B965F4u);
   EXPECT_EQ(SequenceSeed(0, 3), 0x06C45D188009454Fu);
-}
-
-TEST_F(AdmissionTest, ARefusedRequestLeavesItsIdFree) {
-  ExpectInvalid("text: '' request_id: 'x'", "text");
-  EXPECT_TRUE(Admit("text: 'a' request_id: 'x'").ok());
 }
 
 }  // namespace

@@ -50,7 +50,7 @@ TEST_F(ForwardAdmissionTest, RefusesAnAnswerBeyondTheLimitNamingTheNumbers) {
   v1::ForwardRequest request;
   request.set_all_positions(true);
   for (int i = 0; i < 257; ++i) request.add_prompts()->add_ids(1);
-  const absl::Status status = admission_.Admit(request, times_).status();
+  const absl::Status status = admission_.Admit(request, times_, [] {}).status();
   EXPECT_EQ(FieldOf(status), "prompts");
   EXPECT_THAT(std::string(status.message()), HasSubstr("1077936128"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("1073741824"));

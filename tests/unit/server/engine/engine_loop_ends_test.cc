@@ -151,10 +151,9 @@ TEST_F(EngineLoopTest, EveryRequestCompletesOnceWhileManyThreadsSubmitCancelAndS
     threads.emplace_back([this, t, &sinks] {
       for (int i = 0; i < 200; ++i) {
         auto sink = std::make_shared<RecordingSink>();
-        const std::string id = absl::StrCat(t, "-", i);
-        const RequestHandle handle = engine_->Submit(MakeRequest(id, 1 + i % 30, 1 + i % 20), sink);
+        const RequestHandle handle =
+            engine_->Submit(MakeRequest(absl::StrCat(t, "-", i), 1 + i % 30, 1 + i % 20), sink);
         if (i % 3 == 0) engine_->Finish(handle, v1::ABORTED, absl::OkStatus(), absl::Now());
-        if (i % 7 == 0) engine_->Abort(id);
         if (i % 5 == 0) sink->WaitForTokens(1, absl::Milliseconds(1));
         engine_->Snapshot();
         sinks[t].push_back(std::move(sink));

@@ -138,32 +138,5 @@ TEST_F(EngineLoopTest, AFullQueueRefusesWithResourceExhausted) {
   for (int i = 0; i < 12; ++i) EXPECT_EQ(Code(sinks[i]), absl::StatusCode::kOk);
 }
 
-TEST_F(EngineLoopTest, AnIdThatIsAliveIsRefusedAndFreeAgainAfterwards) {
-  StartEngine(FakeWorkerPool::Mode::kThreaded);
-  const auto first = Submit(MakeRequest("same"));
-  const auto second = Submit(MakeRequest("same"));
-  EXPECT_EQ(Code(second), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(second->WaitForCompletion()->status.message(), HasSubstr("request_id \"same\""));
-  pool_->Ready();
-  EXPECT_EQ(Code(first), absl::StatusCode::kOk);
-  EXPECT_EQ(Code(Submit(MakeRequest("same"))), absl::StatusCode::kOk);
-}
-
-TEST_F(EngineLoopTest, AbortEndsEveryRequestWithTheId) {
-  StartEngine(FakeWorkerPool::Mode::kManual);
-  pool_->Ready();
-  std::vector<Submission> batch;
-  auto first = std::make_shared<RecordingSink>();
-  auto second = std::make_shared<RecordingSink>();
-  batch.push_back({MakeRequest("twins"), first});
-  batch.push_back({MakeRequest("twins"), second});
-  engine_->SubmitBatch(std::move(batch));
-  EXPECT_TRUE(engine_->Abort("twins"));
-  EXPECT_EQ(first->WaitForCompletion()->reason, v1::ABORTED);
-  EXPECT_EQ(second->WaitForCompletion()->reason, v1::ABORTED);
-  EXPECT_FALSE(engine_->Abort("twins"));
-  EXPECT_FALSE(engine_->Abort("never seen"));
-}
-
 }  // namespace
 }  // namespace lockstep::server

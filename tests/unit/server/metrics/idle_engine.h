@@ -18,7 +18,6 @@ class IdleEngine : public Engine {
   }
   absl::Status CheckOpen() override { return absl::OkStatus(); }
   void Finish(RequestHandle, v1::FinishReason, absl::Status, absl::Time) override {}
-  bool Abort(const std::string&) override { return false; }
   void Drain() override {}
   EngineSnapshot Snapshot() const override { return snapshot; }
 

@@ -135,13 +135,64 @@ TEST(Intake, AFullQueueRefusesBeforeThePromptIsLookedAt) {
   for (auto& stream : streams) ReadStream(*stream);
 }
 
+// A guide that takes long to compile; another one for each `number`.
+void AddLargeGuide(int number, v1::GenerateRequest& request) {
+  for (int i = 0; i < 4000; ++i) {
+    request.mutable_guide()->mutable_choice()->add_choices(
+        absl::StrCat(number, "-", i * 7919, std::string(240, 'a' + i % 26)));
+  }
+}
+
+TEST(Intake, AbortEndsARequestWhoseGuideIsStillToBeCompiled) {
+  Frontend frontend({.answer = "", .mode = kManual});
+  // More than the library compiles at a time.
+  grpc::ClientContext contexts[4];
+  std::vector<std::unique_ptr<grpc::ClientReader<v1::GenerateStreamResponse>>> others;
+  for (grpc::ClientContext& context : contexts) {
+    auto request = ParseRequest("text: 'x'");
+    AddLargeGuide(static_cast<int>(others.size()), request);
+    others.push_back(frontend.inference().GenerateStream(&context, request));
+  }
+  auto request = ParseRequest("text: 'x' request_id: 'mine'");
+  AddLargeGuide(4, request);
+  grpc::ClientContext context;
+  const auto reader = frontend.inference().GenerateStream(&context, request);
+  grpc::Status aborted(grpc::StatusCode::NOT_FOUND, "");
+  while (aborted.error_code() == grpc::StatusCode::NOT_FOUND) {
+    v1::AbortRequest abort;
+    v1::AbortResponse response;
+    abort.set_request_id("mine");
+    grpc::ClientContext admin;
+    aborted = frontend.admin().Abort(&admin, abort, &response);
+  }
+  EXPECT_TRUE(aborted.ok()) << aborted.error_message();
+  const auto answer = ReadStream(*reader);
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_THAT(answer.status.error_message(),
+              HasSubstr("ended by Admin.Abort while guide.choice was compiled"));
+  for (grpc::ClientContext& other : contexts) other.TryCancel();
+  for (auto& other : others) ReadStream(*other);
+}
+
+TEST(Intake, ARequestThatIsRefusedLeavesItsIdFree) {
+  Frontend frontend({.answer = "a"});
+  const auto refused = Stream(frontend, ParseRequest("text: '' request_id: 'mine'"));
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  const auto answer = Stream(frontend, ParseRequest("text: 'x' request_id: 'mine'"));
+  EXPECT_TRUE(answer.status.ok()) << answer.status.error_message();
+}
+
+TEST(Intake, ParametersAreLookedAtBeforeTheGuideIsCompiled) {
+  Frontend frontend({.answer = "", .mode = kManual});
+  const auto answer = Stream(frontend, ParseRequest(R"(text: 'x' sampling { temperature: -1 }
+      guide { regex: '(' })"));
+  EXPECT_EQ(FieldOf(answer.status), "sampling.temperature");
+}
+
 TEST(Intake, TheTimeLimitHoldsWhileAGuideIsCompiled) {
   Frontend frontend({.answer = "", .mode = kManual});
   v1::GenerateRequest request = ParseRequest("text: 'x' stopping { time_limit_ms: 1 }");
-  for (int i = 0; i < 4000; ++i) {
-    request.mutable_guide()->mutable_choice()->add_choices(
-        absl::StrCat(i * 7919, std::string(240, 'a' + i % 26)));
-  }
+  AddLargeGuide(0, request);
   const auto answer = Stream(frontend, request);
   EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_THAT(answer.status.error_message(),
