@@ -76,7 +76,10 @@ TEST_F(EngineMetricsTest, TellsPhasesOfStepsApart) {
 TEST_F(EngineMetricsTest, CountsPreemptionsAndWhatTheyCost) {
   metrics_.OnPreempted("r", 17);
   EXPECT_THAT(Text(), HasSubstr("lockstep_recomputed_tokens_total 0\n"));
-  metrics_.OnStepDone({.step = 5, .num_prefill_tokens = 16, .num_recomputed_tokens = 9});
+  StepSummary step;
+  step.num_prefill_tokens = 16;
+  step.num_recomputed_tokens = 9;
+  metrics_.OnStepDone(step);
   EXPECT_THAT(Text(), HasSubstr("lockstep_preemptions_total 1\n"));
   EXPECT_THAT(Text(), HasSubstr("lockstep_recomputed_tokens_total 9\n"));
 }
