@@ -8,7 +8,8 @@
 
 namespace lockstep::server {
 
-Scheduler::Scheduler(const SchedulerOptions& options) : options_(options) {
+Scheduler::Scheduler(const SchedulerOptions& options)
+    : options_(options), least_work_(options.max_num_batched_tokens) {
   LOCKSTEP_INVARIANT(options.max_model_len > 0 && options.max_num_seqs > 0 &&
                          options.max_num_batched_tokens > 0 && options.block_size > 0 &&
                          options.max_steps_in_flight > 0,
@@ -43,7 +44,8 @@ absl::Status Scheduler::Add(RequestHandle handle, std::shared_ptr<const EngineRe
   Sequence& sequence = *owned;
   SetCacheUse(sequence);
   const absl::Duration least_work = LeastWorkOf(sequence, FindCached(sequence).size());
-  status = CheckDeadline(sequence, least_work, sequence.request->arrival);
+  status = CheckDeadline(sequence, least_work, sequence.request->arrival,
+                         /*is_alone=*/sequences_.empty());
   if (!status.ok()) return status;
   sequence.turn = TurnOf(*sequence.request, least_work);
   const bool inserted = sequences_.try_emplace(handle, std::move(owned)).second;
@@ -116,9 +118,9 @@ absl::Duration Scheduler::LeastWorkOf(const Sequence& sequence, size_t num_cache
 }
 
 absl::Status Scheduler::CheckDeadline(const Sequence& sequence, absl::Duration least_work,
-                                      absl::Time now) const {
+                                      absl::Time now, bool is_alone) const {
   const absl::Duration left = sequence.request->deadline - now;
-  if (left > least_work) return absl::OkStatus();
+  if (left > least_work || (is_alone && left > absl::ZeroDuration())) return absl::OkStatus();
   if (left <= absl::ZeroDuration()) {
     return absl::DeadlineExceededError("the deadline has passed: allow more time");
   }

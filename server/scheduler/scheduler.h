@@ -160,6 +160,8 @@ class Scheduler {
     int32_t num_prefill_tokens = 0;
     int32_t num_decode_tokens = 0;
     int32_t num_recomputed_tokens = 0;
+    // It computes more logits than those of the tokens that it chooses.
+    bool reports_logits = false;
     std::vector<Row> rows;
     // Blocks whose sequence has ended or was preempted, and which this step is the last to use.
     std::vector<BlockTable> released_blocks;
@@ -237,13 +239,14 @@ class Scheduler {
 
   // --- Life of a sequence (scheduler.cc) ---
   absl::Status CheckFits(const EngineRequest& request) const;
-  // The least time until the end of a sequence that begins now.
   // Of the waiting sequences that come first, as many as there are free slots.
   int64_t NumTokensWithSlots() const;
+  // The least time until the end of a sequence that begins now.
   absl::Duration LeastWorkOf(const Sequence& sequence, size_t num_cached_blocks) const;
-  // DEADLINE_EXCEEDED if it has too little time left.
-  absl::Status CheckDeadline(const Sequence& sequence, absl::Duration least_work,
-                             absl::Time now) const;
+  // DEADLINE_EXCEEDED if it has too little time left. `is_alone`: nothing would gain by its end,
+  // and to run it shows whether the estimate was right; so it has its time.
+  absl::Status CheckDeadline(const Sequence& sequence, absl::Duration least_work, absl::Time now,
+                             bool is_alone) const;
   // Tokens that the answer may have, by max_new_tokens, max_model_len and the KV cache.
   int32_t AnswerLimit(const EngineRequest& request) const;
   int32_t NumBlocksFor(int32_t num_positions) const {

@@ -85,7 +85,9 @@ absl::StatusOr<StepSummary> Scheduler::Apply(StepResult result, absl::Time now) 
   in_flight_.pop_front();
   last_applied_step_ = step.step;
   const absl::Duration duration = absl::Nanoseconds(result.fields.duration_ns());
-  least_work_.Observe(step.num_prefill_tokens, step.num_decode_tokens, duration);
+  if (!step.reports_logits) {
+    least_work_.Observe(step.num_prefill_tokens, step.num_decode_tokens, duration);
+  }
   for (size_t i = 0; i < step.rows.size(); ++i) {
     const auto it = sequences_.find(step.rows[i].handle);
     if (it == sequences_.end()) continue;  // ended while the step was in flight

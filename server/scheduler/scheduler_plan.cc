@@ -139,7 +139,8 @@ void Scheduler::AdmitWaiting(Draft& draft, absl::Time now) {
     // Preempted a moment ago: what the steps in flight report still belongs to its tokens.
     if (InFlight(sequence)) break;
     const std::vector<uint32_t> cached = FindCached(sequence);
-    absl::Status hopeless = CheckDeadline(sequence, LeastWorkOf(sequence, cached.size()), now);
+    absl::Status hopeless = CheckDeadline(sequence, LeastWorkOf(sequence, cached.size()), now,
+                                          /*is_alone=*/sequences_.size() == 1);
     if (!hopeless.ok()) {
       End(sequence.handle, v1::FINISH_REASON_UNSPECIFIED, std::move(hopeless));
       continue;
@@ -224,6 +225,7 @@ void Scheduler::AddRow(Sequence& sequence, int32_t num_tokens, BlockTable new_bl
     sequence.blocks.push_back(std::move(block));
   }
   draft.step.rows.push_back(row);
+  if (row.num_logits > 1 || row.num_prompt_tokens > 0) draft.step.reports_logits = true;
   if (row.samples && sequence.request->guide != nullptr) {
     scheduled.set_guided(true);
     guided_rows_.push_back({draft.step.step, sequence.handle, *sequence.slot, row.end});

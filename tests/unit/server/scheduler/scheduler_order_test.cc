@@ -84,8 +84,9 @@ TEST_F(SchedulerOrder, WhatTheFastestStepsCannotReachIsRefused) {
   Add(0, absl::Microseconds(1), 200);
   EXPECT_TRUE(harness_.last_add.ok());
   harness_.Start();
-  Add(0, absl::InfiniteDuration(), 100);
+  Add(0, absl::InfiniteDuration(), 128);
   harness_.RunAll();
+  Add(0);
   // The best was 1 ms for 128 tokens: 200 take 1.56 ms at least.
   Add(0, absl::Microseconds(1500), 200);
   EXPECT_EQ(harness_.last_add.code(), absl::StatusCode::kDeadlineExceeded);
@@ -95,13 +96,38 @@ TEST_F(SchedulerOrder, WhatTheFastestStepsCannotReachIsRefused) {
   EXPECT_TRUE(harness_.last_add.ok()) << harness_.last_add;
 }
 
+TEST_F(SchedulerOrder, OneThatIsAloneIsRunHoweverHopelessItLooks) {
+  harness_.Start();
+  Add(0, absl::InfiniteDuration(), 128);
+  harness_.RunAll();
+  const RequestHandle alone = Add(0, absl::Microseconds(10), 200);
+  EXPECT_TRUE(harness_.last_add.ok()) << harness_.last_add;
+  harness_.RunAll();
+  EXPECT_TRUE(harness_.outcome(alone).completion->status.ok());
+}
+
+TEST_F(SchedulerOrder, StepsThatReportLogitsSayNothingOfOthers) {
+  harness_.Start();
+  EngineRequest all = harness_.MakeRequest(128, 1);
+  all.logits = worker::v1::LOGITS_ALL;
+  harness_.Add(all);
+  EngineRequest reported = harness_.MakeRequest(128, 1);
+  reported.num_prompt_logprobs = 0;
+  harness_.Add(reported);
+  harness_.RunAll();
+  Add(0);
+  Add(0, absl::Microseconds(10), 200);
+  EXPECT_TRUE(harness_.last_add.ok()) << harness_.last_add;
+}
+
 TEST_F(SchedulerOrder, WhatHasBecomeHopelessInTheQueueIsNotBegun) {
   harness_.Start();
-  Add(0, absl::InfiniteDuration(), 100);
+  Add(0, absl::InfiniteDuration(), 128);
   harness_.RunAll();
   const RequestHandle hopeless = Add(0, absl::Milliseconds(10), 200);
+  Add(-1);
   harness_.now += absl::Microseconds(8500);
-  EXPECT_FALSE(harness_.Schedule().has_value());
+  EXPECT_TRUE(harness_.Schedule().has_value());
   const Outcome& outcome = harness_.outcome(hopeless);
   ASSERT_TRUE(outcome.completion.has_value());
   EXPECT_EQ(outcome.completion->status.code(), absl::StatusCode::kDeadlineExceeded);
