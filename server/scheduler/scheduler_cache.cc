@@ -92,11 +92,11 @@ void Scheduler::LeaveGroup(const Sequence& sequence) {
 }
 
 bool Scheduler::HeldByGroup(const Sequence& sequence) {
-  if (sequence.request->prompt_group == 0 || !sequence.reads_cache) return false;
+  if (sequence.request->prompt_group == 0 || !sequence.fills_cache) return false;
   PromptGroup& group = groups_.at(sequence.request->prompt_group);
   if (group.prompt_done || sequence.num_prompt_tokens() <= options_.block_size) return false;
   if (group.leader == 0) group.leader = sequence.handle;
-  return group.leader != sequence.handle;
+  return sequence.reads_cache && group.leader != sequence.handle;
 }
 
 }  // namespace lockstep::server

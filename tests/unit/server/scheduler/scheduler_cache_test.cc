@@ -195,6 +195,20 @@ TEST_F(SchedulerCache, AGroupRunsItsPromptOnce) {
   EXPECT_EQ(CachedTokens(other), 0);
 }
 
+TEST_F(SchedulerCache, AGroupTakesThePromptFromTheOneThatReportsIt) {
+  std::vector<RequestHandle> handles;
+  for (int i = 0; i < 3; ++i) {
+    EngineRequest request = MakeRequest(Tokens(22), 2);
+    request.prompt_group = 9;
+    if (i == 0) request.num_prompt_logprobs = 0;
+    handles.push_back(harness_.Add(request));
+  }
+  harness_.RunAll();
+  EXPECT_EQ(harness_.outcome(handles[0]).completion->num_cached_tokens, 0);
+  EXPECT_EQ(harness_.outcome(handles[1]).completion->num_cached_tokens, 20);
+  EXPECT_EQ(harness_.outcome(handles[2]).completion->num_cached_tokens, 20);
+}
+
 TEST_F(SchedulerCache, AGroupGoesOnWithoutTheOneThatBegan) {
   std::vector<RequestHandle> handles;
   for (int i = 0; i < 3; ++i) {
