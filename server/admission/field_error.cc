@@ -13,14 +13,21 @@ absl::Status WithViolation(absl::StatusCode code, absl::string_view field,
                            absl::string_view problem) {
   google::rpc::BadRequest details;
   auto& violation = *details.add_field_violations();
-  violation.set_field(std::string(field));
-  violation.set_description(std::string(problem));
-  absl::Status status(code, absl::StrCat(field, ": ", problem));
+  violation.set_field(Shortened(field, kMaxFieldBytes));
+  violation.set_description(Shortened(problem, kMaxProblemBytes));
+  absl::Status status(code, absl::StrCat(violation.field(), ": ", violation.description()));
   status.SetPayload(kBadRequestUrl, absl::Cord(details.SerializeAsString()));
   return status;
 }
 
 }  // namespace
+
+std::string Shortened(absl::string_view text, std::size_t max_bytes) {
+  if (text.size() <= max_bytes) return std::string(text);
+  std::size_t end = max_bytes;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return absl::StrCat(text.substr(0, end), "...");
+}
 
 absl::Status InvalidField(absl::string_view field, absl::string_view problem) {
   return WithViolation(absl::StatusCode::kInvalidArgument, field, problem);

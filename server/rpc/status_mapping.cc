@@ -11,15 +11,8 @@ namespace lockstep::server {
 namespace {
 
 constexpr absl::Duration kUnavailableRetryDelay = absl::Seconds(1);
-// Trailers travel as HTTP/2 headers, which receivers limit to 8 KiB by default.
-constexpr std::size_t kMaxMessageBytes = 2048;
-
-std::string ShortMessage(absl::string_view message) {
-  if (message.size() <= kMaxMessageBytes) return std::string(message);
-  std::size_t end = kMaxMessageBytes;
-  while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) --end;
-  return std::string(message.substr(0, end)) + "...";
-}
+// A little more than a field and what is wrong with it.
+constexpr std::size_t kMaxMessageBytes = kMaxFieldBytes + kMaxProblemBytes + 10;
 
 }  // namespace
 
@@ -35,7 +28,7 @@ grpc::Status ToGrpcStatus(const absl::Status& status) {
                         : static_cast<grpc::StatusCode>(status.raw_code());
   google::rpc::Status details;
   details.set_code(code);
-  details.set_message(ShortMessage(status.message()));
+  details.set_message(Shortened(status.message(), kMaxMessageBytes));
   complete.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
     auto& any = *details.add_details();
     any.set_type_url(std::string(type_url));

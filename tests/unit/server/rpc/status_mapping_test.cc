@@ -67,10 +67,23 @@ TEST(StatusMapping, UnknownIsOurFault) {
 }
 
 TEST(StatusMapping, CutsMessagesThatDoNotFitATrailer) {
-  std::string text(2047, 'a');
+  std::string text(1159, 'a');
   text += "é and more";
   EXPECT_EQ(ToGrpcStatus(absl::InternalError(text)).error_message(),
-            std::string(2047, 'a') + "...");
+            std::string(1159, 'a') + "...");
+}
+
+TEST(StatusMapping, NoTextMakesMoreHeadersThanClientsTake) {
+  std::string text;
+  for (int i = 0; i < 20000; ++i) text += "中";
+  const grpc::Status status = ToGrpcStatus(InvalidField(text, text));
+  // grpc-message in percent encoding, grpc-status-details-bin in base64.
+  const size_t num_bytes =
+      3 * status.error_message().size() + 4 * status.error_details().size() / 3 + 200;
+  EXPECT_LT(num_bytes, 8192u);
+  const auto detail = OnlyDetail<google::rpc::BadRequest>(status);
+  ASSERT_EQ(detail.field_violations_size(), 1);
+  EXPECT_GT(detail.field_violations(0).description().size(), 900u);
 }
 
 }  // namespace
