@@ -349,7 +349,11 @@ void Generation::Fail(absl::Status status, const Completion& completion) {
   if (absl::IsInternal(status) && !record_.request_id.empty())
     status = WithRequestId(std::move(status), record_.request_id);
   record_.status = status;
-  record_.num_completion_tokens = completion.num_completion_tokens;
+  record_.num_completion_tokens = 0;
+  for (const Sequence& sequence : sequences_) {
+    if (sequence.completion.has_value())
+      record_.num_completion_tokens += sequence.completion->num_completion_tokens;
+  }
   record_.num_cached_tokens = completion.num_cached_tokens;
   record_.timing = ToTiming(completion, times_.arrival, absl::Now());
   LogRequest(record_);

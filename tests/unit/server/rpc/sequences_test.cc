@@ -15,6 +15,8 @@
 namespace lockstep::server {
 namespace {
 
+using ::testing::HasSubstr;
+
 struct SequenceRead {
   std::string text;
   std::vector<uint32_t> token_ids;
@@ -159,6 +161,19 @@ TEST(Sequences, AbortEndsAllWithWhatTheyHave) {
     EXPECT_EQ(sequence.finished.at(0).reason(), v1::ABORTED) << index;
   }
   EXPECT_TRUE(frontend.WaitUntilIdle());
+}
+
+TEST(Sequences, TheLogHasTheTokensOfAllAlsoWhereTheyFail) {
+  Frontend frontend({.answer = "", .mode = kManual});
+  grpc::ClientContext context;
+  ::testing::internal::CaptureStdout();
+  auto reader = frontend.inference().GenerateStream(
+      &context, ParseRequest("text: 'x' request_id: 'mine' num_sequences: 3"));
+  EXPECT_TRUE(frontend.WaitForRequests(3));
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(frontend.pool().WaitAndRunStep());
+  frontend.pool().Fail(absl::UnavailableError("gone"));
+  EXPECT_EQ(Read(*reader).status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_THAT(::testing::internal::GetCapturedStdout(), HasSubstr("\"completion_tokens\":12,"));
 }
 
 TEST(Sequences, TheTimeLimitEndsAll) {
