@@ -1,6 +1,8 @@
 #include "server/admission/parameters.h"
 
+#include <charconv>
 #include <cmath>
+#include <iterator>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +14,13 @@ namespace lockstep::server {
 namespace {
 
 // Collects the first error of a group of fields.
+// In as few digits as name this very number: one just outside of a range does not look as if it
+// were its end.
+std::string InDigits(float value) {
+  char digits[32];
+  return std::string(digits, std::to_chars(std::begin(digits), std::end(digits), value).ptr);
+}
+
 class FieldChecks {
  public:
   explicit FieldChecks(absl::string_view group) : group_(group) {}
@@ -24,13 +33,13 @@ class FieldChecks {
 
   // [min, max]; with kAbove, (min, max]. `fix` completes "...; use".
   enum class Low { kFrom, kAbove };
-  void Range(bool present, absl::string_view field, double value, Low low, double min, double max,
+  void Range(bool present, absl::string_view field, float value, Low low, double min, double max,
              absl::string_view fix) {
     if (!present) return;
     const bool above = low == Low::kAbove ? value > min : value >= min;
     if (std::isfinite(value) && above && value <= max) return;
-    Invalid(field, absl::StrCat("is ", value, "; must be in ", low == Low::kAbove ? "(" : "[", min,
-                                ", ", max, "]; use ", fix));
+    Invalid(field, absl::StrCat("is ", InDigits(value), "; must be in ",
+                                low == Low::kAbove ? "(" : "[", min, ", ", max, "]; use ", fix));
   }
 
   // At most `max` elements of a repeated field or map.

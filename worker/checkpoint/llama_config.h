@@ -68,8 +68,7 @@ std::optional<int64_t> LongestWithBaseRope(const LlamaConfig& config);
 // Reads and checks `model_dir`/config.json. Fields that are absent or null take the defaults of
 // transformers' LlamaConfig. NOT_FOUND when there is no such file; INVALID_ARGUMENT, naming file,
 // field, value and what is allowed, for broken JSON, values out of range, and models of the class
-// that cannot be run exactly (another architecture, sliding window, quantization, unknown RoPE
-// type).
+// that cannot be run exactly (another architecture, quantization, unknown RoPE type).
 absl::StatusOr<LlamaConfig> LoadLlamaConfig(const std::filesystem::path& model_dir);
 
 // The same for a text; `source` names it in errors.
