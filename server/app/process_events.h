@@ -4,8 +4,8 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "server/net/file_descriptor.h"
 #include "server/sync/mutex.h"
-#include "server/worker_pool/file_descriptor.h"
 
 namespace lockstep::server {
 

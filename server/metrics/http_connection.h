@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "absl/time/time.h"
-#include "server/worker_pool/file_descriptor.h"
+#include "server/net/file_descriptor.h"
 
 namespace lockstep::server {
 

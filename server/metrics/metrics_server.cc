@@ -40,7 +40,7 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
                                                           std::move(stop), std::move(address)));
 }
 
-MetricsServer::MetricsServer(Content content, HttpListener listener, FileDescriptor stop,
+MetricsServer::MetricsServer(Content content, TcpListener listener, FileDescriptor stop,
                              std::string address)
     : content_(std::move(content)),
       listener_(std::move(listener)),
@@ -65,7 +65,7 @@ void MetricsServer::Run() {
     std::erase_if(connections_, [now](const auto& connection) {
       return connection.done() || connection.deadline() < now;
     });
-    Accept();
+    for (const FileDescriptor& socket : listener_.sockets) Accept(socket);
   }
 }
 
@@ -81,7 +81,9 @@ bool MetricsServer::Wait(std::vector<short>& events) {
   }
   polled.push_back({stop_.get(), POLLIN, 0});
   // Newcomers wait in the backlog while nobody could give way.
-  if (accept) polled.push_back({listener_.socket.get(), POLLIN, 0});
+  for (const FileDescriptor& socket : listener_.sockets) {
+    if (accept) polled.push_back({socket.get(), POLLIN, 0});
+  }
   const int64_t timeout = wake == absl::InfiniteFuture()
                               ? -1
                               : std::max<int64_t>(0, absl::ToInt64Milliseconds(wake - now) + 1);
@@ -100,10 +102,9 @@ bool MetricsServer::HasRoom() {
   return connections_.size() < kMaxConnections || LongestSilent() != connections_.end();
 }
 
-void MetricsServer::Accept() {
+void MetricsServer::Accept(const FileDescriptor& listening) {
   while (HasRoom()) {
-    FileDescriptor socket(
-        accept4(listener_.socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    FileDescriptor socket(accept4(listening.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket.is_open()) {
       if (errno != EAGAIN && errno != EWOULDBLOCK) accept_after_ = absl::Now() + kAcceptPause;
       return;

@@ -13,7 +13,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/metrics/http_connection.h"
-#include "server/metrics/http_listener.h"
+#include "server/net/tcp_listener.h"
 
 namespace lockstep::server {
 
@@ -40,20 +40,20 @@ class MetricsServer {
   const std::string& address() const { return address_; }
 
  private:
-  MetricsServer(Content content, HttpListener listener, FileDescriptor stop, std::string address);
+  MetricsServer(Content content, TcpListener listener, FileDescriptor stop, std::string address);
 
   void Run();
   // Waits for the next event. False: the server is to stop.
   bool Wait(std::vector<short>& events);
   // In a full house the connection that has waited longest without a request gives way to a new
   // one, so that connections which say nothing cannot keep out those that ask.
-  void Accept();
+  void Accept(const FileDescriptor& listening);
   bool HasRoom();
   std::vector<HttpConnection>::iterator LongestSilent();
   HttpAnswer Answer(std::string_view path) const;
 
   const Content content_;
-  const HttpListener listener_;
+  const TcpListener listener_;
   const FileDescriptor stop_;  // an eventfd, written once
   const std::string address_;
   // The thread's own.

@@ -7,6 +7,9 @@
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <atomic>
@@ -18,6 +21,8 @@
 #include "absl/time/clock.h"
 #include "grpc/health/v1/health.pb.h"
 #include "server/admission/admission.h"
+#include "server/net/connection_acceptor.h"
+#include "server/net/tcp_listener.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/inference_service.h"
 #include "server/rpc/model_info.h"
@@ -47,8 +52,6 @@ absl::string_view HostOf(absl::string_view host_port) {
 }
 
 void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& builder) {
-  // A second server on the port is an error, instead of half of the connections going to each.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   // Half-dead connections are found, and no client is thrown out for looking after its own.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
@@ -60,6 +63,15 @@ void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& buil
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   // Forward's answers; admission limits them.
   builder.SetMaxSendMessageSize(-1);
+}
+
+// What gRPC does with the connections that it takes itself.
+void HandOver(FileDescriptor connection, grpc::experimental::ExternalConnectionAcceptor& grpc) {
+  const unsigned timeout_ms = kKeepaliveTimeoutMs;
+  setsockopt(connection.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
+  grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
+  parameters.fd = connection.Release();
+  grpc.HandleNewConnection(&parameters);
 }
 
 }  // namespace
@@ -86,6 +98,7 @@ struct GrpcServer::Impl {
   ~Impl() {
     // First the calls, then what they left, each before what it speaks to. Guides hand nothing to
     // the intake for calls that have ended.
+    acceptor.reset();
     server.reset();
     intake.reset();
     guides.reset();
@@ -135,6 +148,8 @@ struct GrpcServer::Impl {
   bool stopped_serving ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> shut_down{false};
   std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
+  std::unique_ptr<ConnectionAcceptor> acceptor;
 };
 
 GrpcServer::GrpcServer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -148,26 +163,35 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerOption
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   // Makes the file known, for reflection: the library answers health without it.
   ::grpc::health::v1::HealthCheckRequest::descriptor();
+  auto listener = Listen(options.listen);
+  if (!listener.ok()) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options.listen, ": ", listener.status().message(),
+                     "; is the port in use, or the host not this machine's? Choose another "
+                     "with --listen (port 0: any free one)"));
+  }
   auto impl = std::make_unique<Impl>(options, parts, dtype);
-  int port = 0;
+  impl->address = absl::StrCat(HostOf(options.listen), ":", listener->port);
+  impl->port = static_cast<uint16_t>(listener->port);
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(options.listen, grpc::InsecureServerCredentials(), &port);
+  impl->connections = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+      grpc::InsecureServerCredentials());
   SetChannelArguments(options, builder);
   builder.RegisterService(&impl->inference);
   builder.RegisterService(&impl->admin);
   impl->server = builder.BuildAndStart();
-  if (impl->server == nullptr || port == 0) {
-    return absl::UnavailableError(
-        absl::StrCat("cannot listen on ", options.listen,
-                     "; is the port in use, or the host not this machine's? Choose another "
-                     "with --listen (port 0: any free one)"));
-  }
+  if (impl->server == nullptr) return absl::UnavailableError("gRPC cannot be started");
   {
     MutexLock lock(impl->mutex);
     impl->SetHealth(false);
   }
-  impl->address = absl::StrCat(HostOf(options.listen), ":", port);
-  impl->port = static_cast<uint16_t>(port);
+  auto acceptor = ConnectionAcceptor::Start(
+      *std::move(listener), [connections = impl->connections.get()](FileDescriptor connection) {
+        HandOver(std::move(connection), *connections);
+      });
+  if (!acceptor.ok()) return acceptor.status();
+  impl->acceptor = *std::move(acceptor);
   return std::unique_ptr<GrpcServer>(new GrpcServer(std::move(impl)));
 }
 
@@ -200,6 +224,7 @@ void GrpcServer::Drain() {
 void GrpcServer::Shutdown(absl::Time deadline) {
   impl_->shut_down = true;
   impl_->StopServing();
+  impl_->acceptor.reset();
   impl_->server->Shutdown(absl::ToChronoTime(deadline));
   impl_->server->Wait();
 }

@@ -10,8 +10,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
+#include "server/net/file_descriptor.h"
 #include "server/sync/mutex.h"
-#include "server/worker_pool/file_descriptor.h"
 #include "server/worker_pool/output_tag.h"
 #include "server/worker_pool/worker_process.h"
 

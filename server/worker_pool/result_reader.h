@@ -9,8 +9,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
 #include "lockstep/worker/v1/control_link.pb.h"
+#include "server/net/file_descriptor.h"
 #include "server/sync/mutex.h"
-#include "server/worker_pool/file_descriptor.h"
 #include "server/worker_pool/step_result.h"
 
 namespace lockstep::server {

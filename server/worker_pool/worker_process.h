@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/worker_pool/file_descriptor.h"
+#include "server/net/file_descriptor.h"
 
 namespace lockstep::server {
 

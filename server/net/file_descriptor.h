@@ -1,6 +1,6 @@
 // Owns a file descriptor.
-#ifndef LOCKSTEP_SERVER_WORKER_POOL_FILE_DESCRIPTOR_H_
-#define LOCKSTEP_SERVER_WORKER_POOL_FILE_DESCRIPTOR_H_
+#ifndef LOCKSTEP_SERVER_NET_FILE_DESCRIPTOR_H_
+#define LOCKSTEP_SERVER_NET_FILE_DESCRIPTOR_H_
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -26,6 +26,8 @@ class FileDescriptor {
   // -1: none.
   int get() const { return fd_; }
   bool is_open() const { return fd_ >= 0; }
+  // Gives it away; none is left here.
+  int Release() { return std::exchange(fd_, -1); }
   void Close() {
     if (fd_ >= 0) close(std::exchange(fd_, -1));
   }
@@ -43,4 +45,4 @@ inline FileDescriptor AboveInherited(const FileDescriptor& descriptor) {
 
 }  // namespace lockstep::server
 
-#endif  // LOCKSTEP_SERVER_WORKER_POOL_FILE_DESCRIPTOR_H_
+#endif  // LOCKSTEP_SERVER_NET_FILE_DESCRIPTOR_H_
