@@ -1,11 +1,10 @@
 #include <signal.h>
-#include <spdlog/async.h>
-#include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <cstdio>
-#include <memory>
 
+#include "absl/time/time.h"
 #include "process/processor_count.h"
 #include "process/write_signals.h"
 #include "server/app/checked_model.h"
@@ -14,6 +13,7 @@
 #include "server/app/pool_setup.h"
 #include "server/app/process_events.h"
 #include "server/app/server_app.h"
+#include "server/app/server_log.h"
 #include "server/config/parse_server_options.h"
 
 namespace lockstep::server {
@@ -24,26 +24,8 @@ ExitStatus Refuse(const absl::Status& status) {
   return ExitStatus::kBadUsage;
 }
 
-// Lines that may wait to be written.
-constexpr size_t kLogQueueLines = 16384;
-
-// Standard output is for the one line that says where the server listens. A thread of its own
-// writes the log, and the oldest lines give way when nobody reads it fast enough: whoever collects
-// the log cannot hold up an answer.
-void SetUpLog(const std::string& level) {
-  spdlog::init_thread_pool(kLogQueueLines, 1, [] {
-    // They are for the thread that waits for them: see ProcessEvents.
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  });
-  auto logger = std::make_shared<spdlog::async_logger>(
-      "lockstep", std::make_shared<spdlog::sinks::stderr_color_sink_mt>(), spdlog::thread_pool(),
-      spdlog::async_overflow_policy::overrun_oldest);
-  logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ %v", spdlog::pattern_time_type::utc);
-  logger->set_level(spdlog::level::from_str(level));
-  spdlog::set_default_logger(std::move(logger));
-}
+// For the last lines of the log to be read.
+constexpr absl::Duration kLogPatience = absl::Seconds(1);
 
 absl::StatusOr<PoolOptions> SetUpPool(const ServerOptions& options, const CheckedModel& model,
                                       const Environment& environment) {
@@ -61,6 +43,8 @@ absl::StatusOr<PoolOptions> SetUpPool(const ServerOptions& options, const Checke
 }
 
 ExitStatus Main(int argc, char** argv) {
+  // Where it is ignored, which programs inherit, the kernel tells nobody of a worker's end.
+  signal(SIGCHLD, SIG_DFL);
   const Environment environment = ProcessEnvironment();
   const auto command_line = ParseServerOptions(argc, argv, environment);
   if (!command_line.ok()) return Refuse(command_line.status());
@@ -89,4 +73,9 @@ ExitStatus Main(int argc, char** argv) {
 }  // namespace
 }  // namespace lockstep::server
 
-int main(int argc, char** argv) { return static_cast<int>(lockstep::server::Main(argc, argv)); }
+int main(int argc, char** argv) {
+  const int status = static_cast<int>(lockstep::server::Main(argc, argv));
+  // Whoever has stopped reading the log cannot keep the process either.
+  if (!lockstep::server::EndLog(lockstep::server::kLogPatience)) _exit(status);
+  return status;
+}

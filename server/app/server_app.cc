@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "process/processor_count.h"
 #include "server/app/load_progress.h"
+#include "server/app/server_log.h"
 #include "server/app/start_report.h"
 #include "server/app/unsent_bytes.h"
 #include "server/worker_pool/monotonic_time.h"
@@ -25,18 +26,27 @@ constexpr absl::Duration kWorkerPatience = absl::Seconds(3);
 // Of everything after the grace period; beyond it the process ends whatever hangs, and the workers
 // with it.
 constexpr absl::Duration kWindUpLimit = absl::Seconds(15);
+// For whoever reads standard output.
+constexpr absl::Duration kReaderPatience = absl::Seconds(1);
 // How often a draining server looks whether it is idle.
 constexpr absl::Duration kIdleInterval = absl::Milliseconds(20);
 
 void OnAlarm(int) {
   static constexpr char kText[] = "shutting down took too long; giving up\n";
-  [[maybe_unused]] const ssize_t size = write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  if (TakesOutput(STDERR_FILENO, absl::ZeroDuration())) {
+    [[maybe_unused]] const ssize_t size = write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  }
   _exit(static_cast<int>(ExitStatus::kUnexpected));
 }
 
 // Bounds all that follows.
 void ExitWithin(absl::Duration limit) {
   signal(SIGALRM, OnAlarm);
+  // It may have been inherited as blocked.
+  sigset_t alarms;
+  sigemptyset(&alarms);
+  sigaddset(&alarms, SIGALRM);
+  pthread_sigmask(SIG_UNBLOCK, &alarms, nullptr);
   alarm(static_cast<unsigned>(absl::ToInt64Seconds(limit)) + 1);
 }
 
@@ -164,6 +174,10 @@ void ServerApp::Announce() {
   std::string line = absl::StrCat("lockstep-server listening on ", grpc_server_->address());
   if (metrics_server_ != nullptr) {
     absl::StrAppend(&line, ", metrics on ", metrics_server_->address());
+  }
+  if (!TakesOutput(STDOUT_FILENO, kReaderPatience)) {
+    spdlog::warn("nobody reads standard output, which was to say: {}", line);
+    return;
   }
   std::printf("%s\n", line.c_str());
   std::fflush(stdout);

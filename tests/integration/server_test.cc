@@ -253,6 +253,42 @@ TEST(ServerTest, ASecondSignalEndsADrain) {
   EXPECT_FALSE(stream.ReadToEnd().ok());
 }
 
+// A server whose output nobody reads any more, and nothing fits into.
+std::unique_ptr<ServerProcess> StartServerWithStuckLog() {
+  ServerProcess::Options options = ServerOptions(
+      {"--model", DemoModel().string(), "--tensor-parallel-size", "2", "--threads-per-rank", "1"});
+  options.pipe_bytes = 4096;
+  auto server = ServerProcess::Start(options, kPatience);
+  EXPECT_TRUE(server.ok()) << server.status();
+  if (!server.ok()) return nullptr;
+  const auto stub = Connect((*server)->address());
+  for (int i = 0; i < 40; ++i) {
+    v1::GenerateRequest request;
+    request.set_text("x");
+    request.mutable_stopping()->set_max_new_tokens(1);
+    grpc::ClientContext context;
+    v1::GenerateResponse response;
+    EXPECT_TRUE(stub->Generate(&context, request, &response).ok());
+  }
+  return *std::move(server);
+}
+
+TEST(ServerTest, WhoeverHasStoppedReadingTheLogCannotKeepTheProcess) {
+  auto server = StartServerWithStuckLog();
+  ASSERT_NE(server, nullptr);
+  server->Signal(SIGTERM);
+  EXPECT_TRUE(WaitUntilGone(server->pid(), kPatience));
+  EXPECT_EQ(server->WaitForExit(kPatience), 0);
+}
+
+TEST(ServerTest, AWorkersDeathEndsTheProcessWithAStuckLogToo) {
+  auto server = StartServerWithStuckLog();
+  ASSERT_NE(server, nullptr);
+  kill(server->Workers().at(0), SIGKILL);
+  EXPECT_TRUE(WaitUntilGone(server->pid(), kPatience));
+  EXPECT_EQ(server->WaitForExit(kPatience), 3);
+}
+
 TEST(ServerTest, ServesWithWorkersStartedByHand) {
   const testing::TemporaryDirectory directory;
   const std::string link = absl::StrCat("unix:", directory.path().string(), "/link.sock");

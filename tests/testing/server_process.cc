@@ -114,6 +114,7 @@ absl::StatusOr<std::unique_ptr<ServerProcess>> ServerProcess::Spawn(const Option
   const pid_t pid = SpawnInOwnGroup(arguments, CleanEnvironment(options.variables), fds[1]);
   close(fds[1]);
   fcntl(fds[0], F_SETFL, O_NONBLOCK);
+  if (options.pipe_bytes > 0) fcntl(fds[0], F_SETPIPE_SZ, options.pipe_bytes);
   if (pid < 0) {
     close(fds[0]);
     return absl::NotFoundError(absl::StrCat("cannot start ", options.binary));

@@ -25,9 +25,12 @@ class ServerProcess {
     std::map<std::string, std::string> variables;
     // False for a program without these two options, such as lockstep-worker.
     bool takes_ports = true;
+    // What fits the pipe that its output goes into; 0 for the system's default.
+    int pipe_bytes = 0;
   };
 
-  // Starts the program and waits for nothing. For what is to fail: see WaitForExit and output().
+  // Starts the program and waits for nothing, and reads nothing. For what is to fail: see
+  // WaitForExit and output().
   static absl::StatusOr<std::unique_ptr<ServerProcess>> Spawn(const Options& options);
   // Also waits for the line on standard output that says where it listens; UNAVAILABLE with what
   // the server said where it ends before, or the deadline passes.
