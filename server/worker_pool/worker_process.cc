@@ -25,11 +25,15 @@ class SpawnAttributes {
  public:
   SpawnAttributes() {
     posix_spawnattr_init(&attributes_);
-    sigset_t none;
+    // Until it looks at them itself, the worker leaves these to the frontend: signals often go to
+    // all processes of a service.
+    sigset_t blocked;
     sigset_t all;
-    sigemptyset(&none);
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
     sigfillset(&all);
-    posix_spawnattr_setsigmask(&attributes_, &none);
+    posix_spawnattr_setsigmask(&attributes_, &blocked);
     posix_spawnattr_setsigdefault(&attributes_, &all);
     posix_spawnattr_setpgroup(&attributes_, 0);
     posix_spawnattr_setflags(
@@ -168,11 +172,13 @@ WorkerProcess::~WorkerProcess() {
 const std::optional<std::string>& WorkerProcess::Reap() {
   if (end_.has_value()) return end_;
   siginfo_t info{};
-  if (waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG) == 0 &&
-      info.si_pid == pid_) {
+  const int result = waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG);
+  if (result == 0 && info.si_pid == pid_) {
     end_ = DescribeEnd(info);
-    exit_fd_.Close();
+  } else if (result != 0 && errno == ECHILD) {
+    end_ = "ended, and somebody else was told how";
   }
+  if (end_.has_value()) exit_fd_.Close();
   return end_;
 }
 
