@@ -19,7 +19,8 @@ namespace {
 // Errors of the text library say what is wrong, not where in the request: those about the request
 // get the field.
 absl::Status AtField(const absl::Status& status, absl::string_view field) {
-  if (status.code() != absl::StatusCode::kInvalidArgument) return status;
+  // To the client, what this checkpoint cannot do is one thing with what no checkpoint can.
+  if (!absl::IsInvalidArgument(status) && !absl::IsFailedPrecondition(status)) return status;
   return InvalidField(field, status.message());
 }
 
@@ -162,8 +163,9 @@ absl::StatusOr<EncodedPrompt> PromptEncoder::EncodeIds(const v1::TokenIds& ids,
 
 absl::StatusOr<EncodedPrompt> PromptEncoder::EncodeChat(const v1::Chat& chat) const {
   if (!text_.has_chat_template()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "chat: the model ", model_.name, " has no chat template; send the whole prompt as text"));
+    return InvalidField("chat",
+                        absl::StrCat("the model ", model_.name,
+                                     " has no chat template; send the whole prompt as text"));
   }
   auto messages = ToChatMessages(chat);
   if (!messages.ok()) return messages.status();

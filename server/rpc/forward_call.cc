@@ -97,7 +97,7 @@ absl::StatusOr<AdmittedForward> ForwardBatch::Check(const grpc::ByteBuffer& byte
   if (!status.ok()) return status;
   return context_.admission.Admit(request, times_, [weak = weak_from_this()] {
     const auto self = weak.lock();
-    if (self != nullptr) self->EndEarly(absl::AbortedError("ended by Admin.Abort"));
+    if (self != nullptr) self->EndEarly(absl::CancelledError("ended by Admin.Abort"));
   });
 }
 

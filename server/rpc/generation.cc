@@ -78,7 +78,7 @@ void Generation::EndEarly(v1::FinishReason reason, absl::Time since) {
   } else if (guide_field_.empty()) {
     early_reason_ = reason;
   } else if (reason == v1::ABORTED) {
-    Fail(absl::AbortedError(
+    Fail(absl::CancelledError(
              absl::StrCat("ended by Admin.Abort while ", guide_field_, " was compiled")),
          Completion{});
   } else {

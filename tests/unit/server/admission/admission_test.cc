@@ -224,7 +224,7 @@ TEST_F(AdmissionTest, RefusesAChatWhereTheCheckpointHasNoTemplate) {
           .Admit(Parse<v1::GenerateRequest>("chat { messages { role: 'user' content: 'a' } }"),
                  times_, "id", /*guide=*/nullptr)
           .status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(FieldOf(status), "chat");
   EXPECT_THAT(std::string(status.message()), HasSubstr("no chat template"));
 }
 

@@ -167,7 +167,7 @@ TEST(Intake, AbortEndsARequestWhoseGuideIsStillToBeCompiled) {
   }
   EXPECT_TRUE(aborted.ok()) << aborted.error_message();
   const auto answer = ReadStream(*reader);
-  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::ABORTED);
+  EXPECT_EQ(answer.status.error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_THAT(answer.status.error_message(),
               HasSubstr("ended by Admin.Abort while guide.choice was compiled"));
   for (grpc::ClientContext& other : contexts) other.TryCancel();
