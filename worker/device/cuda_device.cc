@@ -176,6 +176,8 @@ absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(LocalRank local_ra
   // Linear promises sums in float32; LibTorch lets cuBLAS add parts of a sum in 16 bits.
   at::globalContext().setAllowFP16ReductionCuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
+  // TORCH_ALLOW_TF32_CUBLAS_OVERRIDE would have it round float32 to 11 bits.
+  at::globalContext().setAllowTF32CuBLAS(false);
   const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
   // Those whose number leaves the same remainder.
   const int num_ranks = (local_rank.world_size - 1 - index) / num_gpus + 1;
