@@ -23,6 +23,12 @@
 namespace lockstep::worker {
 namespace {
 
+cuda::Element ElementOf(at::ScalarType dtype) {
+  return dtype == at::kFloat  ? cuda::Element::kFloat32
+         : dtype == at::kHalf ? cuda::Element::kFloat16
+                              : cuda::Element::kBFloat16;
+}
+
 class CudaRowOpsTest : public CudaOpTest {
  protected:
   // One rounding may fall the other way.
@@ -107,33 +113,36 @@ TEST_P(CudaRowOpsTest, RotationAndCacheMatchTheCpuAndNegativeSlotsAreNotWritten)
   }
 }
 
-TEST_P(CudaRowOpsTest, EmbeddingGivesZerosOutsideTheShard) {
-  const at::Tensor table = RandomTensor({5, 300}, dtype(), 8);  // tokens 10 to 14
-  const std::vector<int32_t> ids = {12, 3, 14, 15, 10};
-  const at::Tensor token_ids = at::tensor(ids, at::TensorOptions(at::kInt));
-  at::Tensor out = OnDevice(at::full({5, 300}, 7.0, at::TensorOptions(at::kFloat)));
-  const at::Tensor device_ids = OnDevice(token_ids), device_table = OnDevice(table);
-  const auto type = dtype() == at::kFloat  ? cuda::Element::kFloat32
-                    : dtype() == at::kHalf ? cuda::Element::kFloat16
-                                           : cuda::Element::kBFloat16;
-  cuda::LaunchEmbedding({.token_ids = device_ids.const_data_ptr(),
-                         .wide_ids = false,
-                         .table = device_table.const_data_ptr(),
-                         .table_type = type,
-                         .vocab_begin = 10,
-                         .vocab_end = 15,
-                         .out = out.mutable_data_ptr(),
-                         .out_stride = 300,
-                         .out_type = cuda::Element::kFloat32,
-                         .num_tokens = 5,
-                         .hidden = 300},
-                        cuda::CurrentStream(device()));
-  at::Tensor expected = at::zeros({5, 300}, at::TensorOptions(at::kFloat));
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= 10 && ids[i] < 15)
-      expected[static_cast<int64_t>(i)] = table[ids[i] - 10].to(at::kFloat);
+TEST_P(CudaRowOpsTest, EmbeddingGivesZerosOutsideTheShardForAnyWidth) {
+  const std::vector<int32_t> ids = {12, 3, 14, 15, 10};  // the shard has 10 to 14
+  const at::Tensor token_ids = OnDevice(at::tensor(ids, at::TensorOptions(at::kInt)));
+  // Odd ones; packs; more than a block's worth of elements, and of packs. Rows apart, and rows that
+  // begin where no pack may.
+  for (const int64_t hidden : {1, 7, 96, 300, 301, 2056, 4096}) {
+    for (const int64_t gap : {0, 3, 8}) {
+      for (const at::ScalarType out_type : {dtype(), at::kFloat}) {
+        const at::Tensor table = RandomTensor({5, hidden}, dtype(), 8);
+        const at::Tensor device_table = OnDevice(table);
+        at::Tensor out = OnDevice(at::full({5, hidden + gap}, 7.0, at::TensorOptions(out_type)));
+        cuda::LaunchEmbedding({.token_ids = token_ids.const_data_ptr(),
+                               .wide_ids = false,
+                               .table = device_table.const_data_ptr(),
+                               .table_type = ElementOf(dtype()),
+                               .vocab_begin = 10,
+                               .vocab_end = 15,
+                               .out = out.mutable_data_ptr(),
+                               .out_stride = hidden + gap,
+                               .out_type = ElementOf(out_type),
+                               .num_tokens = 5,
+                               .hidden = static_cast<int>(hidden)},
+                              cuda::CurrentStream(device()));
+        at::Tensor expected = at::full({5, hidden + gap}, 7.0, at::TensorOptions(out_type));
+        at::Tensor written = expected.narrow(1, 0, hidden).zero_();
+        for (const int64_t i : {0, 2, 4}) written[i].copy_(table[ids[static_cast<size_t>(i)] - 10]);
+        ExpectSameBits(out.cpu(), expected, "hidden " + std::to_string(hidden));
+      }
+    }
   }
-  ExpectSameBits(out.cpu(), expected, "embedding");
 }
 
 TEST_P(CudaRowOpsTest, PartsAreAddedInTheirOrderBitForBit) {
