@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -230,6 +231,68 @@ TEST_P(CudaRowOpsTest, OneRowsProductIsAddedOrGated) {
   at::Tensor expected = old.clone();
   LinearAdd(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected);
   ExpectClose(sum.cpu(), expected, 1e-3, 1e-5, "added");
+}
+
+// Two blocks of the cache, of which no element is zero.
+KvCacheView FilledCache(int64_t num_kv_heads, int64_t head_dim, at::ScalarType dtype) {
+  const KvCacheShapes shapes = GetKvCacheShapes(at::kCUDA, 2, num_kv_heads, 8, head_dim);
+  return {at::full(shapes.key, 3.0, at::TensorOptions(dtype)),
+          at::full(shapes.value, 5.0, at::TensorOptions(dtype))};
+}
+
+struct ProjectionCase {
+  int64_t head_dim, num_kv_heads, group_size;
+  bool has_bias;
+  int64_t slot;
+
+  std::string Name() const {
+    return std::to_string(head_dim) + " features, groups of " + std::to_string(group_size) +
+           (has_bias ? ", bias, slot " : ", slot ") + std::to_string(slot);
+  }
+};
+
+// Emulated blocks take their time: each size once, with what else there is spread over them. Slot
+// 13 is in the cache, -1 in none, 16 beyond it.
+constexpr ProjectionCase kProjectionCases[] = {
+    {64, 2, 1, true, 13}, {64, 1, 4, false, 13}, {64, 1, 8, true, 13}, {128, 2, 1, false, 13},
+    {128, 1, 4, true, 7}, {128, 1, 8, false, 8}, {64, 1, 1, true, -1}, {64, 1, 1, false, 16}};
+
+TEST_P(CudaRowOpsTest, OneRowsProjectionIsRotatedAndCachedBitForBitAsInTwoSteps) {
+  if (dtype() == at::kFloat) return;
+  for (const ProjectionCase& sizes : kProjectionCases) {
+    const int64_t q_size = sizes.num_kv_heads * sizes.group_size * sizes.head_dim;
+    const RowProblem problem(q_size + 2 * sizes.num_kv_heads * sizes.head_dim, 72, dtype());
+    const at::Tensor x = OnDevice(problem.x), matrix = OnDevice(problem.matrix);
+    std::optional<at::Tensor> bias;
+    if (sizes.has_bias) bias = OnDevice(problem.bias);
+    const at::Tensor cos_sin = OnDevice(RandomTensor({1, sizes.head_dim}, at::kFloat, 7));
+    const at::Tensor slots = OnDevice(at::full({1}, sizes.slot, at::TensorOptions(at::kLong)));
+    const KvCacheView filled = FilledCache(sizes.num_kv_heads, sizes.head_dim, dtype());
+    KvCacheView expected = {OnDevice(filled.key), OnDevice(filled.value)};
+    KvCacheView actual = {OnDevice(filled.key), OnDevice(filled.value)};
+    at::Tensor two_steps = OnDevice(at::empty({1, matrix.size(0)}, problem.x.options()));
+    at::Tensor one_step = OnDevice(at::full({1, matrix.size(0)}, 9.0, problem.x.options()));
+    ASSERT_TRUE(cuda::LinearRow(x, matrix, bias, cuda::LinearRowResult::kStore, two_steps));
+    cuda::RopeAndCacheWrite(two_steps, cos_sin, slots, expected);
+    ASSERT_TRUE(cuda::LinearRopeAndCacheWrite(x, matrix, bias, cos_sin, slots, actual, one_step));
+    ExpectSameBits(one_step.narrow(1, 0, q_size).contiguous().cpu(),
+                   two_steps.narrow(1, 0, q_size).contiguous().cpu(), "queries: " + sizes.Name());
+    ExpectSameBits(actual.key.cpu(), expected.key.cpu(), "keys: " + sizes.Name());
+    ExpectSameBits(actual.value.cpu(), expected.value.cpu(), "values: " + sizes.Name());
+  }
+}
+
+TEST_P(CudaRowOpsTest, AProjectionThatIsNotOneWholeRotationIsLeftToTheTwoSteps) {
+  const at::Tensor matrix = OnDevice(RandomTensor({4 * 64, 64}, dtype(), 9));
+  KvCacheView cache = FilledCache(/*num_kv_heads=*/1, 64, dtype());
+  cache = {OnDevice(cache.key), OnDevice(cache.value)};
+  for (const auto& [num_rows, rotary_dim] : {std::pair<int64_t, int64_t>{2, 64}, {1, 32}}) {
+    const at::Tensor x = OnDevice(RandomTensor({num_rows, 64}, dtype(), 11));
+    const at::Tensor cos_sin = OnDevice(RandomTensor({num_rows, rotary_dim}, at::kFloat, 7));
+    const at::Tensor slots = OnDevice(at::zeros({num_rows}, at::TensorOptions(at::kLong)));
+    at::Tensor qkv = OnDevice(at::zeros({num_rows, 4 * 64}, at::TensorOptions(dtype())));
+    EXPECT_FALSE(cuda::LinearRopeAndCacheWrite(x, matrix, {}, cos_sin, slots, cache, qkv));
+  }
 }
 
 #ifndef LOCKSTEP_EMULATES_CUDA  // LibTorch's matrix product
