@@ -66,6 +66,11 @@ class ComputeDevice {
   // the host: page-locked for a GPU. [num_bytes] uint8. Throws c10::Error when there is none left.
   virtual at::Tensor AllocateHost(int64_t num_bytes) const = 0;
 
+  // Copies the first `num_columns` of each row of `from`, [num_rows, width] in AllocateHost's
+  // memory, to those of `to`, the same shape and dtype on the device, both contiguous: enqueued on
+  // stream(), in one transfer. Throws c10::Error when the device refuses.
+  virtual void CopyColumns(const at::Tensor& from, int64_t num_columns, at::Tensor& to) const = 0;
+
   // Null where the device cannot record.
   virtual GraphRecorder* graph_recorder() = 0;
 

@@ -29,4 +29,8 @@ at::Tensor CpuDevice::AllocateHost(int64_t num_bytes) const {
   return at::empty({num_bytes}, at::TensorOptions().dtype(at::kByte));
 }
 
+void CpuDevice::CopyColumns(const at::Tensor& from, int64_t num_columns, at::Tensor& to) const {
+  to.narrow(1, 0, num_columns).copy_(from.narrow(1, 0, num_columns));
+}
+
 }  // namespace lockstep::worker

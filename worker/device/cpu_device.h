@@ -25,6 +25,7 @@ class CpuDevice : public ComputeDevice {
   absl::StatusOr<DeviceMemory> Memory() const override;
   std::string Describe() const override { return "cpu"; }
   at::Tensor AllocateHost(int64_t num_bytes) const override;
+  void CopyColumns(const at::Tensor& from, int64_t num_columns, at::Tensor& to) const override;
   GraphRecorder* graph_recorder() override { return nullptr; }
   absl::Status StartProfile() override;
   absl::Status StopProfile(const std::string& path) override;

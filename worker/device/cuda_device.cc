@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <c10/core/DeviceGuard.h>
 #include <c10/cuda/CUDAStream.h>
+#include <c10/util/Exception.h>
 #include <cuda_runtime_api.h>
 #include <torch/csrc/autograd/profiler_kineto.h>
 
@@ -107,6 +108,7 @@ class CudaDevice : public ComputeDevice {
   at::Tensor AllocateHost(int64_t num_bytes) const override {
     return at::empty({num_bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(true));
   }
+  void CopyColumns(const at::Tensor& from, int64_t num_columns, at::Tensor& to) const override;
   GraphRecorder* graph_recorder() override { return &recorder_; }
   absl::Status StartProfile() override;
   absl::Status StopProfile(const std::string& path) override;
@@ -138,6 +140,18 @@ absl::StatusOr<std::shared_ptr<StreamMark>> CudaDevice::Mark(std::function<void(
   if (error != cudaSuccess) return CudaError(device_.str(), error);
   arrival.release();
   return mark;
+}
+
+void CudaDevice::CopyColumns(const at::Tensor& from, int64_t num_columns, at::Tensor& to) const {
+  const c10::DeviceGuard guard(device_);
+  const size_t element_size = from.element_size();
+  const size_t pitch = static_cast<size_t>(from.size(1)) * element_size;
+  const cudaError_t error =
+      cudaMemcpy2DAsync(to.mutable_data_ptr(), pitch, from.const_data_ptr(), pitch,
+                        static_cast<size_t>(num_columns) * element_size,
+                        static_cast<size_t>(from.size(0)), cudaMemcpyHostToDevice, stream_);
+  TORCH_CHECK(error == cudaSuccess, device_.str(), ": a copy of ", from.size(0), " rows of ",
+              num_columns, ": ", cudaGetErrorString(error));
 }
 
 absl::Status CudaDevice::StartProfile() {
@@ -176,6 +190,8 @@ absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(LocalRank local_ra
   // Linear promises sums in float32; LibTorch lets cuBLAS add parts of a sum in 16 bits.
   at::globalContext().setAllowFP16ReductionCuBLAS(false);
   at::globalContext().setAllowBF16ReductionCuBLAS(false);
+  // TORCH_ALLOW_TF32_CUBLAS_OVERRIDE would have it round float32 to 11 bits.
+  at::globalContext().setAllowTF32CuBLAS(false);
   const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
   // Those whose number leaves the same remainder.
   const int num_ranks = (local_rank.world_size - 1 - index) / num_gpus + 1;

@@ -44,4 +44,17 @@ void RopeAndCacheWrite(KernelContext& context, at::Tensor& qkv, const at::Tensor
   cpu::RopeAndCacheWrite(context, qkv, cos_sin, cache_slots, cache);
 }
 
+void LinearRopeAndCacheWrite(KernelContext& context, const at::Tensor& x,
+                             const LinearWeight& weight, const std::optional<at::Tensor>& bias,
+                             const at::Tensor& cos_sin, const at::Tensor& cache_slots,
+                             KvCacheView& cache, at::Tensor& qkv) {
+  // What does not fit is left to the ops that say so.
+  if (qkv.is_cuda() &&
+      cuda::LinearRopeAndCacheWrite(x, weight.packed(), bias, cos_sin, cache_slots, cache, qkv)) {
+    return;
+  }
+  Linear(context, x, weight, bias, qkv);
+  RopeAndCacheWrite(context, qkv, cos_sin, cache_slots, cache);
+}
+
 }  // namespace lockstep::worker

@@ -3,8 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 #include "worker/kernels/kernel_context.h"
 #include "worker/kernels/kv_cache_layout.h"
+#include "worker/kernels/linear.h"
 
 namespace lockstep::worker {
 
@@ -38,6 +41,13 @@ void ComputeRopeCosSin(KernelContext& context, const at::Tensor& positions,
 // cache; the GPU does not write there.
 void RopeAndCacheWrite(KernelContext& context, at::Tensor& qkv, const at::Tensor& cos_sin,
                        const at::Tensor& cache_slots, KvCacheView& cache);
+
+// Linear of x to qkv, then RopeAndCacheWrite, bit for bit, with k and v left out of qkv where one
+// kernel does it all: a GPU's, of a single row. Shapes and errors are theirs.
+void LinearRopeAndCacheWrite(KernelContext& context, const at::Tensor& x,
+                             const LinearWeight& weight, const std::optional<at::Tensor>& bias,
+                             const at::Tensor& cos_sin, const at::Tensor& cache_slots,
+                             KvCacheView& cache, at::Tensor& qkv);
 
 }  // namespace lockstep::worker
 

@@ -20,8 +20,7 @@ AttentionLayer::AttentionLayer(WeightLoader& loader, const std::string& prefix, 
 void AttentionLayer::Attend(KernelContext& context, const StepBatch& batch, const at::Tensor& x,
                             const at::Tensor& cos_sin, KvCacheView& cache, at::Tensor& qkv,
                             at::Tensor& out) const {
-  Linear(context, x, qkv_, qkv_bias_, qkv);
-  RopeAndCacheWrite(context, qkv, cos_sin, batch.cache_slots, cache);
+  LinearRopeAndCacheWrite(context, x, qkv_, qkv_bias_, cos_sin, batch.cache_slots, cache, qkv);
   PagedAttention(context, qkv.narrow(1, 0, geometry_.q_size()), cache, batch.attention,
                  geometry_.scale, out);
 }

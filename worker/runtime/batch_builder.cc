@@ -35,6 +35,9 @@ class BatchWriter {
             .has_pending_tokens = has_pending_tokens_};
   }
 
+  // Of the built batch's longest block table.
+  int64_t max_num_blocks() const { return max_num_blocks_; }
+
  private:
   int64_t NumBlocks(const Run& run) const {
     return (run.position + run.num_tokens + block_size_ - 1) / block_size_;
@@ -115,6 +118,7 @@ class BatchWriter {
         static_cast<int32_t>(run.position + run.num_tokens);
     at::Tensor& tables = batch_.attention.block_tables;
     const std::vector<int32_t>& blocks = slots_.slot(run.slot).blocks;
+    max_num_blocks_ = std::max(max_num_blocks_, NumBlocks(run));
     std::copy_n(blocks.begin(), NumBlocks(run),
                 tables.data_ptr<int32_t>() + static_cast<int64_t>(index) * tables.size(1));
   }
@@ -163,14 +167,16 @@ class BatchWriter {
   size_t num_reported_ = 0;
   size_t num_prompt_rows_ = 0;
   bool has_pending_tokens_ = false;
+  int64_t max_num_blocks_ = 1;  // of padding
 };
 
 }  // namespace
 
 BuiltBatch BuildBatch(const SlotTable& slots, const std::vector<Run>& runs, int64_t block_size,
                       int64_t num_padding_rows, StepInputs& inputs) {
-  BuiltBatch built = BatchWriter(slots, runs, block_size, num_padding_rows).Build(inputs);
-  built.batch = inputs.Upload(built.batch);
+  BatchWriter writer(slots, runs, block_size, num_padding_rows);
+  BuiltBatch built = writer.Build(inputs);
+  built.batch = inputs.Upload(built.batch, writer.max_num_blocks());
   return built;
 }
 

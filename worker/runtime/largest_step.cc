@@ -66,7 +66,7 @@ StepBatch MakeBatch(const std::vector<int64_t>& rows, StepInputs& inputs) {
   }
   std::iota(batch.logit_rows.data_ptr<int64_t>(),
             batch.logit_rows.data_ptr<int64_t>() + num_logit_rows, 0);
-  return inputs.Upload(batch);
+  return inputs.Upload(batch, inputs.max_blocks());
 }
 
 }  // namespace

@@ -15,6 +15,13 @@ absl::Status BadPlan(uint64_t step, const Parts&... parts) {
 
 }  // namespace
 
+uint32_t NumPromptTokens(const AdmittedSlot& admitted) {
+  const auto num_tokens = static_cast<uint32_t>(admitted.token_ids.size());
+  const uint32_t num_prompt = admitted.sampling.num_prompt_tokens;
+  const bool is_all_prompt = admitted.logits != LogitsRequest::kNone || num_prompt == 0;
+  return is_all_prompt ? num_tokens : std::min(num_prompt, num_tokens);
+}
+
 SlotTable::SlotTable(const Limits& limits) : limits_(limits), slots_(limits.max_num_seqs) {}
 
 absl::StatusOr<std::vector<Run>> SlotTable::Apply(const StepPlan& plan) {
@@ -82,10 +89,7 @@ absl::Status SlotTable::Admit(const AdmittedSlot& admitted) {
   slot.sampling = admitted.sampling;
   slot.logits = admitted.logits;
   slot.num_prompt_logprobs = admitted.num_prompt_logprobs;
-  const uint32_t num_prompt = admitted.sampling.num_prompt_tokens;
-  const bool is_all_prompt = admitted.logits != LogitsRequest::kNone || num_prompt == 0;
-  slot.num_prompt_tokens = is_all_prompt ? static_cast<uint32_t>(num_tokens)
-                                         : std::min(num_prompt, static_cast<uint32_t>(num_tokens));
+  slot.num_prompt_tokens = NumPromptTokens(admitted);
   plan_hash_.Add(index);
   plan_hash_.AddAll(slot.token_ids);
   plan_hash_.Add(slot.num_prompt_tokens);

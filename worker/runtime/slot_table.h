@@ -25,11 +25,13 @@ struct Slot {
   SamplingParameters sampling;
   LogitsRequest logits = LogitsRequest::kNone;
   std::optional<uint32_t> num_prompt_logprobs;
-  // Tokens that count as prompt; all of them where logits are asked for.
-  uint32_t num_prompt_tokens = 0;
+  uint32_t num_prompt_tokens = 0;  // as NumPromptTokens
   // Tokens before this position have run in this slot, or came with blocks of a cached prefix.
   uint32_t next_position = 0;
 };
+
+// How many of its tokens count as prompt; all of them where logits are asked for.
+uint32_t NumPromptTokens(const AdmittedSlot& admitted);
 
 // Consecutive tokens of one slot to run in a step.
 struct Run {

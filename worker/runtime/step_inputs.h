@@ -19,13 +19,15 @@ struct StepSizes {
 };
 
 // The memory that a step's tensors lie in: one buffer on the host, and for a GPU one on the device,
-// so that a step's inputs travel in a single transfer. A device that computes beside the host has
+// so that a step's inputs travel in a single transfer, or two where long block tables are used in
+// small part. A device that computes beside the host has
 // two on the host, used in turn, so that a step's inputs are written while those of the step before
 // may be on their way. Where a tensor lies depends on the step's sizes alone: steps of equal sizes
 // have their inputs at equal addresses, which is what recorded graphs read.
 class StepInputs {
  public:
-  // For steps up to `largest`, whose sequences have at most `max_blocks` KV blocks each.
+  // For steps up to `largest`, whose sequences have at most `max_blocks` KV blocks each. Borrows
+  // `device`.
   StepInputs(const ComputeDevice& device, const StepSizes& largest, int64_t max_blocks);
 
   // A batch whose tensors lie in the host's buffer, for the caller to write. Block tables are
@@ -34,16 +36,18 @@ class StepInputs {
   StepBatch HostBatch(const StepSizes& sizes) const;
 
   // HostBatch's tensors on the device, once the work enqueued before is done; on the CPU, the batch
-  // itself. Only the tensors change.
-  StepBatch Upload(const StepBatch& host_batch);
+  // itself. Only the tensors change. Of the block tables, nothing reads more than the first
+  // `num_blocks` entries of a row: what is behind them may stay as it was.
+  StepBatch Upload(const StepBatch& host_batch, int64_t num_blocks);
 
   int64_t max_blocks() const { return max_blocks_; }
 
  private:
+  const ComputeDevice& device_;
   const int64_t max_blocks_;
   std::array<at::Tensor, 2> hosts_;  // [num_bytes] uint8 each; the same one twice on the CPU
   size_t next_host_ = 0;
-  at::Tensor device_;  // the same on the device; the host's own on the CPU
+  at::Tensor there_;  // the same on the device; the host's own on the CPU
 };
 
 }  // namespace lockstep::worker

@@ -17,22 +17,25 @@ bool HasGuidedRows(const StepPlan& plan) {
                      [](const ScheduledSlot& row) { return row.guided; });
 }
 
-// What a slot reports.
+// What a slot reports of its tokens in a step.
 struct Report {
   LogitsRequest logits;
   bool has_prompt_tokens;
 };
 
 // Of a scheduled slot, which the plan may admit.
-Report ReportOf(const StepPlan& plan, const SlotTable& slots, uint32_t number) {
+Report ReportOf(const StepPlan& plan, const SlotTable& slots, const ScheduledSlot& scheduled) {
   const auto admitted =
       std::find_if(plan.admitted.begin(), plan.admitted.end(),
-                   [&](const AdmittedSlot& candidate) { return candidate.slot == number; });
-  if (admitted != plan.admitted.end()) {
-    return {admitted->logits, admitted->num_prompt_logprobs.has_value()};
-  }
-  const Slot& slot = slots.slot(number);
-  return {slot.logits, slot.num_prompt_logprobs.has_value()};
+                   [&](const AdmittedSlot& candidate) { return candidate.slot == scheduled.slot; });
+  // The rows before a prompt token report it: none is left once the prompt's last token runs.
+  const auto report = [&](const auto& slot, uint32_t num_prompt_tokens) -> Report {
+    return {slot.logits,
+            slot.num_prompt_logprobs.has_value() && scheduled.position + 1 < num_prompt_tokens};
+  };
+  if (admitted != plan.admitted.end()) return report(*admitted, NumPromptTokens(*admitted));
+  const Slot& slot = slots.slot(scheduled.slot);
+  return report(slot, slot.num_prompt_tokens);
 }
 
 // Names the rows of logits that the step reports.
@@ -96,7 +99,7 @@ bool StepRunner::NeedsFinishedSteps(const StepPlan& plan) const {
   int64_t num_reports = 0;
   for (const ScheduledSlot& scheduled : plan.scheduled) {
     if (scheduled.slot >= parts_.config.max_num_seqs) continue;  // SlotTable refuses it
-    const Report report = ReportOf(plan, slots_, scheduled.slot);
+    const Report report = ReportOf(plan, slots_, scheduled);
     if (report.has_prompt_tokens || report.logits == LogitsRequest::kAll) return true;
     if (report.logits == LogitsRequest::kLast) ++num_reports;
   }

@@ -1,5 +1,6 @@
 """What is checked on a GPU machine. Each check is a generator of outcomes that gets a deadline."""
 
+import concurrent.futures
 import json
 import subprocess
 import time
@@ -89,30 +90,39 @@ def kernel_speed(subject):
 
 
 def answers(subject):
-    """Greedy answers in float32 are the CPU's, with graphs and without, and on two ranks."""
+    """Greedy answers in float32 are the CPU's: with graphs and without, one by one and in one batch; and on two ranks."""
 
     def check(deadline):
         small = ["--dtype", "float32", "--kv-cache-memory", "256MiB"]
 
+        def answer(server, question):
+            return subject.programs.answer(deadline, server, question, ANSWER_TOKENS)
+
         def ask(server):
-            return [subject.programs.answer(deadline, server, question, ANSWER_TOKENS) for question in QUESTIONS]
+            return [answer(server, question) for question in QUESTIONS]
+
+        def ask_at_once(server):
+            with concurrent.futures.ThreadPoolExecutor(len(QUESTIONS)) as threads:
+                return list(threads.map(lambda question: answer(server, question), QUESTIONS))
 
         with subject.programs.serve(deadline, subject.small, "--device", "cpu", *small) as server:
             expected = ask(server)
-        variants = {"recorded graphs": [], "two ranks": ["--tensor-parallel-size", "2"]}
+        one_by_one, at_once = ("", ask), (", all at once", ask_at_once)
+        variants = {"recorded graphs": ([], [one_by_one, at_once]), "two ranks": (["--tensor-parallel-size", "2"], [one_by_one])}
         if subject.device == "cuda":  # others have no graphs to do without
-            variants["no graphs (--enforce-eager)"] = ["--enforce-eager"]
-        for name, options in variants.items():
+            variants["no graphs (--enforce-eager)"] = (["--enforce-eager"], [one_by_one, at_once])
+        for name, (options, manners) in variants.items():
             try:
                 with subject.serve(deadline, subject.small, *small, *options) as server:
-                    found = ask(server)
+                    found = {manner: way(server) for manner, way in manners}
             except Unmeasured:
                 raise
             except Exception as error:  # noqa: BLE001: the others are still worth knowing
                 yield fact(f"answers in float32, {name}: as on the CPU", False, one_line(error))
                 continue
-            same = sum(a == b for a, b in zip(found, expected))
-            yield fact(f"answers in float32, {name}: as on the CPU", same == len(expected), f"{same} of {len(expected)}")
+            for manner, tokens in found.items():
+                same = sum(a == b for a, b in zip(tokens, expected))
+                yield fact(f"answers in float32, {name}{manner}: as on the CPU", same == len(expected), f"{same} of {len(expected)}")
 
     return check
 

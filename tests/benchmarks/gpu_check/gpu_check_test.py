@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import types
 import unittest
@@ -64,6 +65,28 @@ class ChecksTest(unittest.TestCase):
         save = lambda to_come: saved.append((len(todo.outcomes), to_come))  # noqa: E731
         main.run_checks(options, todo, types.SimpleNamespace(device="cpu"), main.BundledModel(), peer, save)
         self.assertEqual(saved, [(1, ["profile"]), (2, [])])
+
+    def answers(self, gpu_answers):
+        """Of servers of which the GPU's give `gpu_answers(question, whether it came alone)`."""
+        together = threading.Barrier(len(checks.QUESTIONS), timeout=30)
+
+        def answer(_, server, question, num_tokens):
+            is_alone = threading.current_thread() is threading.main_thread()
+            if not is_alone:
+                together.wait()
+            return gpu_answers(question, is_alone) if server == "gpu" else [len(question), num_tokens]
+
+        programs = types.SimpleNamespace(answer=answer, serve=lambda *_: contextlib.nullcontext("cpu"))
+        subject = types.SimpleNamespace(device="cuda", small="", programs=programs, serve=lambda *_: contextlib.nullcontext("gpu"))
+        outcomes = checks.answers(subject)(time.monotonic() + 60)
+        return {outcome.name.removeprefix("answers in float32, "): outcome.status for outcome in outcomes}
+
+    def test_questions_are_asked_one_by_one_and_all_at_once(self):
+        ways = ["recorded graphs", "recorded graphs, all at once", "two ranks", "no graphs (--enforce-eager)", "no graphs (--enforce-eager), all at once"]
+        found = self.answers(lambda question, is_alone: [len(question), checks.ANSWER_TOKENS])
+        self.assertEqual(found, {f"{way}: as on the CPU": PASSED for way in ways})
+        found = self.answers(lambda question, is_alone: [len(question), checks.ANSWER_TOKENS if is_alone else 0])
+        self.assertEqual(found, {f"{way}: as on the CPU": FAILED if "at once" in way else PASSED for way in ways})
 
     def endurance(self, seconds_left, seconds):
         """Of a server that takes one step a round."""
@@ -185,7 +208,7 @@ class WholeTest(unittest.TestCase):
             status = {outcome["name"]: outcome["status"] for outcome in document["outcomes"]}
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertEqual(status["worker_device_test"], PASSED)
-            for name in ["recorded graphs", "two ranks"]:
+            for name in ["recorded graphs", "recorded graphs, all at once", "two ranks"]:
                 self.assertEqual(status[f"answers in float32, {name}: as on the CPU"], PASSED)
             self.assertEqual(set(document["forward_seconds"]), {"1", "2"})
             steps = next(outcome for outcome in document["outcomes"] if outcome["name"].startswith("steps in rounds"))

@@ -110,6 +110,30 @@ void MeasureLayer() {
   std::fflush(stdout);
 }
 
+// The projection of one row to queries, keys and values, with RoPE and the write to the cache: in
+// one kernel, and in two.
+void MeasureProjection() {
+  constexpr int64_t kHidden = kHeads * kHeadDim, kQkv = (kHeads + 2 * kKvHeads) * kHeadDim;
+  std::vector<LinearWeight> weights;
+  for (int i = 0; i < 4; ++i) weights.push_back(RandomWeight(kQkv, kHidden));
+  const KvCacheShapes shapes = GetKvCacheShapes(at::kCUDA, 4, kKvHeads, kBlockSize, kHeadDim);
+  KvCacheView cache = {at::randn(shapes.key, Bfloat16()), at::randn(shapes.value, Bfloat16())};
+  const at::Tensor x = at::randn({1, kHidden}, Bfloat16());
+  const at::Tensor cos_sin = at::randn({1, kHeadDim}, Bfloat16().dtype(at::kFloat));
+  const at::Tensor slots = at::full({1}, 21, Bfloat16().dtype(at::kLong));
+  at::Tensor qkv = at::empty({1, kQkv}, Bfloat16());
+  const double one = Microseconds([&](int i) {
+    cuda::LinearRopeAndCacheWrite(x, weights[i % 4].packed(), std::nullopt, cos_sin, slots, cache,
+                                  qkv);
+  });
+  const double two = Microseconds([&](int i) {
+    cuda::Linear(x, weights[i % 4], std::nullopt, qkv);
+    cuda::RopeAndCacheWrite(qkv, cos_sin, slots, cache);
+  });
+  std::printf("projection with RoPE, one row  %8.1f us in one kernel, %8.1f us in two\n", one, two);
+  std::fflush(stdout);
+}
+
 struct Problem {
   KvCacheView cache;
   AttentionBatch batch;
@@ -165,6 +189,7 @@ void Run() {
   CompareLinear("gate_up", 28672, 4096);
   CompareLinear("down", 4096, 14336);
   MeasureLayer();
+  MeasureProjection();
   for (const int64_t context : {128, 1024, 8192}) CompareAttention(1, context, 1);
   for (const int64_t context : {300, 2048}) CompareAttention(64, context, 1);
   for (const int64_t context : {300, 1024}) CompareAttention(256, context, 1);

@@ -188,6 +188,8 @@ T LoadOnce(const T* address) {
   return *address;
 }
 
+inline void Prefetch(const void*) {}
+
 inline void CopyAsync(void* to, const void* from, bool is_wanted) {
   lockstep::testing::emulation::BeginCopy(to, is_wanted ? from : nullptr, 16);
 }

@@ -18,6 +18,10 @@ constexpr int kWarpTile = 32;  // positions that a warp visits at a time
 constexpr int kTile = kDecodeWarps * kWarpTile;
 constexpr int64_t kWantedBlocks = 1024;  // two or three for each multiprocessor of a large GPU
 
+// At least: what all of a tile in registers leaves room for.
+template <int kHeadDim>
+constexpr int kBlocksPerMultiprocessor = kHeadDim == 128 ? 3 : 5;
+
 // How the context of one sequence is divided: by its length alone, so that the bits of a row do not
 // depend on the rows beside it.
 struct Splits {
@@ -86,18 +90,35 @@ __device__ void LoadQueries(const AttentionArguments& a, int row, int first_head
 // Where a warp's tile of the context lies: a block of the cache holds whole groups of 8 positions.
 template <typename T>
 struct TileRows {
-  const T* groups[kWarpTile / 8];
+  int64_t groups[kWarpTile / 8];
   int last;  // position of the tile that exists; those behind it are read in its place
 
   __device__ TileRows(const PagedRows<T>& rows, int begin, int end) {
     last = min(end - begin, kWarpTile) - 1;
-    for (int i = 0; i < kWarpTile / 8; ++i) groups[i] = rows.Row(begin + min(i * 8, last / 8 * 8));
+    for (int i = 0; i < kWarpTile / 8; ++i) {
+      groups[i] = rows.Offset(begin + min(i * 8, last / 8 * 8));
+    }
   }
-  // Row `row` of the tile's group `group`, which is known to the compiler.
-  __device__ const T* Row(int group, int row, int head_dim) const {
+  // Where row `row` of the tile's group `group`, which is known to the compiler, is behind
+  // PagedRows' base: the same for keys and values.
+  __device__ int64_t Offset(int group, int row, int head_dim) const {
     return groups[group] + (group * 8 + row > last ? last % 8 : row) * head_dim;
   }
 };
+
+// Has a warp's tile on its way to the second-level cache, each lane a position's key and value. Of
+// a tile behind the last one, the last position: without a branch, addresses are computed together.
+template <typename T, int kHeadDim>
+__device__ void PrefetchTile(const PagedRows<T>& keys, const PagedRows<T>& values, int begin,
+                             int end) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
+  const int64_t offset = keys.Offset(min(begin + lane, end - 1));
+  constexpr int kLine = 128 / static_cast<int>(sizeof(T));
+  for (int d = 0; d < kHeadDim; d += kLine) {
+    Prefetch(keys.base() + offset + d);
+    Prefetch(values.base() + offset + d);
+  }
+}
 
 // scoresᵀ of 16 positions.
 template <typename T, int kHeadDim>
@@ -172,28 +193,30 @@ __device__ void AddValues(WarpState<kHeadDim>& state, const Features<kHeadDim> (
   }
 }
 
+// The warp's tile at `begin`; its next one begins at `next`, or there is none before `end`.
 template <typename T, int kHeadDim>
 __device__ void VisitTile(WarpState<kHeadDim>& state, const uint32_t (&q)[kHeadDim / 16][2],
-                          const PagedRows<T>& key_rows, const PagedRows<T>& value_rows, float scale,
-                          int begin, int end) {
+                          const PagedRows<T>& keys, const PagedRows<T>& values, float scale,
+                          int begin, int next, int end) {
   const int lane = static_cast<int>(threadIdx.x) % kWarpSize;
   const int g = lane / 4;
   const int t = lane % 4;
   constexpr int kGroups = kWarpTile / 16;
-  const TileRows<T> keys(key_rows, begin, end);
-  const TileRows<T> values(value_rows, begin, end);
-  // All loads are under way before the first is waited for.
+  const TileRows<T> rows(keys, begin, end);
+  PrefetchTile<T, kHeadDim>(keys, values, next, end);
+  // All of the keys' loads are under way before the first is waited for. The values' have room
+  // behind the keys' products, and find the second-level cache filled by then.
   Words k[kGroups][2][kHeadDim / 32];
   for (int i = 0; i < kGroups; ++i) {
     for (int half = 0; half < 2; ++half) {
-      const T* row = keys.Row(2 * i + half, g, kHeadDim) + t * 8;
+      const T* row = keys.base() + rows.Offset(2 * i + half, g, kHeadDim) + t * 8;
       for (int c = 0; c < kHeadDim / 32; ++c) k[i][half][c] = LoadWords(row + c * 32);
     }
   }
   Features<kHeadDim> v[kGroups][4];
   for (int i = 0; i < kGroups; ++i) {
     for (int p = 0; p < 4; ++p) {
-      const T* row = values.Row(2 * i + p / 2, 2 * t + p % 2, kHeadDim) + g * 8;
+      const T* row = values.base() + rows.Offset(2 * i + p / 2, 2 * t + p % 2, kHeadDim) + g * 8;
       for (int c = 0; c < kHeadDim / 64; ++c) v[i][p].words[c] = LoadWords(row + c * 64);
     }
   }
@@ -241,28 +264,38 @@ __device__ DecodePlace FindPlace(const AttentionArguments& a, int num_splits) {
 // Grid: rows, groups of up to 8 query heads that share a KV head, and blocks that divide the splits
 // among themselves.
 template <typename T, int kHeadDim>
-__global__ void __launch_bounds__(kDecodeThreads) DecodeAttentionKernel(AttentionArguments a) {
+__global__ void __launch_bounds__(kDecodeThreads, kBlocksPerMultiprocessor<kHeadDim>)
+    DecodeAttentionKernel(AttentionArguments a) {
   __shared__ DecodeBlock<kHeadDim> result;
   LetNextKernelBegin();
-  AwaitEarlierKernels();
+  // Lengths and tables come by the step's copy, and no kernel writes them.
   const int context_length = a.context_lengths[blockIdx.x];
   const Splits splits = SplitContext(context_length);
-  if (static_cast<int>(blockIdx.z) >= splits.num_splits) return;
   const DecodePlace place = FindPlace(a, splits.num_splits);
-  uint32_t q[kHeadDim / 16][2];
-  LoadQueries<T, kHeadDim>(a, place.row, place.first_head, place.num_heads, q);
   const PagedRows<T> keys(a, a.key, place.row, place.kv_head);
   const PagedRows<T> values(a, a.value, place.row, place.kv_head);
   const int warp = static_cast<int>(threadIdx.x) / kWarpSize;
   const int split_length = splits.tiles_per_split * kTile;
+  const auto begin_of = [&](int split) { return split * split_length + warp * kWarpTile; };
+  const auto first_split = static_cast<int>(blockIdx.z);
+  const auto num_blocks = static_cast<int>(gridDim.z);
+  // Nothing is read yet: the position that is being written is loaded behind the wait, as all are.
+  if (begin_of(first_split) < context_length) {
+    PrefetchTile<T, kHeadDim>(keys, values, begin_of(first_split), context_length);
+  }
+  AwaitEarlierKernels();
+  if (first_split >= splits.num_splits) return;
+  uint32_t q[kHeadDim / 16][2];
+  LoadQueries<T, kHeadDim>(a, place.row, place.first_head, place.num_heads, q);
   int num_written = 0;
-  for (int split = static_cast<int>(blockIdx.z); split < splits.num_splits;
-       split += static_cast<int>(gridDim.z)) {
+  for (int split = first_split; split < splits.num_splits; split += num_blocks) {
     WarpState<kHeadDim> state = {};
     state.maximum[0] = state.maximum[1] = kLowest;
     const int end = min(context_length, (split + 1) * split_length);
-    for (int begin = split * split_length + warp * kWarpTile; begin < end; begin += kTile) {
-      VisitTile<T, kHeadDim>(state, q, keys, values, a.scale, begin, end);
+    for (int begin = begin_of(split); begin < end; begin += kTile) {
+      const int next = begin + kTile < end ? begin + kTile : begin_of(split + num_blocks);
+      // A tile ends with its split or before: the context's end is enough to know.
+      VisitTile<T, kHeadDim>(state, q, keys, values, a.scale, begin, next, context_length);
     }
     __syncthreads();  // the result of the split before has been read
     StoreWarp<kHeadDim>(result, state);

@@ -12,7 +12,6 @@ constexpr int kThreads = 256;
 constexpr int kWarpgroupSize = 128;
 constexpr int kBlockRows = kThreads / kWarpSize * kWarpRows;
 constexpr int kBlocksPerMultiprocessor = 2;
-constexpr int kTile = 64;
 
 template <typename T, int kHeadDim>
 struct Stage {
@@ -52,7 +51,7 @@ template <typename T, int kHeadDim>
 __device__ void CopyTile(Stage<T, kHeadDim>& stage, const PagedRows<T>& keys,
                          const PagedRows<T>& values, int begin, int end) {
   const CopyPlace<kHeadDim> place;
-  constexpr int kNum = kTile / CopyPlace<kHeadDim>::kRowStep;
+  constexpr int kNum = SwizzledTile<T, kHeadDim>::kRows / CopyPlace<kHeadDim>::kRowStep;
   int64_t offsets[kNum];
   for (int i = 0; i < kNum; ++i) {
     const int position = begin + place.first_row + i * place.kRowStep;
@@ -147,6 +146,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   WarpRows<kHeadDim> state;
   BeginRows(state, a, block);
   int stage = 0;
+  constexpr int kTile = SwizzledTile<T, kHeadDim>::kRows;
   for (int begin = 0; begin < block.end; begin += kTile) {
     WaitForCopies<0>();
     ShowToMatrixUnits();

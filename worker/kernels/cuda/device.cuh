@@ -41,7 +41,8 @@ inline bool CanOverlap(const void* kernel) {
 // dependent launch, CUDA C++ Programming Guide). Of such a kernel
 //   1. every thread calls AwaitEarlierKernels before it ends, and
 //   2. before that it writes nothing outside its block, and reads only what no kernel writes that
-//      may still run: its arguments, and weights.
+//      may still run: its arguments, weights, and the lengths and block tables that the step's copy
+//      brought.
 // When the call returns, the kernel before has ended; by (1) it had waited for the one before it,
 // and so on down to a kernel that was launched without overlap, which began when all before it had
 // ended. Several kernels may run at once, each begun early behind one that waits itself, but only
@@ -109,6 +110,12 @@ __device__ inline T LoadOnce(const T* address) {
   T value;
   memcpy(&value, &bits, sizeof(value));
   return value;
+}
+
+// Has the cache line of `address` on its way to the second-level cache. What a kernel that still
+// runs writes there is seen: that cache is where all writes go.
+__device__ inline void Prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(address)));
 }
 
 // Lets the blocks of the next kernel begin when all of this one have come here or ended.

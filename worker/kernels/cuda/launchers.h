@@ -78,6 +78,12 @@ struct LinearRowArguments {
 bool HasLinearRow(const LinearRowArguments& arguments);
 void LaunchLinearRow(const LinearRowArguments& arguments, Stream stream);
 
+// Of one token, for heads that are rotated whole: LaunchLinearRow to rope.qkv, then
+// LaunchRopeAndCacheWrite, but that keys and values are in the cache alone. HasLinearRow holds;
+// `out`, its type and the result are not looked at.
+void LaunchLinearRope(const LinearRowArguments& arguments, const RopeCacheArguments& rope,
+                      Stream stream);
+
 struct SiluMultiplyArguments {
   const void* gate_up;  // [num_rows, 2 · ffn]
   int64_t gate_up_stride;

@@ -1,6 +1,6 @@
 // The product of one row with a matrix, which is memory-bound: it takes as long as reading the
 // matrix. cuBLAS' kernels, which are made for many rows, take up to a fifth longer.
-#include "worker/kernels/cuda/device.cuh"
+#include "worker/kernels/cuda/rope.cuh"
 
 namespace lockstep::worker::cuda {
 namespace {
@@ -72,6 +72,29 @@ __device__ void SumBlock(float (&sums)[kFeatures]) {
   }
 }
 
+// The products of the row x with `rows`, whose first weights are there or on their way; valid in
+// thread 0.
+template <typename T>
+__device__ inline void Multiply(const Words* const (&rows)[kFeatures], int num_packs,
+                                Weights& weights, const Words* x, float (&sums)[kFeatures]) {
+  const int thread = static_cast<int>(threadIdx.x);
+  for (int i = thread; i < num_packs; i += kDepth * kThreads) {
+    if (i != thread) weights = LoadWeights(rows, i, num_packs);
+    static_assert(kDepth == 2);
+    if (i + kThreads < num_packs) {
+      Accumulate<T, 2>(weights, x + i, sums);
+    } else {
+      Accumulate<T, 1>(weights, x + i, sums);
+    }
+  }
+  SumBlock(sums);
+}
+
+__device__ inline const Words* RowOf(const LinearRowArguments& a, int feature) {
+  return static_cast<const Words*>(a.weight) +
+         static_cast<int64_t>(feature) * (a.in_features / kPack);
+}
+
 template <typename T>
 __device__ float Biased(const LinearRowArguments& a, float sum, int feature) {
   return a.bias == nullptr ? sum : sum + ToFloat(static_cast<const T*>(a.bias)[feature]);
@@ -90,7 +113,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   for (int f = 0; f < kFeatures; ++f) {
     const int feature = static_cast<int>(blockIdx.x) * (kIsGated ? 1 : kFeatures);
     features[f] = kIsGated ? feature + f * num_outputs : min(feature + f, num_outputs - 1);
-    rows[f] = static_cast<const Words*>(a.weight) + static_cast<int64_t>(features[f]) * num_packs;
+    rows[f] = RowOf(a, features[f]);
   }
   // No kernel writes weights: the first are on their way before the row that they meet is there.
   const int thread = static_cast<int>(threadIdx.x);
@@ -103,16 +126,7 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
     for (int f = 0; f < kFeatures; ++f) old[f] = ToFloat(out[features[f]]);
   }
   float sums[kFeatures] = {};
-  for (int i = thread; i < num_packs; i += kDepth * kThreads) {
-    if (i != thread) weights = LoadWeights(rows, i, num_packs);
-    static_assert(kDepth == 2);
-    if (i + kThreads < num_packs) {
-      Accumulate<T, 2>(weights, x + i, sums);
-    } else {
-      Accumulate<T, 1>(weights, x + i, sums);
-    }
-  }
-  SumBlock(sums);
+  Multiply<T>(rows, num_packs, weights, x, sums);
   if (thread != 0) return;
   for (int f = 0; f < kFeatures; ++f) sums[f] = Biased<T>(a, sums[f], features[f]);
   if constexpr (kIsGated) {
@@ -123,9 +137,46 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
   } else {
     const int first = static_cast<int>(blockIdx.x) * kFeatures;
     for (int f = 0; f < kFeatures && first + f < num_outputs; ++f) {
-      out[first + f] = static_cast<Out>(old[f] + sums[f]);
+      if constexpr (kResult == LinearRowResult::kAdd) sums[f] += old[f];
+      out[first + f] = static_cast<Out>(sums[f]);
     }
   }
+}
+
+// The projection to heads of queries, keys and values, rotated and in its place. Grid: pairs of
+// features that turn together. As if the product had been written and read again: what
+// RopeAndCacheWrite makes of it, bit for bit.
+template <typename T>
+__global__ void __launch_bounds__(kThreads, kBlocksPerMultiprocessor)
+    LinearRopeKernel(LinearRowArguments a, RopeCacheArguments r) {
+  LetNextKernelBegin();
+  const int head = static_cast<int>(blockIdx.x) / r.half;
+  const int d = static_cast<int>(blockIdx.x) % r.half;
+  const int feature = head * r.head_dim + d;
+  const Words* const rows[kFeatures] = {RowOf(a, feature), RowOf(a, feature + r.half)};
+  const int num_packs = a.in_features / kPack;
+  Weights weights = LoadWeights(rows, static_cast<int>(threadIdx.x), num_packs);
+  AwaitEarlierKernels();
+  const float cos = r.cos_sin[d];
+  const float sin = r.cos_sin[r.half + d];
+  const int64_t slot = r.cache_slots[0];
+  float sums[kFeatures] = {};
+  Multiply<T>(rows, num_packs, weights, static_cast<const Words*>(a.x), sums);
+  if (threadIdx.x != 0) return;
+  auto first = static_cast<T>(Biased<T>(a, sums[0], feature));
+  auto second = static_cast<T>(Biased<T>(a, sums[1], feature + r.half));
+  const int first_value_head = r.num_heads + r.num_kv_heads;
+  if (head < first_value_head) RotatePair(cos, sin, first, second);
+  T* to = static_cast<T*>(r.qkv) + feature;
+  if (head >= r.num_heads) {
+    const CachePlace place(r, slot);
+    if (!place.exists) return;
+    to = head < first_value_head
+             ? static_cast<T*>(r.key) + place.Index(r, head - r.num_heads, d)
+             : static_cast<T*>(r.value) + place.Index(r, head - first_value_head, d);
+  }
+  to[0] = first;
+  to[r.half] = second;
 }
 
 template <typename T, typename Out>
@@ -156,6 +207,16 @@ void LaunchLinearRow(const LinearRowArguments& a, Stream stream) {
       const auto kernel = a.out_type == Element::kFloat32 ? ChooseKernel<T, float>(a.result)
                                                           : ChooseKernel<T, T>(a.result);
       LaunchOverlapping(kernel, grid, dim3(kThreads), stream, a);
+    }
+  });
+}
+
+void LaunchLinearRope(const LinearRowArguments& a, const RopeCacheArguments& rope, Stream stream) {
+  const dim3 grid(static_cast<unsigned>(a.out_features / kFeatures));
+  DispatchElement(a.type, [&](auto element) {
+    using T = decltype(element);
+    if constexpr (sizeof(T) == 2) {
+      LaunchOverlapping(&LinearRopeKernel<T>, grid, dim3(kThreads), stream, a, rope);
     }
   });
 }

@@ -57,6 +57,12 @@ void RopeAndCacheWrite(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Ten
   Refuse("RopeAndCacheWrite");
 }
 
+bool LinearRopeAndCacheWrite(const at::Tensor& x, const at::Tensor& weight,
+                             const std::optional<at::Tensor>& bias, const at::Tensor& cos_sin,
+                             const at::Tensor& cache_slots, KvCacheView& cache, at::Tensor& qkv) {
+  Refuse("LinearRopeAndCacheWrite");
+}
+
 void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const AttentionBatch& batch,
                     double scale, at::Tensor& out) {
   Refuse("PagedAttention");

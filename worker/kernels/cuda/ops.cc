@@ -39,20 +39,47 @@ unsigned* SplitCounters(const at::Tensor& q, int64_t size) {
   return static_cast<unsigned*>(all.back().mutable_data_ptr());
 }
 
+LinearRowArguments RowArguments(const at::Tensor& x, const at::Tensor& weight,
+                                const std::optional<at::Tensor>& bias, LinearRowResult result,
+                                at::Tensor& out) {
+  return {.x = x.const_data_ptr(),
+          .weight = weight.const_data_ptr(),
+          .bias = bias.has_value() ? bias->const_data_ptr() : nullptr,
+          .out = out.mutable_data_ptr(),
+          .type = ElementOf(x),
+          .out_type = ElementOf(out),
+          .in_features = Size(weight, 1),
+          .out_features = Size(weight, 0),
+          .result = result};
+}
+
+RopeCacheArguments RopeArguments(at::Tensor& qkv, const at::Tensor& cos_sin,
+                                 const at::Tensor& cache_slots, KvCacheView& cache) {
+  const int num_kv_heads = Size(cache.value, 1);
+  const int head_dim = Size(cache.value, 3);
+  return {.qkv = qkv.mutable_data_ptr(),
+          .qkv_stride = qkv.stride(0),
+          .cos_sin = cos_sin.const_data_ptr<float>(),
+          .cos_sin_stride = cos_sin.stride(0),
+          .cache_slots = cache_slots.const_data_ptr<int64_t>(),
+          .key = cache.key.mutable_data_ptr(),
+          .value = cache.value.mutable_data_ptr(),
+          .type = ElementOf(qkv),
+          .num_tokens = Size(qkv, 0),
+          .num_heads = Size(qkv, 1) / head_dim - 2 * num_kv_heads,
+          .num_kv_heads = num_kv_heads,
+          .head_dim = head_dim,
+          .half = Size(cos_sin, 1) / 2,
+          .block_size = Size(cache.value, 2),
+          .num_slots = cache.value.size(0) * cache.value.size(2)};
+}
+
 }  // namespace
 
 bool LinearRow(const at::Tensor& x, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                LinearRowResult result, at::Tensor& out) {
   if (x.size(0) != 1 || (bias.has_value() && bias->scalar_type() != x.scalar_type())) return false;
-  const LinearRowArguments arguments = {.x = x.const_data_ptr(),
-                                        .weight = weight.const_data_ptr(),
-                                        .bias = bias.has_value() ? bias->const_data_ptr() : nullptr,
-                                        .out = out.mutable_data_ptr(),
-                                        .type = ElementOf(x),
-                                        .out_type = ElementOf(out),
-                                        .in_features = Size(weight, 1),
-                                        .out_features = Size(weight, 0),
-                                        .result = result};
+  const LinearRowArguments arguments = RowArguments(x, weight, bias, result, out);
   if (!HasLinearRow(arguments)) return false;
   LaunchLinearRow(arguments, CurrentStream(x.device()));
   CheckLaunch("Linear");
@@ -109,25 +136,33 @@ void ComputeRopeCosSin(const at::Tensor& positions, const at::Tensor& inv_freq,
 
 void RopeAndCacheWrite(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& cache_slots,
                        KvCacheView& cache) {
-  const int num_kv_heads = Size(cache.value, 1);
-  const int head_dim = Size(cache.value, 3);
-  LaunchRopeAndCacheWrite({.qkv = qkv.mutable_data_ptr(),
-                           .qkv_stride = qkv.stride(0),
-                           .cos_sin = cos_sin.const_data_ptr<float>(),
-                           .cos_sin_stride = cos_sin.stride(0),
-                           .cache_slots = cache_slots.const_data_ptr<int64_t>(),
-                           .key = cache.key.mutable_data_ptr(),
-                           .value = cache.value.mutable_data_ptr(),
-                           .type = ElementOf(qkv),
-                           .num_tokens = Size(qkv, 0),
-                           .num_heads = Size(qkv, 1) / head_dim - 2 * num_kv_heads,
-                           .num_kv_heads = num_kv_heads,
-                           .head_dim = head_dim,
-                           .half = Size(cos_sin, 1) / 2,
-                           .block_size = Size(cache.value, 2),
-                           .num_slots = cache.value.size(0) * cache.value.size(2)},
+  LaunchRopeAndCacheWrite(RopeArguments(qkv, cos_sin, cache_slots, cache),
                           CurrentStream(qkv.device()));
   CheckLaunch("RopeAndCacheWrite");
+}
+
+bool LinearRopeAndCacheWrite(const at::Tensor& x, const at::Tensor& weight,
+                             const std::optional<at::Tensor>& bias, const at::Tensor& cos_sin,
+                             const at::Tensor& cache_slots, KvCacheView& cache, at::Tensor& qkv) {
+  const int64_t width = weight.size(0);
+  const int64_t head_dim = cache.value.size(3);
+  const bool is_one_row =
+      x.size(0) == 1 && qkv.size(0) == 1 && cos_sin.size(0) == 1 && cache_slots.numel() == 1;
+  const bool has_sizes = x.size(1) == weight.size(1) && qkv.size(1) == width &&
+                         width % head_dim == 0 && width / head_dim > 2 * cache.value.size(1) &&
+                         cos_sin.size(1) == head_dim &&
+                         (!bias.has_value() || bias->numel() == width);
+  const at::ScalarType type = x.scalar_type();
+  const bool has_types = weight.scalar_type() == type && qkv.scalar_type() == type &&
+                         cache.key.scalar_type() == type &&
+                         (!bias.has_value() || bias->scalar_type() == type);
+  if (!is_one_row || !has_sizes || !has_types) return false;
+  const LinearRowArguments arguments = RowArguments(x, weight, bias, LinearRowResult::kStore, qkv);
+  if (!HasLinearRow(arguments)) return false;
+  LaunchLinearRope(arguments, RopeArguments(qkv, cos_sin, cache_slots, cache),
+                   CurrentStream(x.device()));
+  CheckLaunch("LinearRopeAndCacheWrite");
+  return true;
 }
 
 void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const AttentionBatch& batch,

@@ -56,6 +56,13 @@ void ComputeRopeCosSin(const at::Tensor& positions, const at::Tensor& inv_freq,
 void RopeAndCacheWrite(at::Tensor& qkv, const at::Tensor& cos_sin, const at::Tensor& cache_slots,
                        KvCacheView& cache);
 
+// As worker::LinearRopeAndCacheWrite where all fits and there is a kernel for it, else false.
+//
+//   weight  [out_features, in_features], dense
+bool LinearRopeAndCacheWrite(const at::Tensor& x, const at::Tensor& weight,
+                             const std::optional<at::Tensor>& bias, const at::Tensor& cos_sin,
+                             const at::Tensor& cache_slots, KvCacheView& cache, at::Tensor& qkv);
+
 void PagedAttention(const at::Tensor& q, const KvCacheView& cache, const AttentionBatch& batch,
                     double scale, at::Tensor& out);
 

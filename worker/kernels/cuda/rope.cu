@@ -1,4 +1,4 @@
-#include "worker/kernels/cuda/device.cuh"
+#include "worker/kernels/cuda/rope.cuh"
 
 namespace lockstep::worker::cuda {
 namespace {
@@ -15,34 +15,6 @@ __global__ void RopeCosSinKernel(RopeCosSinArguments a) {
     out[a.half + i] = sinf(angle) * a.scaling;
   }
 }
-
-// Feature `d` of a head after the rotation.
-template <typename T>
-__device__ T Rotated(const T* head, const float* cos, const float* sin, int half, int d) {
-  if (d >= 2 * half) return head[d];
-  const int i = d < half ? d : d - half;
-  const float first = ToFloat(head[i]);
-  const float second = ToFloat(head[half + i]);
-  return static_cast<T>(d < half ? first * cos[i] - second * sin[i]
-                                 : second * cos[i] + first * sin[i]);
-}
-
-// Where a token lies in the cache, if it does.
-struct CachePlace {
-  int64_t block;
-  int64_t offset;
-  bool exists;
-
-  __device__ CachePlace(const RopeCacheArguments& a, int64_t token) {
-    const int64_t slot = a.cache_slots[token];
-    exists = slot >= 0 && slot < a.num_slots;
-    block = slot / a.block_size;
-    offset = slot % a.block_size;
-  }
-  __device__ int64_t Index(const RopeCacheArguments& a, int head, int d) const {
-    return ((block * a.num_kv_heads + head) * a.block_size + offset) * a.head_dim + d;
-  }
-};
 
 // Features that a thread moves at once.
 constexpr int kPack = 8;
@@ -61,10 +33,7 @@ __device__ void RotatePacks(const RopeCacheArguments& a, int64_t token, const Ca
   auto first = *reinterpret_cast<const Pack<T, kPack>*>(from);
   auto second = *reinterpret_cast<const Pack<T, kPack>*>(from + a.half);
   for (int i = 0; i < kPack; ++i) {
-    const float x = ToFloat(first.elements[i]);
-    const float y = ToFloat(second.elements[i]);
-    first.elements[i] = static_cast<T>(x * c.elements[i] - y * s.elements[i]);
-    second.elements[i] = static_cast<T>(y * c.elements[i] + x * s.elements[i]);
+    RotatePair(c.elements[i], s.elements[i], first.elements[i], second.elements[i]);
   }
   T* to = from;
   if (head >= a.num_heads) {
@@ -113,7 +82,7 @@ __global__ void RopePacksKernel(RopeCacheArguments a) {
   const auto token = static_cast<int64_t>(blockIdx.x);
   const int item = static_cast<int>(blockIdx.y) * kThreads + static_cast<int>(threadIdx.x);
   const RopeItems items(a);
-  const CachePlace place(a, token);
+  const CachePlace place(a, a.cache_slots[token]);
   if (item < items.num_rotated) {
     RotatePacks<T>(a, token, place, item);
   } else if (item < items.num_rotated + items.num_values) {
@@ -128,27 +97,34 @@ template <typename T>
 __global__ void RopeAndCacheWriteKernel(RopeCacheArguments a) {
   const auto token = static_cast<int64_t>(blockIdx.x);
   T* q = static_cast<T*>(a.qkv) + token * a.qkv_stride;
-  const T* k = q + a.num_heads * a.head_dim;
-  const T* v = k + a.num_kv_heads * a.head_dim;
+  const T* v = q + (a.num_heads + a.num_kv_heads) * a.head_dim;
   const float* cos = a.cos_sin + token * a.cos_sin_stride;
   const float* sin = cos + a.half;
+  const CachePlace place(a, a.cache_slots[token]);
   const int thread = static_cast<int>(threadIdx.x);
   // In place: both features of a pair belong to one thread.
-  for (int i = thread; i < a.num_heads * a.half; i += kThreads) {
-    T* head = q + i / a.half * a.head_dim;
+  for (int i = thread; i < (a.num_heads + a.num_kv_heads) * a.half; i += kThreads) {
+    const int head = i / a.half;
     const int d = i % a.half;
-    const T first = Rotated(head, cos, sin, a.half, d);
-    const T second = Rotated(head, cos, sin, a.half, a.half + d);
-    head[d] = first;
-    head[a.half + d] = second;
+    T* from = q + head * a.head_dim + d;
+    T first = from[0];
+    T second = from[a.half];
+    RotatePair(cos[d], sin[d], first, second);
+    T* to = from;
+    if (head >= a.num_heads) {
+      if (!place.exists) continue;
+      to = static_cast<T*>(a.key) + place.Index(a, head - a.num_heads, d);
+    }
+    to[0] = first;
+    to[a.half] = second;
   }
-  const CachePlace place(a, token);
   if (!place.exists) return;
+  const T* k = q + a.num_heads * a.head_dim;
   for (int i = thread; i < a.num_kv_heads * a.head_dim; i += kThreads) {
     const int head = i / a.head_dim;
     const int d = i % a.head_dim;
     const int64_t target = place.Index(a, head, d);
-    static_cast<T*>(a.key)[target] = Rotated(k + head * a.head_dim, cos, sin, a.half, d);
+    if (d >= 2 * a.half) static_cast<T*>(a.key)[target] = k[i];
     static_cast<T*>(a.value)[target] = v[i];
   }
 }

@@ -1,3 +1,4 @@
+#include <ATen/ops/full.h>
 #include <c10/core/StreamGuard.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -36,6 +37,24 @@ TEST(OpenDeviceTest, HostBuffersAreBytesOnTheHost) {
   const at::Tensor buffer = (*OpenDevice("cpu"))->AllocateHost(100);
   EXPECT_TRUE(buffer.device().is_cpu());
   EXPECT_EQ(buffer.nbytes(), 100U);
+}
+
+TEST(OpenDeviceTest, ColumnsAreCopiedAndThoseBehindThemStay) {
+  for (const char* name : {"cpu", "cuda"}) {
+    const auto device = OpenDevice(name);
+    if (!device.ok()) continue;  // there is no GPU
+    const c10::StreamGuard guard((*device)->stream());
+    at::Tensor from = (*device)->AllocateHost(3 * 1000 * 4).view(at::kInt).view({3, 1000});
+    for (int i = 0; i < 3000; ++i) from.data_ptr<int32_t>()[i] = i;
+    at::Tensor to =
+        at::full({3, 1000}, -1, at::TensorOptions(at::kInt).device((*device)->device()));
+    (*device)->CopyColumns(from, 17, to);
+    ASSERT_TRUE((*device)->Synchronize().ok());
+    const at::Tensor there = to.cpu();
+    for (int i = 0; i < 3000; ++i) {
+      ASSERT_EQ(there.data_ptr<int32_t>()[i], i % 1000 < 17 ? i : -1) << name << ", " << i;
+    }
+  }
 }
 
 TEST(OpenDeviceTest, RefusesANameThatIsNoDevice) {

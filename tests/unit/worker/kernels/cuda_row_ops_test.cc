@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -22,6 +23,12 @@
 
 namespace lockstep::worker {
 namespace {
+
+cuda::Element ElementOf(at::ScalarType dtype) {
+  return dtype == at::kFloat  ? cuda::Element::kFloat32
+         : dtype == at::kHalf ? cuda::Element::kFloat16
+                              : cuda::Element::kBFloat16;
+}
 
 class CudaRowOpsTest : public CudaOpTest {
  protected:
@@ -107,33 +114,36 @@ TEST_P(CudaRowOpsTest, RotationAndCacheMatchTheCpuAndNegativeSlotsAreNotWritten)
   }
 }
 
-TEST_P(CudaRowOpsTest, EmbeddingGivesZerosOutsideTheShard) {
-  const at::Tensor table = RandomTensor({5, 300}, dtype(), 8);  // tokens 10 to 14
-  const std::vector<int32_t> ids = {12, 3, 14, 15, 10};
-  const at::Tensor token_ids = at::tensor(ids, at::TensorOptions(at::kInt));
-  at::Tensor out = OnDevice(at::full({5, 300}, 7.0, at::TensorOptions(at::kFloat)));
-  const at::Tensor device_ids = OnDevice(token_ids), device_table = OnDevice(table);
-  const auto type = dtype() == at::kFloat  ? cuda::Element::kFloat32
-                    : dtype() == at::kHalf ? cuda::Element::kFloat16
-                                           : cuda::Element::kBFloat16;
-  cuda::LaunchEmbedding({.token_ids = device_ids.const_data_ptr(),
-                         .wide_ids = false,
-                         .table = device_table.const_data_ptr(),
-                         .table_type = type,
-                         .vocab_begin = 10,
-                         .vocab_end = 15,
-                         .out = out.mutable_data_ptr(),
-                         .out_stride = 300,
-                         .out_type = cuda::Element::kFloat32,
-                         .num_tokens = 5,
-                         .hidden = 300},
-                        cuda::CurrentStream(device()));
-  at::Tensor expected = at::zeros({5, 300}, at::TensorOptions(at::kFloat));
-  for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] >= 10 && ids[i] < 15)
-      expected[static_cast<int64_t>(i)] = table[ids[i] - 10].to(at::kFloat);
+TEST_P(CudaRowOpsTest, EmbeddingGivesZerosOutsideTheShardForAnyWidth) {
+  const std::vector<int32_t> ids = {12, 3, 14, 15, 10};  // the shard has 10 to 14
+  const at::Tensor token_ids = OnDevice(at::tensor(ids, at::TensorOptions(at::kInt)));
+  // Odd ones; packs; more than a block's worth of elements, and of packs. Rows apart, and rows that
+  // begin where no pack may.
+  for (const int64_t hidden : {1, 7, 96, 300, 301, 2056, 4096}) {
+    for (const int64_t gap : {0, 3, 8}) {
+      for (const at::ScalarType out_type : {dtype(), at::kFloat}) {
+        const at::Tensor table = RandomTensor({5, hidden}, dtype(), 8);
+        const at::Tensor device_table = OnDevice(table);
+        at::Tensor out = OnDevice(at::full({5, hidden + gap}, 7.0, at::TensorOptions(out_type)));
+        cuda::LaunchEmbedding({.token_ids = token_ids.const_data_ptr(),
+                               .wide_ids = false,
+                               .table = device_table.const_data_ptr(),
+                               .table_type = ElementOf(dtype()),
+                               .vocab_begin = 10,
+                               .vocab_end = 15,
+                               .out = out.mutable_data_ptr(),
+                               .out_stride = hidden + gap,
+                               .out_type = ElementOf(out_type),
+                               .num_tokens = 5,
+                               .hidden = static_cast<int>(hidden)},
+                              cuda::CurrentStream(device()));
+        at::Tensor expected = at::full({5, hidden + gap}, 7.0, at::TensorOptions(out_type));
+        at::Tensor written = expected.narrow(1, 0, hidden).zero_();
+        for (const int64_t i : {0, 2, 4}) written[i].copy_(table[ids[static_cast<size_t>(i)] - 10]);
+        ExpectSameBits(out.cpu(), expected, "hidden " + std::to_string(hidden));
+      }
+    }
   }
-  ExpectSameBits(out.cpu(), expected, "embedding");
 }
 
 TEST_P(CudaRowOpsTest, PartsAreAddedInTheirOrderBitForBit) {
@@ -221,6 +231,68 @@ TEST_P(CudaRowOpsTest, OneRowsProductIsAddedOrGated) {
   at::Tensor expected = old.clone();
   LinearAdd(context(), problem.x, PackWeight(problem.matrix), problem.bias, expected);
   ExpectClose(sum.cpu(), expected, 1e-3, 1e-5, "added");
+}
+
+// Two blocks of the cache, of which no element is zero.
+KvCacheView FilledCache(int64_t num_kv_heads, int64_t head_dim, at::ScalarType dtype) {
+  const KvCacheShapes shapes = GetKvCacheShapes(at::kCUDA, 2, num_kv_heads, 8, head_dim);
+  return {at::full(shapes.key, 3.0, at::TensorOptions(dtype)),
+          at::full(shapes.value, 5.0, at::TensorOptions(dtype))};
+}
+
+struct ProjectionCase {
+  int64_t head_dim, num_kv_heads, group_size;
+  bool has_bias;
+  int64_t slot;
+
+  std::string Name() const {
+    return std::to_string(head_dim) + " features, groups of " + std::to_string(group_size) +
+           (has_bias ? ", bias, slot " : ", slot ") + std::to_string(slot);
+  }
+};
+
+// Emulated blocks take their time: each size once, with what else there is spread over them. Slot
+// 13 is in the cache, -1 in none, 16 beyond it.
+constexpr ProjectionCase kProjectionCases[] = {
+    {64, 2, 1, true, 13}, {64, 1, 4, false, 13}, {64, 1, 8, true, 13}, {128, 2, 1, false, 13},
+    {128, 1, 4, true, 7}, {128, 1, 8, false, 8}, {64, 1, 1, true, -1}, {64, 1, 1, false, 16}};
+
+TEST_P(CudaRowOpsTest, OneRowsProjectionIsRotatedAndCachedBitForBitAsInTwoSteps) {
+  if (dtype() == at::kFloat) return;
+  for (const ProjectionCase& sizes : kProjectionCases) {
+    const int64_t q_size = sizes.num_kv_heads * sizes.group_size * sizes.head_dim;
+    const RowProblem problem(q_size + 2 * sizes.num_kv_heads * sizes.head_dim, 72, dtype());
+    const at::Tensor x = OnDevice(problem.x), matrix = OnDevice(problem.matrix);
+    std::optional<at::Tensor> bias;
+    if (sizes.has_bias) bias = OnDevice(problem.bias);
+    const at::Tensor cos_sin = OnDevice(RandomTensor({1, sizes.head_dim}, at::kFloat, 7));
+    const at::Tensor slots = OnDevice(at::full({1}, sizes.slot, at::TensorOptions(at::kLong)));
+    const KvCacheView filled = FilledCache(sizes.num_kv_heads, sizes.head_dim, dtype());
+    KvCacheView expected = {OnDevice(filled.key), OnDevice(filled.value)};
+    KvCacheView actual = {OnDevice(filled.key), OnDevice(filled.value)};
+    at::Tensor two_steps = OnDevice(at::empty({1, matrix.size(0)}, problem.x.options()));
+    at::Tensor one_step = OnDevice(at::full({1, matrix.size(0)}, 9.0, problem.x.options()));
+    ASSERT_TRUE(cuda::LinearRow(x, matrix, bias, cuda::LinearRowResult::kStore, two_steps));
+    cuda::RopeAndCacheWrite(two_steps, cos_sin, slots, expected);
+    ASSERT_TRUE(cuda::LinearRopeAndCacheWrite(x, matrix, bias, cos_sin, slots, actual, one_step));
+    ExpectSameBits(one_step.narrow(1, 0, q_size).contiguous().cpu(),
+                   two_steps.narrow(1, 0, q_size).contiguous().cpu(), "queries: " + sizes.Name());
+    ExpectSameBits(actual.key.cpu(), expected.key.cpu(), "keys: " + sizes.Name());
+    ExpectSameBits(actual.value.cpu(), expected.value.cpu(), "values: " + sizes.Name());
+  }
+}
+
+TEST_P(CudaRowOpsTest, AProjectionThatIsNotOneWholeRotationIsLeftToTheTwoSteps) {
+  const at::Tensor matrix = OnDevice(RandomTensor({4 * 64, 64}, dtype(), 9));
+  KvCacheView cache = FilledCache(/*num_kv_heads=*/1, 64, dtype());
+  cache = {OnDevice(cache.key), OnDevice(cache.value)};
+  for (const auto& [num_rows, rotary_dim] : {std::pair<int64_t, int64_t>{2, 64}, {1, 32}}) {
+    const at::Tensor x = OnDevice(RandomTensor({num_rows, 64}, dtype(), 11));
+    const at::Tensor cos_sin = OnDevice(RandomTensor({num_rows, rotary_dim}, at::kFloat, 7));
+    const at::Tensor slots = OnDevice(at::zeros({num_rows}, at::TensorOptions(at::kLong)));
+    at::Tensor qkv = OnDevice(at::zeros({num_rows, 4 * 64}, at::TensorOptions(dtype())));
+    EXPECT_FALSE(cuda::LinearRopeAndCacheWrite(x, matrix, {}, cos_sin, slots, cache, qkv));
+  }
 }
 
 #ifndef LOCKSTEP_EMULATES_CUDA  // LibTorch's matrix product

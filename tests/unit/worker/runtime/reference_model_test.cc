@@ -50,6 +50,16 @@ TEST_F(ReferenceModelTest, OneWrongLogitIsFoundAndTheDeviceNamed) {
   }
 }
 
+TEST_F(ReferenceModelTest, Tf32InThePlaceOfFloat32IsRefusedAndNamed) {
+  std::vector<float> logits = Compute(at::kFloat);
+  // As far off as products of factors that are rounded to 11 bits.
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] *= i % 2 == 0 ? 1.0005F : 0.9995F;
+  const absl::Status status = CompareWithStored(logits, at::kFloat, "cuda:0 NVIDIA H200");
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("NVIDIA_TF32_OVERRIDE"));
+  EXPECT_EQ(CompareWithStored(logits, at::kHalf, "cuda:0 NVIDIA H200"), absl::OkStatus());
+}
+
 TEST_F(ReferenceModelTest, ANumberThatIsNoneIsFound) {
   std::vector<float> logits = Compute(at::kFloat);
   logits[3] = std::nanf("");

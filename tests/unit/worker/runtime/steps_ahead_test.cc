@@ -149,14 +149,42 @@ TEST_F(StepsAheadTest, AStepThatReportsLogitsOrIsGuidedNeedsTheOnesBeforeIt) {
   plan.admitted.push_back(Admit(0));
   plan.scheduled.push_back({.slot = 0, .num_tokens = 1, .new_blocks = {0}});
   EXPECT_FALSE(ranks->executor(0).NeedsFinishedSteps(plan));
-  plan.admitted[0].num_prompt_logprobs = 0;
-  EXPECT_TRUE(ranks->executor(0).NeedsFinishedSteps(plan));
-  plan.admitted[0] = Admit(0);
   plan.admitted[0].logits = LogitsRequest::kAll;
   EXPECT_TRUE(ranks->executor(0).NeedsFinishedSteps(plan));
   plan.admitted[0] = Admit(0);
   plan.scheduled[0].guided = true;
   EXPECT_TRUE(ranks->executor(0).NeedsFinishedSteps(plan));
+}
+
+TEST_F(StepsAheadTest, PromptLogprobsNeedTheStepsBeforeOnlyWhileThePromptRuns) {
+  const auto ranks = StartAhead(1);
+  const StepExecutor& executor = ranks->executor(0);
+  StepPlan plan;
+  plan.admitted.push_back(Admit(2));  // 3 tokens of prompt
+  plan.admitted[0].num_prompt_logprobs = 0;
+  plan.scheduled.push_back({.slot = 2, .num_tokens = 2, .new_blocks = {0}});
+  EXPECT_TRUE(executor.NeedsFinishedSteps(plan));
+  ASSERT_TRUE(ranks->Execute(plan).ok());
+  plan.admitted.clear();
+  // The prompt's last token, which has none of the prompt behind it, and a generated one.
+  for (const uint32_t position : {2, 3}) {
+    plan.scheduled[0] = {.slot = 2, .position = position, .num_tokens = 1, .new_blocks = {}};
+    EXPECT_FALSE(executor.NeedsFinishedSteps(plan)) << "position " << position;
+    const auto result = ranks->Execute(plan);
+    ASSERT_TRUE(result.ok()) << result.status();
+    EXPECT_TRUE(result->prompt_tokens.empty());
+    EXPECT_EQ(result->sampled.size(), 1U);
+  }
+  // Computed again after it had to make room: the prompt is reported again, what was generated is
+  // not.
+  plan.released_slots = {2};
+  plan.admitted.push_back(Admit(2));
+  plan.admitted[0].token_ids.push_back(11);
+  plan.admitted[0].num_prompt_logprobs = 0;
+  plan.scheduled[0] = {.slot = 2, .num_tokens = 2, .new_blocks = {0}};
+  EXPECT_TRUE(executor.NeedsFinishedSteps(plan));
+  plan.scheduled[0].position = 2;
+  EXPECT_FALSE(executor.NeedsFinishedSteps(plan));
 }
 
 // A forward pass of the tokens 5 to 8 in a slot of its own.
