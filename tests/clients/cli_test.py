@@ -18,6 +18,7 @@ import time
 import unittest
 
 import running_server
+from silent_proxy import SilentProxy
 from terminal import TIMEOUT, Terminal
 
 ARGUMENTS = {}
@@ -182,6 +183,16 @@ class CliTest(unittest.TestCase):
                                       stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
             self.assertEqual(done.returncode, 1, arguments)
             self.assertIn("standard output", done.stderr)
+
+    def test_a_server_that_goes_silent_in_an_answer_is_given_up(self):
+        with SilentProxy(ARGUMENTS["server"].address) as proxy:
+            client = subprocess.Popen([ARGUMENTS["client"], "--target", proxy.address, "generate", "x", "--ignore-eos"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertTrue(client.stdout.read(1), "the answer has begun")
+            proxy.go_silent()
+            _, error = client.communicate(timeout=TIMEOUT)
+        self.assertEqual(client.returncode, 1)
+        self.assertIn(f"error: the server at {proxy.address} does not answer any more", error)
 
     def test_chat_remembers_the_conversation(self):
         lines = "What is 12 + 34?\nWhat is the opposite of hot?\n"
