@@ -1,5 +1,6 @@
 #include "client/answer_stream.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <iostream>
@@ -13,6 +14,10 @@ namespace lockstep::client {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+double ToSeconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
+}
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -62,20 +67,25 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
 void AnswerFigures::Add(const v1::Finished& finished) {
   num_tokens += finished.usage().completion_tokens();
   reasons.push_back(finished.reason());
+  const v1::Timing& timing = finished.timing();
+  if (!timing.has_decode()) return;
+  const double first = ToSeconds(timing.queue()) + ToSeconds(timing.prefill());
+  first_token_ = std::min(first_token_.value_or(first), first);
+  last_token_ = std::max(last_token_, first + ToSeconds(timing.decode()));
+  decode_seconds = last_token_ - *first_token_;
 }
 
 std::string DescribeAnswer(const AnswerFigures& figures) {
-  // Where it is known when the first token came: of those behind it, and of the time since.
-  const uint32_t first = figures.seconds_to_first_token.has_value() ? 1 : 0;
-  const double seconds = figures.seconds - figures.seconds_to_first_token.value_or(0);
-  const double rate =
-      figures.num_tokens > first && seconds > 0 ? (figures.num_tokens - first) / seconds : 0;
+  std::string rate;
+  if (figures.num_tokens > 1 && figures.decode_seconds > 0) {
+    rate = absl::StrFormat("%.1f tok/s · ", (figures.num_tokens - 1) / figures.decode_seconds);
+  }
   const std::string time =
       figures.seconds_to_first_token.has_value()
           ? absl::StrFormat("first after %.0f ms", *figures.seconds_to_first_token * 1e3)
           : absl::StrFormat("%.2f s", figures.seconds);
   return absl::StrFormat(
-      "%u tokens · %.1f tok/s · %s · ended by %s", figures.num_tokens, rate, time,
+      "%u tokens · %s%s · ended by %s", figures.num_tokens, rate, time,
       absl::StrJoin(figures.reasons, ", ", [](std::string* out, v1::FinishReason reason) {
         out->append(v1::FinishReason_Name(reason));
       }));
