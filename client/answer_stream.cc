@@ -40,9 +40,9 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   connection.SetDeadline(call);
   Answer answer;
   AnswerFigures& figures = answer.figures;
-  std::atomic<bool> interrupted = false;
-  std::optional<ScopedInterrupt> interrupt(std::in_place, context.interrupts, [&](int) {
-    interrupted = true;
+  std::atomic<int> interrupted_by = 0;
+  std::optional<ScopedInterrupt> interrupt(std::in_place, context.interrupts, [&](int signal) {
+    interrupted_by = signal;
     call.TryCancel();
   });
   const auto start = Clock::now();
@@ -60,7 +60,7 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   answer.status = reader->Finish();
   figures.seconds = SecondsSince(start);
   interrupt.reset();
-  answer.interrupted = interrupted;
+  answer.interrupted_by = interrupted_by;
   return answer;
 }
 

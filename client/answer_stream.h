@@ -37,7 +37,8 @@ struct Answer {
   grpc::Status status;
   // Of sequence 0; what came before an error or Ctrl-C too.
   std::string text;
-  bool interrupted = false;
+  // What ended it: SIGINT or SIGTERM; 0: neither.
+  int interrupted_by = 0;
   AnswerFigures figures;
 };
 

@@ -254,6 +254,15 @@ class CliTest(unittest.TestCase):
         chat.send_signal(signal.SIGTERM)
         self.assertEqual(chat.exit_code(), 130)
 
+    def test_sigterm_ends_a_chat_in_its_answer(self):
+        chat = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat", "--ignore-eos", "--temperature", "0")
+        chat.expect(r"\n> ")
+        chat.type("Tell me a short story about a fox.\n")
+        chat.expect(r"fox\.\r\n")
+        chat.expect(r"\w+ \w+ \w+ \w+")
+        chat.send_signal(signal.SIGTERM)
+        self.assertEqual(chat.exit_code(), 130)
+
     def test_waiting_shows_progress_until_the_server_is_ready(self):
         with reserved_port() as port:
             listen = f"127.0.0.1:{port}"
