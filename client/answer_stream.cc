@@ -50,6 +50,7 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   v1::GenerateStreamResponse event;
   while (reader->Read(&event)) {
     ShowEvent(context, event);
+    if (!std::cout) call.TryCancel();
     if (event.has_delta()) {
       if (!figures.seconds_to_first_token) figures.seconds_to_first_token = SecondsSince(start);
       if (event.delta().index() == 0) answer.text += event.delta().text();

@@ -43,6 +43,7 @@ struct Answer {
 };
 
 // Streams one answer. With --json every event is one line of JSON on stdout; otherwise the text is.
+// Where stdout cannot be written any more the answer is cancelled, as nobody reads it.
 Answer StreamAnswer(CommandContext& context, Connection& connection,
                     const v1::GenerateRequest& request);
 

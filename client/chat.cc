@@ -85,6 +85,7 @@ class Conversation {
     *request.mutable_chat() = chat_;
     const Answer answer = StreamAnswer(context_, connection_, request);
     if (!context_.json) std::cout << std::endl;
+    if (!std::cout) return kExitServerError;
     if (answer.status.ok() || answer.interrupted_by != 0) {
       if (answer.interrupted_by != 0) std::cerr << "(stopped)\n";
       AddMessage("assistant", answer.text, chat_);

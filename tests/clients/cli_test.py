@@ -184,6 +184,19 @@ class CliTest(unittest.TestCase):
             self.assertEqual(done.returncode, 1, arguments)
             self.assertIn("standard output", done.stderr)
 
+    def test_output_that_nobody_reads_any_more_ends_what_goes_on_by_itself(self):
+        num_before = len(request_records())
+        for arguments, text in [(["status", "--watch", "--interval", "0.1"], None), (["generate", "x", "--ignore-eos"], None),
+                                (["chat", "--ignore-eos"], "x\nx\n")]:
+            read_end, write_end = os.pipe()
+            os.close(read_end)
+            with os.fdopen(write_end, "wb") as pipe:
+                # As Python's own: SIGPIPE stays ignored.
+                done = subprocess.run([ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, *arguments], input=text,
+                                      stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, restore_signals=False)
+            self.assertEqual((done.returncode, done.stderr), (1, "error: standard output cannot be written\n"), arguments)
+        self.assertEqual([record["status"] for record in request_records(num_before + 2)[num_before:]], ["CANCELLED", "CANCELLED"])
+
     def test_a_server_that_goes_silent_in_an_answer_is_given_up(self):
         with SilentProxy(ARGUMENTS["server"].address) as proxy:
             client = subprocess.Popen([ARGUMENTS["client"], "--target", proxy.address, "generate", "x", "--ignore-eos"],
