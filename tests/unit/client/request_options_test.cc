@@ -1,9 +1,13 @@
 #include "client/request_options.h"
 
+#include <filesystem>
+
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
+#include "tests/testing/temporary_directory.h"
 
 namespace lockstep::client {
 namespace {
@@ -14,6 +18,20 @@ v1::GenerateRequest Parse(const std::string& command_line) {
   options.AddTo(app);
   app.parse(command_line);
   return options.MakeRequest();
+}
+
+TEST(RequestOptions, RejectsAFileThatCannotBeRead) {
+  const lockstep::testing::TemporaryDirectory directory;
+  for (const char* option : {"--json-schema", "--grammar"}) {
+    for (const std::filesystem::path& path : {directory.path(), directory.path() / "absent"}) {
+      try {
+        Parse(absl::StrCat(option, " ", path.string()));
+        ADD_FAILURE() << option << " takes " << path;
+      } catch (const CLI::ParseError& error) {
+        EXPECT_EQ(std::string(error.what()), absl::StrCat(option, ": cannot read ", path.string()));
+      }
+    }
+  }
 }
 
 TEST(RequestOptions, LeavesAbsentWhatIsNotGiven) {
@@ -54,7 +72,7 @@ TEST(RequestOptions, TakesBiasesAndAllowedTokens) {
 }
 
 TEST(RequestOptions, RejectsABiasThatIsNone) {
-  for (const char* text : {"3", "=1", "3=", "x=1", "3=much", "-3=1", "3=1=2"}) {
+  for (const char* text : {"3", "=1", "3=", "x=1", "3=much", "-3=1", "3=1=2", "0x1f=1"}) {
     EXPECT_THROW(Parse(std::string("--logit-bias ") + text), CLI::ParseError) << text;
   }
 }
