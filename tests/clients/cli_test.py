@@ -125,6 +125,8 @@ class CliTest(unittest.TestCase):
         by_ids = lockstep("generate", "--token-ids", ",".join(map(str, ids)), "-n", "8", "--temperature", "0")
         by_text = lockstep("generate", "Once upon a time", "-n", "8", "--temperature", "0")
         self.assertEqual(by_ids.stdout, by_text.stdout)
+        without_first = json.loads(lockstep("--json", "tokenize", "Once upon a time", "--no-special-tokens").stdout)["token_ids"]
+        self.assertEqual(without_first, ids[1:])
 
     def test_the_chat_template_gets_the_system_message_and_further_variables(self):
         options = ["--chat", "--system", "Be brief.", "--template-variables", '{"bos_token": "[B]"}']
@@ -140,6 +142,8 @@ class CliTest(unittest.TestCase):
         data = base64.b64decode(output["logits"])
         logits = struct.unpack(f"<{len(data) // 4}f", data)
         self.assertEqual([int(size) for size in output["shape"]], [1, len(logits)])
+        rows = json.loads(lockstep("--json", "forward", "1,2,3", "--all-positions").stdout)["outputs"][0]
+        self.assertEqual([int(size) for size in rows["shape"]], [3, len(logits)])
         done = lockstep("--json", "generate", "--token-ids", "1,2,3", "-n", "1", "--temperature", "0", "--ignore-eos")
         deltas = [event["delta"] for event in map(json.loads, done.stdout.splitlines()) if "delta" in event]
         self.assertEqual([id for delta in deltas for id in delta["token_ids"]], [logits.index(max(logits))])
