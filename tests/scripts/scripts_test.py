@@ -1,0 +1,91 @@
+"""The scripts, in a tree of their own, with stand-ins for the programs that install and build. Nothing is downloaded.
+
+    scripts_test.py SOURCE_DIR
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SOURCE = pathlib.Path()
+TIMEOUT = 60
+
+# Each notes its call in $CALLS.
+STAND_INS = {
+    "cmake": r"""[ -z "${CMAKE_FAILS:-}" ] || exit 1
+        echo "CMAKE_HOME_DIRECTORY:INTERNAL=$PWD" >"build/$2/CMakeCache.txt"; touch "build/$2/build.ninja" """,
+    "ninja": r"""printf '%s\n' "${NINJA_SAYS:-}"; exit "${NINJA_STATUS:-0}" """,
+    "uname": "echo ${MACHINE:-x86_64}",
+    "cargo": "echo cargo ${CARGO_VERSION:-1.999.0} '(0123456 2026-01-01)'",
+    "dpkg-query": "printf installed",
+    # venv: an environment whose Python can do everything.
+    "python3": r"""[ "$2" != venv ] || { mkdir -p "$3/bin"; printf '#!/bin/sh\necho "python $*" >>"$CALLS"\n' >"$3/bin/python"
+        chmod +x "$3/bin/python"; }""",
+    "unzip": r"""mkdir -p "${!#}/torch/lib" """,
+    "sleep": ":",
+}
+
+
+class ScriptsTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.root = pathlib.Path(directory.name)
+        self.tree = self.root / "a tree"
+        shutil.copytree(SOURCE / "scripts", self.tree / "scripts")
+        for name in ["CMakePresets.json", "cmake/requirements-build.txt", "server/text/Cargo.toml"]:
+            (self.tree / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(SOURCE / name, self.tree / name)
+        for name, program in STAND_INS.items():
+            self.stand_in(name, program)
+
+    def stand_in(self, name, program):
+        self.write(self.root / "bin" / name, f'#!/bin/bash\necho "{name} $*" >>"$CALLS"\n{program}\n')
+
+    @staticmethod
+    def write(path, text):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def environment(self, **variables):
+        return {"PATH": f"{self.root}/bin:/usr/bin:/bin", "CALLS": str(self.root / "calls"), "GIT_CONFIG_GLOBAL": "/dev/null",
+                **variables}
+
+    def run_script(self, *command, tree=None, **variables):
+        return subprocess.run(["bash", *command], cwd=tree or self.tree, env=self.environment(**variables), timeout=TIMEOUT,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def calls(self, name):
+        """The arguments of the calls since the last look."""
+        path = self.root / "calls"
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return [line.removeprefix(name + " ") for line in lines if line.startswith(name + " ")]
+
+    def test_setup_makes_an_environment_that_does_not_work_anew(self):
+        self.assertEqual(self.run_script("scripts/setup").returncode, 0)
+        environment = self.tree / ".deps/clients"
+        (environment / "kept").touch()
+        self.assertEqual(self.run_script("scripts/setup").returncode, 0)
+        self.assertTrue((environment / "kept").exists(), "it works")
+        self.calls("python")
+        self.write(environment / "bin/python", "#!/bin/sh\nexit 1\n")
+        self.assertEqual(self.run_script("scripts/setup").returncode, 0)
+        self.assertFalse((environment / "kept").exists())
+        self.assertTrue(any("pip install" in call for call in self.calls("python")))
+
+    def test_setup_unpacks_beside_nothing_that_was_left(self):
+        self.write(self.tree / ".deps/unpacked/torch/lib/left", "")
+        self.assertEqual(self.run_script("scripts/setup").returncode, 0)
+        self.assertTrue((self.tree / ".deps/libtorch/lib").is_dir())
+        self.assertFalse((self.tree / ".deps/libtorch/lib/left").exists())
+
+
+if __name__ == "__main__":
+    SOURCE = pathlib.Path(sys.argv[1])
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=2)
