@@ -1,15 +1,12 @@
-# Sourced by the scripts: brings a preset's binaries up to date, quietly where nothing is to do.
+# Sourced by the scripts, after log.sh and lock.sh: brings a preset's binaries up to date, quietly where nothing is to do.
 
 # A log file gets a line now and then, a terminal ninja's own display.
 show_every_25th_step() {
   awk -F'[][/]' '/^\[[0-9]+\// { if ($2 >= due) { print "    " $2 " of " $3; fflush(); due = $2 + 25 } }' >&2
 }
 
-# build PRESET [TARGET...]
-build() {
-  local preset=$1; shift
-  local log=build/$preset/build.log
-  mkdir -p "build/$preset"
+configure_and_build() {  # PRESET [TARGET...]
+  local preset=$1 log=build/$1/build.log; shift
   if [ ! -f "build/$preset/build.ninja" ]; then
     say "configuring the $preset build"
     cmake --preset "$preset" >"$log" 2>&1 || { tail -n 30 "$log" >&2; fail "cmake failed; the whole output is in $log"; }
@@ -21,4 +18,10 @@ build() {
     ninja -C "build/$preset" "$@" 2>&1 | tee "$log" | show_every_25th_step ||
       { grep -A 15 -m 5 'FAILED:' "$log" >&2; fail "the build failed; the whole output is in $log"; }
   fi
+}
+
+# build PRESET [TARGET...]
+build() {
+  mkdir -p "build/$1"
+  with_lock "build/$1/lock" configure_and_build "$@"
 }

@@ -3,6 +3,7 @@
     scripts_test.py SOURCE_DIR
 """
 
+import fcntl
 import os
 import pathlib
 import shutil
@@ -60,12 +61,29 @@ class ScriptsTest(unittest.TestCase):
         return subprocess.run(["bash", *command], cwd=tree or self.tree, env=self.environment(**variables), timeout=TIMEOUT,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
+    BUILD = ["-euo", "pipefail", "-c", "for part in log lock build; do . scripts/lib/$part.sh; done; build release a-target"]
+
+    def build(self, **options):
+        return self.run_script(*self.BUILD, **options)
+
     def calls(self, name):
         """The arguments of the calls since the last look."""
         path = self.root / "calls"
         lines = path.read_text().splitlines() if path.exists() else []
         path.unlink(missing_ok=True)
         return [line.removeprefix(name + " ") for line in lines if line.startswith(name + " ")]
+
+    def test_two_runs_at_once_work_one_after_the_other(self):
+        for command, lock, begun in [(self.BUILD, "build/release/lock", "ninja"), (["scripts/setup"], ".deps/lock", "dpkg-query")]:
+            (self.tree / lock).parent.mkdir(parents=True)
+            with open(self.tree / lock, "w", encoding="utf-8") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                run = subprocess.Popen(["bash", *command], cwd=self.tree, env=self.environment(), stderr=subprocess.PIPE, text=True)
+                self.assertIn(f"waiting for another run, which has {lock}", run.stderr.readline())
+                self.assertEqual(self.calls(begun), [])
+            _, error = run.communicate(timeout=TIMEOUT)
+            self.assertEqual(run.returncode, 0, error)
+            self.assertNotEqual(self.calls(begun), [])
 
     def test_setup_makes_an_environment_that_does_not_work_anew(self):
         self.assertEqual(self.run_script("scripts/setup").returncode, 0)
