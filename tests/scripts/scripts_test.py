@@ -73,6 +73,32 @@ class ScriptsTest(unittest.TestCase):
         path.unlink(missing_ok=True)
         return [line.removeprefix(name + " ") for line in lines if line.startswith(name + " ")]
 
+    def test_a_build_folder_is_configured_once_and_when_the_presets_change(self):
+        for expected in [["--preset release"], []]:
+            self.assertEqual(self.build().returncode, 0)
+            self.assertEqual(self.calls("cmake"), expected)
+        os.utime(self.tree / "CMakePresets.json")
+        self.assertEqual(self.build().returncode, 0)
+        self.assertEqual(self.calls("cmake"), ["--preset release"])
+
+    def test_a_tree_that_was_copied_builds_itself(self):
+        self.build()
+        copy = self.root / "a copy"
+        shutil.copytree(self.tree, copy)
+        self.calls("cmake")
+        for expected in [["--preset release --fresh"], []]:
+            self.assertEqual(self.build(tree=copy).returncode, 0)
+            self.assertEqual(self.calls("cmake"), expected)
+
+    def test_what_could_not_be_configured_is_not_built(self):
+        self.build()
+        os.utime(self.tree / "CMakePresets.json")
+        self.calls("ninja")
+        for _ in range(2):
+            failed = self.build(CMAKE_FAILS="1")
+            self.assertEqual((failed.returncode, self.calls("ninja")), (1, []))
+            self.assertIn("error: cmake failed", failed.stderr)
+
     def test_two_runs_at_once_work_one_after_the_other(self):
         for command, lock, begun in [(self.BUILD, "build/release/lock", "ninja"), (["scripts/setup"], ".deps/lock", "dpkg-query")]:
             (self.tree / lock).parent.mkdir(parents=True)
