@@ -29,7 +29,7 @@ configure_and_build() {  # PRESET [TARGET...]
     ninja -C "build/$preset" "$@" >&2 || fail "the build failed"
   else
     ninja -C "build/$preset" "$@" 2>&1 | tee "$log" | show_every_25th_step ||
-      { grep -A 15 -m 5 'FAILED:' "$log" >&2; fail "the build failed; the whole output is in $log"; }
+      { grep -A 15 -m 5 'FAILED:' "$log" >&2 || tail -n 20 "$log" >&2; fail "the build failed; the whole output is in $log"; }
   fi
 }
 

@@ -99,6 +99,13 @@ class ScriptsTest(unittest.TestCase):
             self.assertEqual((failed.returncode, self.calls("ninja")), (1, []))
             self.assertIn("error: cmake failed", failed.stderr)
 
+    def test_a_build_that_fails_says_why(self):
+        for reason in ["ninja: error: loading 'build.ninja': No such file", "FAILED: a.o\na.cc:1: error: what is wrong"]:
+            failed = self.build(NINJA_SAYS=reason, NINJA_STATUS="1")
+            self.assertEqual(failed.returncode, 1)
+            self.assertIn(reason, failed.stderr)
+            self.assertIn("error: the build failed", failed.stderr)
+
     def test_two_runs_at_once_work_one_after_the_other(self):
         for command, lock, begun in [(self.BUILD, "build/release/lock", "ninja"), (["scripts/setup"], ".deps/lock", "dpkg-query")]:
             (self.tree / lock).parent.mkdir(parents=True)
