@@ -118,6 +118,14 @@ class ScriptsTest(unittest.TestCase):
             self.assertEqual(run.returncode, 0, error)
             self.assertNotEqual(self.calls(begun), [])
 
+    def test_setup_names_a_machine_or_a_cargo_that_will_not_do(self):
+        for variables, reason in [({"MACHINE": "aarch64"}, "this is a aarch64 machine"),
+                                  ({"CARGO_VERSION": "1.63.0"}, "cargo is version '1.63.0', and server/text needs 1.")]:
+            failed = self.run_script("scripts/setup", **variables)
+            self.assertEqual(failed.returncode, 1)
+            self.assertIn(reason, failed.stderr)
+            self.assertEqual(self.calls("unzip"), [])
+
     def test_setup_makes_an_environment_that_does_not_work_anew(self):
         self.assertEqual(self.run_script("scripts/setup").returncode, 0)
         environment = self.tree / ".deps/clients"
