@@ -144,6 +144,25 @@ class ScriptsTest(unittest.TestCase):
         self.assertTrue((self.tree / ".deps/libtorch/lib").is_dir())
         self.assertFalse((self.tree / ".deps/libtorch/lib/left").exists())
 
+    def demo(self, server):
+        binaries = self.tree / "build/release/bin"
+        self.write(binaries / "lockstep-server", "#!/bin/bash\n" + server)
+        self.write(binaries / "lockstep", "#!/bin/bash\necho an answer\n")
+        return self.run_script("scripts/demo")
+
+    def test_the_demo_waits_as_long_as_its_server_starts(self):
+        done = self.demo("""for _ in $(seq 3000); do [ "$(grep -c ^sleep "$CALLS")" -lt 320 ] || break; /bin/sleep 0.01; done
+            echo "lockstep-server listening on 127.0.0.1:1, metrics on 127.0.0.1:2"; exec /bin/sleep 60""")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("an answer", done.stdout)
+        for seconds in [10, 20, 30]:
+            self.assertIn(f"still starting after {seconds} s", done.stderr)
+
+    def test_the_demo_shows_why_its_server_ended(self):
+        failed = self.demo("echo what is wrong >&2; exit 2")
+        self.assertEqual(failed.returncode, 1)
+        self.assertRegex(failed.stderr, "what is wrong\nerror: the server did not start")
+
 
 if __name__ == "__main__":
     SOURCE = pathlib.Path(sys.argv[1])
