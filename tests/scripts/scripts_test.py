@@ -163,6 +163,17 @@ class ScriptsTest(unittest.TestCase):
         self.assertEqual(failed.returncode, 1)
         self.assertRegex(failed.stderr, "what is wrong\nerror: the server did not start")
 
+    def test_gpu_check_unpacks_again_what_was_unpacked_in_part(self):
+        self.write(self.tree / "gpu-check/bin/lockstep-server", "")
+        (self.tree / "build").mkdir()
+        subprocess.run(["tar", "-cJf", "build/gpu-check.tar.xz", "gpu-check"], cwd=self.tree, check=True)
+        self.stand_in("tar", 'mkdir -p "$2/gpu-check/bin"; exit 1')
+        self.assertNotEqual(self.run_script("scripts/gpu-check").returncode, 0)
+        (self.root / "bin/tar").unlink()
+        done = self.run_script("scripts/gpu-check")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("-m gpu_check.main --bin build/gpu-check/bin", self.calls("python3"))
+
 
 if __name__ == "__main__":
     SOURCE = pathlib.Path(sys.argv[1])
