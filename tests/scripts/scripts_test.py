@@ -174,6 +174,18 @@ class ScriptsTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("-m gpu_check.main --bin build/gpu-check/bin", self.calls("python3"))
 
+    def test_format_leaves_out_a_file_that_was_deleted(self):
+        for name in ["kept.cc", "deleted.cc"]:
+            self.write(self.tree / name, "")
+        for command in [["init", "--quiet"], ["add", "kept.cc", "deleted.cc"]]:
+            subprocess.run(["git", *command], cwd=self.tree, env=self.environment(), check=True)
+        (self.tree / "deleted.cc").unlink()
+        # As clang-format: a file that is not there is an error.
+        self.write(self.tree / ".deps/clients/bin/python", '#!/bin/sh\nfor name; do case $name in *.cc) [ -f "$name" ] || exit 1 ;; esac; done\n')
+        done = self.run_script("scripts/format", "--check")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("1 C++ files are formatted", done.stderr)
+
 
 if __name__ == "__main__":
     SOURCE = pathlib.Path(sys.argv[1])
