@@ -1,5 +1,6 @@
 #include "client/answer_stream.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <iostream>
@@ -13,6 +14,10 @@ namespace lockstep::client {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+double ToSeconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
+}
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -35,9 +40,9 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   connection.SetDeadline(call);
   Answer answer;
   AnswerFigures& figures = answer.figures;
-  std::atomic<bool> interrupted = false;
-  std::optional<ScopedInterrupt> interrupt(std::in_place, context.interrupts, [&](int) {
-    interrupted = true;
+  std::atomic<int> interrupted_by = 0;
+  std::optional<ScopedInterrupt> interrupt(std::in_place, context.interrupts, [&](int signal) {
+    interrupted_by = signal;
     call.TryCancel();
   });
   const auto start = Clock::now();
@@ -45,6 +50,7 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   v1::GenerateStreamResponse event;
   while (reader->Read(&event)) {
     ShowEvent(context, event);
+    if (!std::cout) call.TryCancel();
     if (event.has_delta()) {
       if (!figures.seconds_to_first_token) figures.seconds_to_first_token = SecondsSince(start);
       if (event.delta().index() == 0) answer.text += event.delta().text();
@@ -55,27 +61,32 @@ Answer StreamAnswer(CommandContext& context, Connection& connection,
   answer.status = reader->Finish();
   figures.seconds = SecondsSince(start);
   interrupt.reset();
-  answer.interrupted = interrupted;
+  answer.interrupted_by = interrupted_by;
   return answer;
 }
 
 void AnswerFigures::Add(const v1::Finished& finished) {
   num_tokens += finished.usage().completion_tokens();
   reasons.push_back(finished.reason());
+  const v1::Timing& timing = finished.timing();
+  if (!timing.has_decode()) return;
+  const double first = ToSeconds(timing.queue()) + ToSeconds(timing.prefill());
+  first_token_ = std::min(first_token_.value_or(first), first);
+  last_token_ = std::max(last_token_, first + ToSeconds(timing.decode()));
+  decode_seconds = last_token_ - *first_token_;
 }
 
 std::string DescribeAnswer(const AnswerFigures& figures) {
-  // Where it is known when the first token came: of those behind it, and of the time since.
-  const uint32_t first = figures.seconds_to_first_token.has_value() ? 1 : 0;
-  const double seconds = figures.seconds - figures.seconds_to_first_token.value_or(0);
-  const double rate =
-      figures.num_tokens > first && seconds > 0 ? (figures.num_tokens - first) / seconds : 0;
+  std::string rate;
+  if (figures.num_tokens > 1 && figures.decode_seconds > 0) {
+    rate = absl::StrFormat("%.1f tok/s · ", (figures.num_tokens - 1) / figures.decode_seconds);
+  }
   const std::string time =
       figures.seconds_to_first_token.has_value()
           ? absl::StrFormat("first after %.0f ms", *figures.seconds_to_first_token * 1e3)
           : absl::StrFormat("%.2f s", figures.seconds);
   return absl::StrFormat(
-      "%u tokens · %.1f tok/s · %s · ended by %s", figures.num_tokens, rate, time,
+      "%u tokens · %s%s · ended by %s", figures.num_tokens, rate, time,
       absl::StrJoin(figures.reasons, ", ", [](std::string* out, v1::FinishReason reason) {
         out->append(v1::FinishReason_Name(reason));
       }));

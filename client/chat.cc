@@ -85,10 +85,13 @@ class Conversation {
     *request.mutable_chat() = chat_;
     const Answer answer = StreamAnswer(context_, connection_, request);
     if (!context_.json) std::cout << std::endl;
-    if (answer.status.ok() || answer.interrupted) {
-      if (answer.interrupted) std::cerr << "(stopped)\n";
+    if (!std::cout) return kExitServerError;
+    if (answer.status.ok() || answer.interrupted_by != 0) {
+      if (answer.interrupted_by != 0) std::cerr << "(stopped)\n";
       AddMessage("assistant", answer.text, chat_);
-      return answer.interrupted && !interactive_ ? kExitInterrupted : kExitOk;
+      const bool goes_on =
+          answer.interrupted_by == 0 || (interactive_ && answer.interrupted_by == SIGINT);
+      return goes_on ? kExitOk : kExitInterrupted;
     }
     chat_.mutable_messages()->RemoveLast();
     const int code = connection_.Fail(answer.status);

@@ -44,6 +44,13 @@ bool NobodyListens(const grpc::Status& status) {
           absl::StrContains(status.error_message(), "No such file or directory"));
 }
 
+// What gRPC, or the system below it, says of a peer that does not even confirm what it is sent.
+bool HasGoneSilent(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+         (absl::StrContains(status.error_message(), "keepalive watchdog timeout") ||
+          absl::StrContains(status.error_message(), "Connection timed out"));
+}
+
 }  // namespace
 
 absl::string_view StatusCodeName(grpc::StatusCode code) {
@@ -74,6 +81,13 @@ std::string DescribeError(const grpc::Status& status, absl::string_view target) 
                         "\n  start one:      lockstep-server --model DIR",
                         "\n  name another:   lockstep --target HOST:PORT …  (or LOCKSTEP_TARGET)",
                         "\n  wait for it:    lockstep --wait 60 …\n");
+  }
+  if (HasGoneSilent(status)) {
+    return absl::StrCat("error: the server at ", target, " does not answer any more (",
+                        status.error_message(), ")",
+                        "\n  its machine, or the way to it, is gone or stands still; is it back?   "
+                        "lockstep --target ",
+                        target, " status\n");
   }
   std::string text = absl::StrCat("error: ", StatusCodeName(status.error_code()), ": ",
                                   status.error_message(), "\n");

@@ -87,10 +87,11 @@ int GenerateWhole(CommandContext& context, Connection& connection,
 int GenerateStreamed(CommandContext& context, Connection& connection,
                      const v1::GenerateRequest& request, bool stats) {
   const Answer answer = StreamAnswer(context, connection, request);
+  if (!std::cout) return kExitServerError;
   const bool has_line = answer.status.ok() || !answer.text.empty();
   if (has_line && !context.json) std::cout << std::endl;
   if (!answer.status.ok())
-    return answer.interrupted ? kExitInterrupted : connection.Fail(answer.status);
+    return answer.interrupted_by != 0 ? kExitInterrupted : connection.Fail(answer.status);
   if (stats) std::cerr << DescribeAnswer(answer.figures) << std::endl;
   return kExitOk;
 }

@@ -1,18 +1,28 @@
 #include "client/request_options.h"
 
+#include <array>
 #include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "CLI/Error.hpp"
-#include "CLI/TypeTools.hpp"
+#include "absl/strings/numbers.h"
+#include "absl/strings/string_view.h"
 
 namespace lockstep::client {
 namespace {
 
-std::string ReadFile(const std::string& path) {
+// What `option` names.
+std::string ReadFile(const std::string& option, const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::string content;
+  std::array<char, 1 << 16> buffer;
+  while (file) {
+    file.read(buffer.data(), buffer.size());
+    content.append(buffer.data(), static_cast<size_t>(file.gcount()));
+  }
+  // What is read past the end of it is at its end, and nothing else.
+  if (!file.eof()) throw CLI::ValidationError(option, "cannot read " + path);
+  return content;
 }
 
 // Of "128001=-100".
@@ -20,8 +30,8 @@ std::pair<uint32_t, float> ParseBias(const std::string& text) {
   std::pair<uint32_t, float> bias;
   const size_t equals = text.find('=');
   if (equals == std::string::npos ||
-      !CLI::detail::lexical_cast(text.substr(0, equals), bias.first) ||
-      !CLI::detail::lexical_cast(text.substr(equals + 1), bias.second)) {
+      !absl::SimpleAtoi(absl::string_view(text).substr(0, equals), &bias.first) ||
+      !absl::SimpleAtof(absl::string_view(text).substr(equals + 1), &bias.second)) {
     throw CLI::ValidationError("--logit-bias", "'" + text + "' is no ID=BIAS, such as 128001=-100");
   }
   return bias;
@@ -47,12 +57,19 @@ void RequestOptions::AddGuide(CLI::App& command) {
   CLI::Option_group& group =
       *command.add_option_group("The answer's form (at most one)",
                                 "The answer is made to have it; say in the prompt what you want");
-  group.add_option("--json-schema", json_schema_file_, "JSON that follows the schema in this file")
-      ->check(CLI::ExistingFile);
+  group
+      .add_option_function<std::string>(
+          "--json-schema",
+          [this](const std::string& path) { json_schema_ = ReadFile("--json-schema", path); },
+          "JSON that follows the schema in this file")
+      ->type_name("FILE");
   group.add_flag("--json-object", json_object_, "Any JSON object");
   group.add_option("--regex", regex_, "Text that matches this regular expression as a whole");
-  group.add_option("--grammar", grammar_file_, "Text that follows the Lark grammar in this file")
-      ->check(CLI::ExistingFile);
+  group
+      .add_option_function<std::string>(
+          "--grammar", [this](const std::string& path) { grammar_ = ReadFile("--grammar", path); },
+          "Text that follows the Lark grammar in this file")
+      ->type_name("FILE");
   group.add_option("--choice", choices_, "One of several texts (give each its own --choice)")
       ->take_all()
       ->allow_extra_args(false);
@@ -135,12 +152,10 @@ void RequestOptions::AddOutput(CLI::App& command) {
 }
 
 void RequestOptions::SetGuide(v1::GenerateRequest& request) const {
-  if (!json_schema_file_.empty()) {
-    request.mutable_guide()->set_json_schema(ReadFile(json_schema_file_));
-  }
+  if (json_schema_) request.mutable_guide()->set_json_schema(*json_schema_);
   if (json_object_) request.mutable_guide()->set_json_object(true);
   if (regex_) request.mutable_guide()->set_regex(*regex_);
-  if (!grammar_file_.empty()) request.mutable_guide()->set_grammar(ReadFile(grammar_file_));
+  if (grammar_) request.mutable_guide()->set_grammar(*grammar_);
   for (const std::string& text : choices_) {
     request.mutable_guide()->mutable_choice()->add_choices(text);
   }

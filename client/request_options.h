@@ -55,10 +55,10 @@ class RequestOptions {
   bool include_stop_string_ = false;
   bool ignore_eos_ = false;
 
-  std::string json_schema_file_;
+  std::optional<std::string> json_schema_;
   bool json_object_ = false;
   std::optional<std::string> regex_;
-  std::string grammar_file_;
+  std::optional<std::string> grammar_;
   std::vector<std::string> choices_;
 
   std::optional<uint32_t> logprobs_;

@@ -183,7 +183,8 @@ int Watch(CommandContext& context, Connection& connection, double interval) {
          : in_place   ? DrawFrame(frame)
                       : DescribeFrame(frame),
          in_place);
-  } while (!stop.WaitFor(std::chrono::duration<double>(interval)));
+    // Nobody sees it where stdout cannot be written any more.
+  } while (std::cout && !stop.WaitFor(std::chrono::duration<double>(interval)));
   return kExitOk;
 }
 

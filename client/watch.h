@@ -27,8 +27,9 @@ std::string DrawFrame(const WatchFrame& frame);
 // One line for a log.
 std::string DescribeFrame(const WatchFrame& frame);
 
-// Shows a frame every `interval` seconds until Ctrl-C: on a terminal in place, elsewhere line by
-// line. A server that is not there is waited for. Returns an exit code.
+// Shows a frame every `interval` seconds until Ctrl-C, or until stdout cannot be written: on a
+// terminal in place, elsewhere line by line. A server that is not there is waited for. Returns an
+// exit code.
 int Watch(CommandContext& context, Connection& connection, double interval);
 
 }  // namespace lockstep::client

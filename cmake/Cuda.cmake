@@ -50,5 +50,5 @@ target_link_libraries(lockstep_cuda INTERFACE lockstep::libtorch ${LOCKSTEP_CUDA
 target_link_options(lockstep_libtorch INTERFACE "-Wl,-rpath,${cudart_dir}" "-Wl,-rpath-link,${cudart_dir}")
 # libtorch_cuda.so registers what LibTorch does on GPUs: it has to be loaded where no symbol of it is used, too.
 target_link_libraries(lockstep_libtorch INTERFACE
-  "-Wl,--push-state,--no-as-needed,${LOCKSTEP_LIBTORCH_DIR}/lib/libtorch_cuda.so,--pop-state"
+  "-Wl,--push-state,--no-as-needed,\"${LOCKSTEP_LIBTORCH_DIR}/lib/libtorch_cuda.so\",--pop-state"
   ${LOCKSTEP_LIBTORCH_DIR}/lib/libc10_cuda.so)

@@ -64,8 +64,8 @@ if(LOCKSTEP_LIBTORCH_DIR)
   file(REAL_PATH ${LOCKSTEP_LIBTORCH_DIR}/include libtorch_include)
 endif()
 target_compile_options(lockstep_libtorch INTERFACE
-  "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter ${libtorch_include}>"
-  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-isystem ${libtorch_include}>")
+  "$<$<COMPILE_LANGUAGE:CXX>:SHELL:-idirafter \"${libtorch_include}\">"
+  "$<$<COMPILE_LANGUAGE:CUDA>:SHELL:-isystem \"${libtorch_include}\">")
 target_link_libraries(lockstep_libtorch INTERFACE
   ${LOCKSTEP_LIBTORCH_DIR}/lib/libtorch_cpu.so ${LOCKSTEP_LIBTORCH_DIR}/lib/libc10.so)
 target_link_options(lockstep_libtorch INTERFACE

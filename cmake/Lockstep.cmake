@@ -31,7 +31,7 @@ endfunction()
 set(LOCKSTEP_TEST_PROPERTIES "")
 if(LOCKSTEP_SANITIZER)
   set(LOCKSTEP_TEST_ENVIRONMENT
-    "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/tests/sanitizers/thread.supp ignore_noninstrumented_modules=1 second_deadlock_stack=1 history_size=7")
+    "TSAN_OPTIONS=suppressions=\"${CMAKE_SOURCE_DIR}/tests/sanitizers/thread.supp\" ignore_noninstrumented_modules=1 second_deadlock_stack=1 history_size=7")
   set(LOCKSTEP_TEST_PROPERTIES ENVIRONMENT "${LOCKSTEP_TEST_ENVIRONMENT}" FAIL_REGULAR_EXPRESSION "Sanitizer: ")
 endif()
 

@@ -8,7 +8,9 @@ running server and check its replies with the same rules:
         ok = question.check(reply)
 
 Every question is about a *fact* ("47 + 38", "3 days after Monday"). A fact is held out of training
-when the hash of its key says so; a held-out fact is never asked or answered in training, in any wording.
+when the hash of its key says so; a held-out fact is never asked in training, in any wording. Small ones
+are stated there all the same, as a part of other answers: 11 sums of two digits are held out, and each
+of them is a column of longer sums ("Ones: 7 + 9 = 16").
 Where there are too few facts for that (opposites, "the day after Monday", stories), the key is the
 fact together with its wording: then the fact was seen in training, but not asked in this way.
 """

@@ -18,7 +18,7 @@ build_llama_cpp() {
 
 fetch_and_build_llama_cpp() {  # PINS DIRECTORY
   # Nothing is fetched at build time: no web interface, no TLS. One chain, because `set -e` does not hold in a condition.
-  .deps/clients/bin/pip download --disable-pip-version-check --no-deps --no-binary llama-cpp-python --require-hashes -r "$1" -d "$2" &&
+  .deps/clients/bin/python -m pip download --disable-pip-version-check --no-deps --no-binary llama-cpp-python --require-hashes -r "$1" -d "$2" &&
     tar -xzf "$2"/llama_cpp_python-*.tar.gz -C "$2/source" --strip-components=3 --wildcards 'llama_cpp_python-*/vendor/llama.cpp' &&
     rm "$2"/llama_cpp_python-*.tar.gz &&
     sed -n 's/^\([a-z-]*\)==\([0-9.]*\).*/\1 \2/p' "$1" >"$2/version.txt" &&

@@ -5,12 +5,8 @@
 
 import base64
 import contextlib
-import fcntl
 import json
 import os
-import pty
-import re
-import select
 import shutil
 import signal
 import socket
@@ -18,14 +14,13 @@ import struct
 import subprocess
 import sys
 import tempfile
-import termios
-import threading
 import time
 import unittest
 
 import running_server
+from silent_proxy import SilentProxy
+from terminal import TIMEOUT, Terminal
 
-TIMEOUT = 60
 ARGUMENTS = {}
 
 
@@ -79,56 +74,6 @@ def wait_until_running(num_requests):
             raise AssertionError(f"{running} requests are running, not {num_requests}")
 
 
-class Terminal:
-    """A process on a pseudo-terminal, of so many columns; 0: it does not say how many."""
-
-    def __init__(self, *command, columns=0):
-        self.pid, self._fd = pty.fork()
-        if self.pid == 0:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
-            os.execv(command[0], command)
-        self.output = ""
-
-    def expect(self, pattern):
-        """Reads until the pattern matches what has not matched before; returns the match."""
-        deadline = time.monotonic() + TIMEOUT
-        while True:
-            found = re.search(pattern, self.output)
-            if found:
-                self.output = self.output[found.end():]
-                return found
-            ready, _, _ = select.select([self._fd], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
-                raise AssertionError(f"waited for {pattern!r}, have {self.output!r}")
-            try:
-                data = os.read(self._fd, 65536)
-            except OSError:  # the other end is closed
-                data = b""
-            if not data:
-                raise AssertionError(f"ended before {pattern!r} came, with {self.output!r}")
-            self.output += data.decode(errors="replace")
-
-    def type(self, text):
-        os.write(self._fd, text.encode())
-
-    def send_signal(self, number):
-        os.kill(self.pid, number)
-
-    def exit_code(self):
-        """Reads what is left, so that the process is not held up by a full terminal."""
-        watchdog = threading.Timer(TIMEOUT, os.kill, (self.pid, signal.SIGKILL))
-        watchdog.start()
-        try:
-            while os.read(self._fd, 65536):
-                pass
-        except OSError:
-            pass
-        _, status = os.waitpid(self.pid, 0)
-        watchdog.cancel()
-        os.close(self._fd)
-        return os.waitstatus_to_exitcode(status)
-
-
 class CliTest(unittest.TestCase):
     def test_generate_prints_the_answer_and_nothing_else(self):
         done = lockstep("generate", "--chat", "What is 12 + 34?", "--temperature", "0")
@@ -180,6 +125,8 @@ class CliTest(unittest.TestCase):
         by_ids = lockstep("generate", "--token-ids", ",".join(map(str, ids)), "-n", "8", "--temperature", "0")
         by_text = lockstep("generate", "Once upon a time", "-n", "8", "--temperature", "0")
         self.assertEqual(by_ids.stdout, by_text.stdout)
+        without_first = json.loads(lockstep("--json", "tokenize", "Once upon a time", "--no-special-tokens").stdout)["token_ids"]
+        self.assertEqual(without_first, ids[1:])
 
     def test_the_chat_template_gets_the_system_message_and_further_variables(self):
         options = ["--chat", "--system", "Be brief.", "--template-variables", '{"bos_token": "[B]"}']
@@ -195,6 +142,8 @@ class CliTest(unittest.TestCase):
         data = base64.b64decode(output["logits"])
         logits = struct.unpack(f"<{len(data) // 4}f", data)
         self.assertEqual([int(size) for size in output["shape"]], [1, len(logits)])
+        rows = json.loads(lockstep("--json", "forward", "1,2,3", "--all-positions").stdout)["outputs"][0]
+        self.assertEqual([int(size) for size in rows["shape"]], [3, len(logits)])
         done = lockstep("--json", "generate", "--token-ids", "1,2,3", "-n", "1", "--temperature", "0", "--ignore-eos")
         deltas = [event["delta"] for event in map(json.loads, done.stdout.splitlines()) if "delta" in event]
         self.assertEqual([id for delta in deltas for id in delta["token_ids"]], [logits.index(max(logits))])
@@ -238,6 +187,29 @@ class CliTest(unittest.TestCase):
                                       stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
             self.assertEqual(done.returncode, 1, arguments)
             self.assertIn("standard output", done.stderr)
+
+    def test_output_that_nobody_reads_any_more_ends_what_goes_on_by_itself(self):
+        num_before = len(request_records())
+        for arguments, text in [(["status", "--watch", "--interval", "0.1"], None), (["generate", "x", "--ignore-eos"], None),
+                                (["chat", "--ignore-eos"], "x\nx\n")]:
+            read_end, write_end = os.pipe()
+            os.close(read_end)
+            with os.fdopen(write_end, "wb") as pipe:
+                # As Python's own: SIGPIPE stays ignored.
+                done = subprocess.run([ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, *arguments], input=text,
+                                      stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, restore_signals=False)
+            self.assertEqual((done.returncode, done.stderr), (1, "error: standard output cannot be written\n"), arguments)
+        self.assertEqual([record["status"] for record in request_records(num_before + 2)[num_before:]], ["CANCELLED", "CANCELLED"])
+
+    def test_a_server_that_goes_silent_in_an_answer_is_given_up(self):
+        with SilentProxy(ARGUMENTS["server"].address) as proxy:
+            client = subprocess.Popen([ARGUMENTS["client"], "--target", proxy.address, "generate", "x", "--ignore-eos"],
+                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            self.assertTrue(client.stdout.read(1), "the answer has begun")
+            proxy.go_silent()
+            _, error = client.communicate(timeout=TIMEOUT)
+        self.assertEqual(client.returncode, 1)
+        self.assertIn(f"error: the server at {proxy.address} does not answer any more", error)
 
     def test_chat_remembers_the_conversation(self):
         lines = "What is 12 + 34?\nWhat is the opposite of hot?\n"
@@ -296,6 +268,15 @@ class CliTest(unittest.TestCase):
     def test_sigterm_ends_a_chat_at_its_prompt(self):
         chat = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat")
         chat.expect(r"\n> ")
+        chat.send_signal(signal.SIGTERM)
+        self.assertEqual(chat.exit_code(), 130)
+
+    def test_sigterm_ends_a_chat_in_its_answer(self):
+        chat = Terminal(ARGUMENTS["client"], "--target", ARGUMENTS["server"].address, "chat", "--ignore-eos", "--temperature", "0")
+        chat.expect(r"\n> ")
+        chat.type("Tell me a short story about a fox.\n")
+        chat.expect(r"fox\.\r\n")
+        chat.expect(r"\w+ \w+ \w+ \w+")
         chat.send_signal(signal.SIGTERM)
         self.assertEqual(chat.exit_code(), 130)
 

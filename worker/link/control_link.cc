@@ -26,7 +26,9 @@ grpc::ChannelArguments ChannelArguments() {
   arguments.SetMaxSendMessageSize(-1);
   // The frontend may come up any moment; gRPC's own patience grows to two minutes.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 1000);
+  // What one attempt may take, until the frontend has spoken: it may be busy, or far. Where nobody
+  // listens it ends at once.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   // A frontend's machine that vanished without a word is noticed.
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);

@@ -61,6 +61,16 @@ TEST(ErrorReport, HelpsWhenNobodyListens) {
   EXPECT_NE(text.find("--target"), std::string::npos) << text;
 }
 
+TEST(ErrorReport, HelpsWhenTheServerHasGoneSilent) {
+  for (const char* message : {"keepalive watchdog timeout", "recvmsg:Connection timed out"}) {
+    const std::string text =
+        DescribeError(grpc::Status(grpc::StatusCode::UNAVAILABLE, message), "host:1");
+    EXPECT_NE(text.find("the server at host:1 does not answer any more"), std::string::npos)
+        << text;
+    EXPECT_NE(text.find("lockstep --target host:1 status"), std::string::npos) << text;
+  }
+}
+
 TEST(ErrorReport, SurvivesDetailsThatAreNotAStatus) {
   const grpc::Status status(grpc::StatusCode::INTERNAL, "broken", "\xff\xff not protobuf");
   EXPECT_EQ(DescribeError(status, "host:1"), "error: INTERNAL: broken\n");

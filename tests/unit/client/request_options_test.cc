@@ -1,9 +1,17 @@
 #include "client/request_options.h"
 
+#include <filesystem>
+#include <set>
+#include <vector>
+
 #include "CLI/App.hpp"
 #include "CLI/Config.hpp"
 #include "CLI/Formatter.hpp"
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/text_format.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "gtest/gtest.h"
+#include "tests/testing/temporary_directory.h"
 
 namespace lockstep::client {
 namespace {
@@ -14,6 +22,102 @@ v1::GenerateRequest Parse(const std::string& command_line) {
   options.AddTo(app);
   app.parse(command_line);
   return options.MakeRequest();
+}
+
+// An option as it is given, and the request, in Protobuf's text format, that it alone makes. FILE
+// is one with the text "a file".
+struct OptionCase {
+  std::string option, value, request;
+};
+
+const std::vector<OptionCase>& OptionCases() {
+  static const std::vector<OptionCase> cases = {
+      {"--request-id", "r-1", "request_id: 'r-1'"},
+      {"--model", "m", "model: 'm'"},
+      {"--priority", "-3", "priority: -3"},
+      {"--num-sequences", "2", "num_sequences: 2"},
+      {"--bypass-cache", "", "cache { bypass: true }"},
+      {"--cache-salt", "s", "cache { salt: 's' }"},
+      {"--temperature", "0.5", "sampling { temperature: 0.5 }"},
+      {"--top-k", "7", "sampling { top_k: 7 }"},
+      {"--top-p", "0.25", "sampling { top_p: 0.25 }"},
+      {"--min-p", "0.125", "sampling { min_p: 0.125 }"},
+      {"--typical-p", "0.75", "sampling { typical_p: 0.75 }"},
+      {"--repetition-penalty", "1.5", "sampling { repetition_penalty: 1.5 }"},
+      {"--presence-penalty", "-0.5", "sampling { presence_penalty: -0.5 }"},
+      {"--frequency-penalty", "1.25", "sampling { frequency_penalty: 1.25 }"},
+      {"--seed", "18446744073709551615", "sampling { seed: 18446744073709551615 }"},
+      {"--logit-bias", "012=1e1", "sampling { logit_bias { key: 12 value: 10 } }"},
+      {"--allowed-token-id", "9", "sampling { allowed_token_ids: 9 }"},
+      {"--max-new-tokens", "11", "stopping { max_new_tokens: 11 }"},
+      {"-n", "12", "stopping { max_new_tokens: 12 }"},
+      {"--min-new-tokens", "4", "stopping { min_new_tokens: 4 }"},
+      {"--stop", "end", "stopping { stop_strings: 'end' }"},
+      {"--stop-token-id", "8", "stopping { stop_token_ids: 8 }"},
+      {"--time-limit-ms", "1500", "stopping { time_limit_ms: 1500 }"},
+      {"--include-stop-string", "", "stopping { include_stop_string: true }"},
+      {"--ignore-eos", "", "stopping { ignore_eos: true }"},
+      {"--json-schema", "FILE", "guide { json_schema: 'a file' }"},
+      {"--json-object", "", "guide { json_object: true }"},
+      {"--regex", "a+", "guide { regex: 'a+' }"},
+      {"--grammar", "FILE", "guide { grammar: 'a file' }"},
+      {"--choice", "yes", "guide { choice { choices: 'yes' } }"},
+      {"--logprobs", "3", "output { logprobs: 3 }"},
+      {"--prompt-logprobs", "2", "output { prompt_logprobs: 2 }"},
+      {"--token-details", "", "output { token_details: true }"},
+      {"--keep-special-tokens", "", "output { skip_special_tokens: false }"},
+      {"--echo", "", "output { echo: true }"},
+  };
+  return cases;
+}
+
+TEST(RequestOptions, EachSetsItsOwnFieldAlone) {
+  const lockstep::testing::TemporaryDirectory directory;
+  directory.Write("file", "a file");
+  const std::filesystem::path file = directory.path() / "file";
+  for (const auto& [option, value, text] : OptionCases()) {
+    v1::GenerateRequest expected;
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &expected)) << text;
+    expected.mutable_sampling();
+    expected.mutable_stopping();
+    expected.mutable_output();
+    const v1::GenerateRequest request =
+        Parse(absl::StrCat(option, " ", value == "FILE" ? file.string() : value));
+    EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(request, expected))
+        << option << " gives " << request.ShortDebugString();
+  }
+}
+
+TEST(RequestOptions, EachIsAmongTheCases) {
+  std::set<std::string> tested = {"--help"};
+  for (const OptionCase& option_case : OptionCases()) tested.insert(option_case.option);
+  CLI::App app;
+  RequestOptions options;
+  options.AddTo(app);
+  std::vector<const CLI::App*> groups = {&app};
+  for (const CLI::App* group : app.get_subcommands(nullptr)) groups.push_back(group);
+  size_t num_options = 0;
+  for (const CLI::App* group : groups) {
+    for (const CLI::Option* option : group->get_options()) {
+      EXPECT_TRUE(tested.contains("--" + option->get_lnames().at(0))) << option->get_name();
+      ++num_options;
+    }
+  }
+  EXPECT_GT(num_options, 30u) << "the groups' options are counted";
+}
+
+TEST(RequestOptions, RejectsAFileThatCannotBeRead) {
+  const lockstep::testing::TemporaryDirectory directory;
+  for (const char* option : {"--json-schema", "--grammar"}) {
+    for (const std::filesystem::path& path : {directory.path(), directory.path() / "absent"}) {
+      try {
+        Parse(absl::StrCat(option, " ", path.string()));
+        ADD_FAILURE() << option << " takes " << path;
+      } catch (const CLI::ParseError& error) {
+        EXPECT_EQ(std::string(error.what()), absl::StrCat(option, ": cannot read ", path.string()));
+      }
+    }
+  }
 }
 
 TEST(RequestOptions, LeavesAbsentWhatIsNotGiven) {
@@ -54,7 +158,7 @@ TEST(RequestOptions, TakesBiasesAndAllowedTokens) {
 }
 
 TEST(RequestOptions, RejectsABiasThatIsNone) {
-  for (const char* text : {"3", "=1", "3=", "x=1", "3=much", "-3=1", "3=1=2"}) {
+  for (const char* text : {"3", "=1", "3=", "x=1", "3=much", "-3=1", "3=1=2", "0x1f=1"}) {
     EXPECT_THROW(Parse(std::string("--logit-bias ") + text), CLI::ParseError) << text;
   }
 }

@@ -14,13 +14,13 @@ TEST(FirstCharacters, CountsCharactersAndNotBytes) {
 }
 
 TEST(TerminalLine, ShowsNothingWhereThereIsNoTerminal) {
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   {
     TerminalLine line;
     line.Show("loading");
     EXPECT_FALSE(line.is_terminal());
   }
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
 }
 
 }  // namespace

@@ -55,9 +55,9 @@ double SecondsOf(const std::function<void()>& call) {
 TEST(WaitUntilReady, GoesOnAsLongAsTheServerLoadsAndSaysEachStateOnceWithoutATerminal) {
   LoadingServer server(5);
   Connection connection(server.context());
-  testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStderr();
   EXPECT_TRUE(connection.WaitUntilReady().ok());
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "starting the workers\nloading\n");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "starting the workers\nloading\n");
   EXPECT_EQ(server.num_looks(), 5);
 }
 
