@@ -254,7 +254,7 @@ TEST(ServerTest, ASecondSignalEndsADrain) {
 }
 
 TEST(ServerTest, ServesWithWorkersStartedByHand) {
-  const testing::TemporaryDirectory directory;
+  const testing::TemporaryDirectory directory(testing::TemporaryDirectory::For::kSockets);
   const std::string link = absl::StrCat("unix:", directory.path().string(), "/link.sock");
   const std::map<std::string, std::string> token = {{"LOCKSTEP_POOL_TOKEN", "secret"}};
   ServerProcess::Options options =
