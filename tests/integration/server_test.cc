@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "lockstep/v1/admin.grpc.pb.h"
 #include "lockstep/v1/inference.grpc.pb.h"
@@ -132,6 +133,16 @@ TEST(ServerTest, GetServerInfoReportsEveryRank) {
     EXPECT_GT(rank.weight_bytes(), 0);
     EXPECT_GT(rank.kv_cache_bytes(), 0);
     EXPECT_THAT(rank.device(), HasSubstr("cpu"));
+  }
+}
+
+TEST(ServerTest, TheLogLevelLeavesOutWhatIsBelowIt) {
+  for (const std::string level : {"info", "warn"}) {
+    auto server = StartServer(DemoModel(), 1, {"--log-level", level});
+    ASSERT_NE(server, nullptr);
+    server->Signal(SIGTERM);
+    EXPECT_EQ(server->WaitForExit(kPatience), 0);
+    EXPECT_EQ(absl::StrContains(server->output(), " info "), level == "info") << server->output();
   }
 }
 
