@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 import tempfile
+import time
 import unittest
 import urllib.request
 
@@ -25,6 +26,7 @@ def setUpModule():
     ARGUMENTS.update(running_server.generated_modules(ARGUMENTS["protos"], ARGUMENTS["google_protos"],
                                                       ARGUMENTS["dir"]))
     model = running_server.with_long_context(ARGUMENTS["model"], ARGUMENTS["dir"])
+    ARGUMENTS["started"] = time.monotonic()
     ARGUMENTS["server"] = running_server.RunningServer(ARGUMENTS["binary"], model, "--kv-cache-memory", "512MiB")
 
 
@@ -210,16 +212,64 @@ class PythonClientTest(unittest.TestCase):
         info = self.admin.GetServerInfo(ARGUMENTS["admin_pb2"].GetServerInfoRequest(), timeout=TIMEOUT)
         self.assertEqual(info.state, ARGUMENTS["admin_pb2"].POOL_STATE_READY)
         self.assertEqual([rank.rank for rank in info.ranks], [0, 1])
+        self.assertEqual(info.num_waiting_tokens, 0)
+
+    def test_the_model_says_what_its_files_say(self):
+        model = self.inference.GetModelInfo(self.inference_messages.GetModelInfoRequest(), timeout=TIMEOUT)
+        with open(f"{ARGUMENTS['model']}/generation_config.json", encoding="utf-8") as file:
+            generation = json.load(file)
+        with open(f"{ARGUMENTS['model']}/tokenizer_config.json", encoding="utf-8") as file:
+            tokenizer = json.load(file)
+        self.assertTrue(model.tie_word_embeddings)
+        self.assertEqual((model.default_sampling.temperature, model.default_sampling.top_p), (0, 1))
+        self.assertEqual(list(model.eos_token_ids), generation["eos_token_id"])
+        tokens = {token.role: (token.id, token.text) for token in model.special_tokens}
+        self.assertEqual({role: text for role, (_, text) in tokens.items()}, {role: tokenizer[f"{role}_token"] for role in ["bos", "eos", "pad"]})
+        self.assertEqual(tokens["bos"][0], generation["bos_token_id"])
+        self.assertEqual(tokens["pad"][0], generation["pad_token_id"])
+
+    def test_the_server_says_how_long_it_has_been_up_and_how_it_started(self):
+        self.inference.Generate(self.request(), timeout=TIMEOUT)
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            info = self.admin.GetServerInfo(ARGUMENTS["admin_pb2"].GetServerInfoRequest(), timeout=TIMEOUT)
+            if info.uptime.seconds > 0 or time.monotonic() > deadline:
+                break
+        age = time.monotonic() - ARGUMENTS["started"]
+        self.assertGreater(info.uptime.seconds, 0)
+        self.assertLessEqual(info.uptime.seconds, age)
+        for rank in info.ranks:
+            self.assertTrue(rank.HasField("step_age"))
+            self.assertLess(rank.step_age.ToNanoseconds(), age * 1e9)
+            phases = {phase.name: phase.duration.ToNanoseconds() for phase in rank.start_phases}
+            self.assertLessEqual({"configuration", "weights", "kv_cache", "communicator", "self_test"}, set(phases))
+            self.assertGreater(phases["weights"], 0)
+            self.assertLess(sum(phases.values()), age * 1e9)
+
+    def metrics(self):
+        with self.get("/metrics") as answer:
+            lines = answer.read().decode().splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))}
 
     def test_metrics_count_the_answers(self):
         self.inference.Generate(self.request(), timeout=TIMEOUT)
-        with self.get("/metrics") as answer:
-            lines = answer.read().decode().splitlines()
-        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        self.assertGreater(float(values["lockstep_generation_tokens_total"]), 0)
-        self.assertGreater(float(values['lockstep_request_success_total{reason="eos"}']), 0)
+        values = self.metrics()
+        self.assertGreater(values["lockstep_generation_tokens_total"], 0)
+        self.assertGreater(values['lockstep_request_success_total{reason="eos"}'], 0)
         with self.get("/healthz") as answer:
             self.assertEqual(answer.status, 200)
+
+    def test_what_the_cache_had_is_in_the_answer_and_in_the_metrics(self):
+        request = self.request(token_ids={"ids": range(100, 170)}, stopping={"max_new_tokens": 2}, cache={"salt": "of its own"})
+        before = self.metrics()
+        cached = []
+        for _ in range(2):
+            events = list(self.inference.GenerateStream(request, timeout=TIMEOUT))
+            cached.append((events[0].started.num_cached_tokens, events[-1].finished.usage.cached_tokens))
+        after = self.metrics()
+        self.assertEqual(cached, [(0, 0), (64, 64)])
+        gained = {name: after[f"lockstep_prefix_cache_{name}_total"] - before[f"lockstep_prefix_cache_{name}_total"] for name in ["queries", "hits"]}
+        self.assertEqual(gained, {"queries": 140, "hits": 64})
 
     def test_the_log_has_one_json_line_per_request_and_no_prompt(self):
         for request_id in ["logged-once", "logged-after"]:

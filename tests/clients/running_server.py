@@ -45,7 +45,9 @@ class RunningServer:
     def __init__(self, binary, model_dir, *arguments, listen="127.0.0.1:0", ranks=2):
         command = [binary, "--model", model_dir, "--listen", listen, "--metrics-listen", "127.0.0.1:0",
                    "--tensor-parallel-size", str(ranks), "--threads-per-rank", "1", *arguments]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Its options are those given here: none from the environment of whoever runs the tests.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("LOCKSTEP_")}
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         self._log = []
         self._log_grew = threading.Condition()
         self._log_reader = threading.Thread(target=self._read_log, daemon=True)

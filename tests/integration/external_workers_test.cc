@@ -53,7 +53,8 @@ class ExternalWorkersTest : public ::testing::Test {
     return absl::StrCat(process.Reap().value_or("still running"), ": ", text);
   }
 
-  const lockstep::testing::TemporaryDirectory directory_;
+  const lockstep::testing::TemporaryDirectory directory_{
+      lockstep::testing::TemporaryDirectory::For::kSockets};
   // Where nobody listens until the test does.
   const std::string socket_ = absl::StrCat("unix:", directory_.path().string(), "/link.sock");
   PoolOptions options_;

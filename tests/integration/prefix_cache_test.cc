@@ -4,6 +4,8 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "lockstep/v1/inference.grpc.pb.h"
@@ -13,10 +15,10 @@
 namespace lockstep {
 namespace {
 
-class PrefixCacheTest : public ::testing::TestWithParam<int> {
+class PrefixCaching : public ::testing::Test {
  protected:
-  void SetUp() override {
-    server_ = StartServer(DemoModel(), GetParam());
+  void Start(int num_ranks, std::vector<std::string> more = {}) {
+    server_ = StartServer(DemoModel(), num_ranks, std::move(more));
     ASSERT_NE(server_, nullptr);
     stub_ = v1::Inference::NewStub(
         grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials()));
@@ -45,6 +47,11 @@ class PrefixCacheTest : public ::testing::TestWithParam<int> {
 
   std::unique_ptr<testing::ServerProcess> server_;
   std::unique_ptr<v1::Inference::Stub> stub_;
+};
+
+class PrefixCacheTest : public PrefixCaching, public ::testing::WithParamInterface<int> {
+ protected:
+  void SetUp() override { Start(GetParam()); }
 };
 
 std::vector<uint32_t> Tokens(const v1::GeneratedSequence& sequence) {
@@ -81,6 +88,16 @@ TEST_P(PrefixCacheTest, AnotherSaltFindsNothing) {
   request.mutable_cache()->set_salt("another tenant");
   EXPECT_EQ(Generate(request).finished().usage().cached_tokens(), 0);
   EXPECT_EQ(Generate(request).finished().usage().cached_tokens(), 32);
+}
+
+TEST_F(PrefixCaching, CanBeTurnedOff) {
+  Start(1, {"--enable-prefix-caching", "false"});
+  const v1::GenerateRequest request = MakeRequest(40);
+  const v1::GeneratedSequence first = Generate(request);
+  const v1::GeneratedSequence second = Generate(request);
+  ASSERT_EQ(first.token_ids_size(), 24);
+  EXPECT_EQ(second.finished().usage().cached_tokens(), 0);
+  EXPECT_EQ(Tokens(second), Tokens(first));
 }
 
 INSTANTIATE_TEST_SUITE_P(NumRanks, PrefixCacheTest, ::testing::Values(1, 2));

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "lockstep/v1/admin.grpc.pb.h"
 #include "lockstep/v1/inference.grpc.pb.h"
@@ -132,6 +133,16 @@ TEST(ServerTest, GetServerInfoReportsEveryRank) {
     EXPECT_GT(rank.weight_bytes(), 0);
     EXPECT_GT(rank.kv_cache_bytes(), 0);
     EXPECT_THAT(rank.device(), HasSubstr("cpu"));
+  }
+}
+
+TEST(ServerTest, TheLogLevelLeavesOutWhatIsBelowIt) {
+  for (const std::string level : {"info", "warn"}) {
+    auto server = StartServer(DemoModel(), 1, {"--log-level", level});
+    ASSERT_NE(server, nullptr);
+    server->Signal(SIGTERM);
+    EXPECT_EQ(server->WaitForExit(kPatience), 0);
+    EXPECT_EQ(absl::StrContains(server->output(), " info "), level == "info") << server->output();
   }
 }
 
@@ -290,7 +301,7 @@ TEST(ServerTest, AWorkersDeathEndsTheProcessWithAStuckLogToo) {
 }
 
 TEST(ServerTest, ServesWithWorkersStartedByHand) {
-  const testing::TemporaryDirectory directory;
+  const testing::TemporaryDirectory directory(testing::TemporaryDirectory::For::kSockets);
   const std::string link = absl::StrCat("unix:", directory.path().string(), "/link.sock");
   const std::map<std::string, std::string> token = {{"LOCKSTEP_POOL_TOKEN", "secret"}};
   ServerProcess::Options options =

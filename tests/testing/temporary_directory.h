@@ -12,8 +12,14 @@ namespace lockstep::testing {
 // A directory of its own, also among tests that run at the same time; gone with this object.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "lockstep_XXXXXX").string();
+  // kSockets: in /tmp where TMPDIR is too long for the address of a socket that is in here, or in a
+  // directory in here with a name of up to 30 characters.
+  enum class For { kFiles, kSockets };
+  explicit TemporaryDirectory(For use = For::kFiles) {
+    std::filesystem::path base = std::filesystem::temp_directory_path();
+    constexpr size_t kLongestForSockets = 60;  // bytes, of the 107 that an address has
+    if (use == For::kSockets && base.string().size() > kLongestForSockets) base = "/tmp";
+    std::string pattern = (base / "lockstep_XXXXXX").string();
     path_ = mkdtemp(pattern.data());
   }
   ~TemporaryDirectory() { std::filesystem::remove_all(path_); }

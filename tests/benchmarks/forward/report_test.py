@@ -59,6 +59,10 @@ class SummaryTest(unittest.TestCase):
         rows = targets(make_options(), Results(), {"overhead": {}, "start_seconds": {}, "memory": {}})
         self.assertEqual({row["reached"] for row in rows}, {None})
 
+    def test_the_aim_for_starts_is_held_against_their_median(self):
+        rows = targets(make_options(), Results(), {"overhead": {}, "start_seconds": {"lockstep-2x1": [9.0, 1.0, 6.0]}, "memory": {}})
+        self.assertEqual([(row["value"], row["reached"]) for row in rows if row["what"].startswith("start of")], [(6.0, False)])
+
 
 class AgreementTest(unittest.TestCase):
     noise = {"relative_error": 0.02, "largest_difference": 0.1}

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import math
 import subprocess
 import time
 
@@ -121,7 +122,7 @@ def answers(subject):
                 yield fact(f"answers in float32, {name}: as on the CPU", False, one_line(error))
                 continue
             for manner, tokens in found.items():
-                same = sum(a == b for a, b in zip(tokens, expected))
+                same = sum(bool(b) and a == b for a, b in zip(tokens, expected, strict=True))
                 yield fact(f"answers in float32, {name}{manner}: as on the CPU", same == len(expected), f"{same} of {len(expected)}")
 
     return check
@@ -236,8 +237,8 @@ def _logits(subject, deadline, server, peer):
         yield Outcome("logits beside transformers'", UNMEASURED, "transformers gave none")
         return
     _, ours = subject.programs.forward(deadline, server, peer.found["prompts"])
-    own = max(map(distance, ours, peer.found["float32"]))
-    noise = max(map(distance, peer.found["same_dtype"], peer.found["float32"]))
+    own = largest_distance(ours, peer.found["float32"])
+    noise = largest_distance(peer.found["same_dtype"], peer.found["float32"])
     yield figure("logits' distance from float32, in that of transformers", own / noise if noise else float(own > 0), 1.5, at_most=True)
 
 
@@ -280,5 +281,11 @@ def _serving(subject, deadline, server, max_length):
 
 def distance(a, b):
     """Relative root-mean-square difference."""
-    return (sum((x - y) ** 2 for x, y in zip(a, b)) / sum(y * y for y in b)) ** 0.5
+    return (sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) / sum(y * y for y in b)) ** 0.5
+
+
+def largest_distance(a, b):
+    """Of the pairs of two lists; not a number where one is not."""
+    distances = [distance(x, y) for x, y in zip(a, b, strict=True)]
+    return math.nan if any(map(math.isnan, distances)) else max(distances)
 

@@ -18,7 +18,7 @@ from harness.lockstep_server import LockstepServer
 
 from gpu_check import checks, main, pack, report
 from gpu_check.lockstep import Programs
-from gpu_check.outcome import FAILED, PASSED, UNMEASURED, Checks, Outcome, Unmeasured, figure
+from gpu_check.outcome import FAILED, MEASURED, PASSED, UNMEASURED, Checks, Outcome, Unmeasured, figure
 from gpu_check.profile import Profile
 
 LLAMA_3_8B = {"hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336,
@@ -42,7 +42,7 @@ class ChecksTest(unittest.TestCase):
             yield
 
         outcomes = self.run_checks(60, fails, is_not_possible, lambda deadline: [figure("last", 2)])
-        self.assertEqual(outcomes, [("found", PASSED), ("check 0", FAILED), ("check 1", UNMEASURED), ("last", PASSED)])
+        self.assertEqual(outcomes, [("found", MEASURED), ("check 0", FAILED), ("check 1", UNMEASURED), ("last", MEASURED)])
 
     def test_what_the_time_does_not_suffice_for_is_unmeasured(self):
         self.assertEqual(self.run_checks(1, lambda deadline: [figure("never", 1)]), [("check 0", UNMEASURED)])
@@ -107,6 +107,7 @@ class ChecksTest(unittest.TestCase):
         self.assertEqual(figure("share", 0.81, 0.8).status, PASSED)
         self.assertEqual(figure("ms", 26, 25, at_most=True).status, FAILED)
         self.assertEqual(figure("ms", 24, 25, at_most=True).aim, "≤ 25")
+        self.assertEqual(figure("ms", 24).status, MEASURED)
 
     def test_a_decode_of_llama_3_8b_reads_15_gigabytes(self):
         self.assertAlmostEqual(2 * checks.parameters_read(LLAMA_3_8B) / 1e9, 15.0, delta=0.05)
@@ -116,6 +117,25 @@ class ChecksTest(unittest.TestCase):
 
     def test_the_distance_of_logits_is_relative(self):
         self.assertAlmostEqual(checks.distance([3.0, 4.4], [3.0, 4.0]), 0.08)
+        self.assertAlmostEqual(checks.largest_distance([[3.0, 4.0], [3.0, 4.4]], [[3.0, 4.0], [3.0, 4.0]]), 0.08)
+
+    def test_logits_that_are_missing_or_no_numbers_are_at_no_distance(self):
+        with self.assertRaises(ValueError):
+            checks.distance([3.0], [3.0, 4.0])
+        with self.assertRaises(ValueError):
+            checks.largest_distance([[3.0]], [[3.0], [4.0]])
+        found = checks.largest_distance([[1.0], [float("nan")]], [[1.0], [1.0]])
+        self.assertEqual(figure("distance", found, 1.5, at_most=True).status, FAILED)
+
+    def answers(self, answer):
+        """Of servers that all answer alike."""
+        programs = types.SimpleNamespace(answer=lambda *_: answer, serve=lambda *_: contextlib.nullcontext())
+        subject = types.SimpleNamespace(device="cpu", small="", programs=programs, serve=lambda *_: contextlib.nullcontext())
+        return {outcome.status for outcome in checks.answers(subject)(time.monotonic() + 60)}
+
+    def test_answers_without_tokens_are_not_the_same(self):
+        self.assertEqual(self.answers([1, 2]), {PASSED})
+        self.assertEqual(self.answers([]), {FAILED})
 
 
 class ProgramsTest(unittest.TestCase):
@@ -181,10 +201,11 @@ class ProfileTest(unittest.TestCase):
 class PageTest(unittest.TestCase):
     def test_names_what_is_unmeasured(self):
         facts = {"cpu": "a processor", "cores": 2, "commit": "abc", "date": "today"}
-        text = report.page("a GPU", facts, [figure("decode", 0.5, 0.8), Outcome("gap", UNMEASURED, "no profiler", "≤ 0.03")], has_chart=False)
+        text = report.page("a GPU", facts, [figure("decode", 0.5, 0.8), figure("forward", 20), Outcome("gap", UNMEASURED, "no profiler", "≤ 0.03")], has_chart=False)
         self.assertIn("| decode | ≥ 0.8 | 0.5 | **no** |", text)
+        self.assertIn("| forward |  | 20 | no aim |", text)
         self.assertIn("| gap | ≤ 0.03 | no profiler | unmeasured |", text)
-        self.assertIn("0 passed, 1 failed, 1 unmeasured", text)
+        self.assertIn("0 passed, 1 failed, 1 measured without an aim, 1 unmeasured", text)
 
     def test_the_chart_says_what_was_not_measured(self):
         self.assertIn("unmeasured", report.chart({1: 0.01, 2: 0.02}, {1: 0.02}, "a GPU"))
@@ -203,7 +224,8 @@ class WholeTest(unittest.TestCase):
         with tempfile.TemporaryDirectory() as directory:
             command = [sys.executable, "-m", "gpu_check.main", "--device", "cpu", "--bin", os.environ["LOCKSTEP_BINARIES"], "--shape", "demo",
                        "--batches", "1,2", "--tests", "OpenDeviceTest.*", "--endurance-seconds", "25", "--output", directory, "--logs", f"{directory}/logs"]  # fmt: skip
-            done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+            proxies = {"http_proxy": "http://127.0.0.1:9", "no_proxy": "", "NO_PROXY": "", "no_grpc_proxy": ""}  # nobody is there
+            done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, env={**os.environ, **proxies})
             document = json.loads((pathlib.Path(directory) / "report.json").read_text(encoding="utf-8"))
             status = {outcome["name"]: outcome["status"] for outcome in document["outcomes"]}
             self.assertEqual(done.returncode, 0, done.stderr)

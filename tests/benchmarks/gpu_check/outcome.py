@@ -5,7 +5,8 @@ import time
 
 from harness.progress import say
 
-PASSED, FAILED, UNMEASURED = "passed", "failed", "unmeasured"
+# Measured: a figure that has no aim, which nothing can be said of.
+PASSED, FAILED, MEASURED, UNMEASURED = "passed", "failed", "measured", "unmeasured"
 
 
 class Unmeasured(Exception):
@@ -26,7 +27,7 @@ def figure(name, value, aim=None, at_most=False, unit=""):
     """A measured number against its aim, or without one."""
     text = f"{value:,.4g}{unit}"
     if aim is None:
-        return Outcome(name, PASSED, text)
+        return Outcome(name, MEASURED, text)
     reached = value <= aim if at_most else value >= aim
     return Outcome(name, PASSED if reached else FAILED, text, f"{'≤' if at_most else '≥'} {aim:,.4g}{unit}")
 

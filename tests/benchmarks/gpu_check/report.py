@@ -5,9 +5,9 @@ import json
 from harness.chart import draw
 from harness.tables import table
 
-from gpu_check.outcome import FAILED, PASSED, UNMEASURED
+from gpu_check.outcome import FAILED, MEASURED, PASSED, UNMEASURED
 
-MARKS = {PASSED: "yes", FAILED: "**no**", UNMEASURED: "unmeasured"}
+MARKS = {PASSED: "yes", FAILED: "**no**", MEASURED: "no aim", UNMEASURED: "unmeasured"}
 
 
 def page(subject_text, facts, outcomes, has_chart, profiles=None, kernel_rates=""):
@@ -17,7 +17,7 @@ def page(subject_text, facts, outcomes, has_chart, profiles=None, kernel_rates="
         "# Lockstep on a GPU",
         "Written by `scripts/gpu-check`. Only what a line gives a value for has been measured.",
         f"- {subject_text}\n- {facts['cpu']}, {facts['cores']} cores; commit {facts['commit']}; {facts['date']}\n"
-        f"- {counts[PASSED]} passed, {counts[FAILED]} failed, {counts[UNMEASURED]} unmeasured",
+        f"- {counts[PASSED]} passed, {counts[FAILED]} failed, {counts[MEASURED]} measured without an aim, {counts[UNMEASURED]} unmeasured",
         table(["check", "aim", "found", "passed"], rows),
     ]
     if has_chart:

@@ -26,11 +26,16 @@ namespace fs = std::filesystem;
 
 constexpr float kFloat32Tolerance = 1e-4F;
 constexpr uint32_t kOddChunk = 7;
-// A case's mean error over a few prompts scatters by some percent about what its rounding explains;
-// over all cases ours is below 0.9 of the reference's.
-constexpr double kBfloat16Tolerance = 1.1;
-// Of float16, which has 3 more bits.
-constexpr double kFloat16Tolerance = 0.25;
+// How far logits of this dtype may be from those in float32, in the reference's own errors in
+// bfloat16. float16 has 3 more bits: an eighth. Ours are at most 1.01 and 0.123 in the mean,
+// and 1.4 and 0.25 at the worst place, which scatters more; a row in another's place errs by 2.9
+// and more.
+struct HalfPrecision {
+  const char* dtype;
+  double mean;     // of a case
+  double largest;  // of a prompt: what is wrong in a single row is lost in the mean of many
+};
+constexpr HalfPrecision kHalfPrecisions[] = {{"bfloat16", 1.1, 2.0}, {"float16", 0.16, 0.5}};
 
 const std::vector<ParityCase>& Cases() {
   static const auto& cases = *new std::vector<ParityCase>(
@@ -100,12 +105,17 @@ class ModelParityTest : public ::testing::TestWithParam<size_t> {
       const ParityPrompt& prompt = parity_case().prompts[i];
       ASSERT_EQ(logits[i].size(), prompt.logits.size());
       const Difference difference = Compare(logits[i], prompt.logits);
-      const auto vocab_size = static_cast<size_t>(parity_case().vocab_size);
-      EXPECT_LE(difference.max, kFloat32Tolerance)
-          << "prompt " << i << ", position " << difference.index / vocab_size << ", token "
-          << difference.index % vocab_size << ": " << logits[i][difference.index] << " against "
-          << prompt.logits[difference.index];
+      EXPECT_LE(difference.max, kFloat32Tolerance) << Where(i, difference, logits[i]);
     }
+  }
+
+  // The place of the largest difference of prompt `i`, and both values.
+  static std::string Where(size_t i, const Difference& difference,
+                           const std::vector<float>& logits) {
+    const auto vocab_size = static_cast<size_t>(parity_case().vocab_size);
+    return absl::StrCat("prompt ", i, ", position ", difference.index / vocab_size, ", token ",
+                        difference.index % vocab_size, ": ", logits[difference.index], " against ",
+                        parity_case().prompts[i].logits[difference.index]);
   }
 
   // Against the logarithm of the softmax of the reference's logits.
@@ -201,10 +211,9 @@ TEST_P(ModelParityTest, GreedyTokensAreIdenticalThroughPagedDecode) {
 
 TEST_P(ModelParityTest, HalfPrecisionLogitsErrNoMoreThanTheReferencesOwn) {
   for (const int world_size : WorldSizes()) {
-    for (const auto& [dtype, tolerance] :
-         {std::pair("bfloat16", kBfloat16Tolerance), std::pair("float16", kFloat16Tolerance)}) {
-      SCOPED_TRACE(absl::StrCat(world_size, " ranks, ", dtype));
-      auto ranks = StartRanks(world_size, dtype);
+    for (const HalfPrecision& allowed : kHalfPrecisions) {
+      SCOPED_TRACE(absl::StrCat(world_size, " ranks, ", allowed.dtype));
+      auto ranks = StartRanks(world_size, allowed.dtype);
       ASSERT_NE(ranks, nullptr);
       const auto logits = AllLogits(*ranks, prompts_, RunnerOptions());
       ASSERT_TRUE(logits.ok()) << logits.status();
@@ -212,11 +221,15 @@ TEST_P(ModelParityTest, HalfPrecisionLogitsErrNoMoreThanTheReferencesOwn) {
       double reference_sum = 0.0;
       for (size_t i = 0; i < prompts_.size(); ++i) {
         const ParityPrompt& prompt = parity_case().prompts[i];
+        ASSERT_EQ(logits->at(i).size(), prompt.logits.size());
+        const Difference difference = Compare(logits->at(i), prompt.logits);
+        EXPECT_LE(difference.max, allowed.largest * prompt.bfloat16_max_abs_error)
+            << Where(i, difference, logits->at(i));
         const auto num_tokens = static_cast<double>(prompts_[i].size());
-        sum += Compare(logits->at(i), prompt.logits).mean * num_tokens;
+        sum += difference.mean * num_tokens;
         reference_sum += prompt.bfloat16_mean_abs_error * num_tokens;
       }
-      EXPECT_LE(sum, tolerance * reference_sum);
+      EXPECT_LE(sum, allowed.mean * reference_sum);
     }
   }
 }

@@ -6,6 +6,9 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "server/config/option_table.h"
 #include "tests/testing/temporary_directory.h"
 
 namespace lockstep::server {
@@ -221,6 +224,13 @@ TEST(ParseServerOptions, ProfilesAreRangesOfStepsInOrder) {
   }
 }
 
+TEST(ParseServerOptions, TheLogHasFourLevels) {
+  EXPECT_EQ(ParseGood({"--model", "m"}).log_level, "info");
+  EXPECT_EQ(ParseGood({"--model", "m", "--log-level", "warn"}).log_level, "warn");
+  EXPECT_THAT(ErrorOf({"--log-level", "loud"}),
+              AllOf(HasSubstr("--log-level is 'loud'"), HasSubstr("debug, info, warn")));
+}
+
 TEST(ParseServerOptions, ExternalWorkersHaveADefaultAddress) {
   EXPECT_EQ(ParseGood({"--model", "m", "--external-workers"}).worker_listen, kDefaultWorkerListen);
   EXPECT_EQ(ParseGood({"--model", "m", "--external-workers", "--worker-listen", "unix:/run/l.sock"})
@@ -240,13 +250,20 @@ TEST(ParseServerOptions, NeedsAModel) {
 TEST(ParseServerOptions, HelpNamesEveryOptionAndItsDefault) {
   const auto result = Parse({"--help"});
   ASSERT_TRUE(result.ok());
-  for (const char* text :
-       {"--model DIR", "--tensor-parallel-size N", "--device", "--dtype", "--listen HOST:PORT",
-        "--metrics-listen", "--max-model-len", "--max-num-seqs", "[default: 256]",
-        "--max-num-batched-tokens", "--kv-cache-memory", "--gpu-memory-utilization", "--block-size",
-        "--max-queued-requests", "--external-workers", "--worker-listen", "--config FILE",
-        "LOCKSTEP_"}) {
-    EXPECT_THAT(result->text_to_print, HasSubstr(text));
+  // Its lines are broken and indented.
+  const std::string text = absl::StrJoin(
+      absl::StrSplit(result->text_to_print, absl::ByAnyChar(" \n"), absl::SkipEmpty()), " ");
+  for (const OptionSpec& spec : ServerOptionTable()) {
+    std::string expected = absl::StrCat("--", spec.name, " ");
+    if (!spec.value_name.empty()) absl::StrAppend(&expected, spec.value_name, " ");
+    absl::StrAppend(&expected, spec.help);
+    if (!spec.default_text.empty()) {
+      absl::StrAppend(&expected, " [default: ", spec.default_text, "]");
+    }
+    EXPECT_THAT(text, HasSubstr(expected));
+  }
+  for (const char* other : {"--config FILE", "[default: 256]", "LOCKSTEP_"}) {
+    EXPECT_THAT(text, HasSubstr(other));
   }
 }
 

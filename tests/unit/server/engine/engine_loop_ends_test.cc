@@ -14,7 +14,9 @@
 namespace lockstep::server {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 TEST_F(EngineLoopTest, ADeadlineEndsARequestThatWaitsForThePool) {
   StartEngine(FakeWorkerPool::Mode::kManual);
@@ -69,6 +71,46 @@ TEST_P(EngineCancellation, FreesSlotAndBlocks) {
 }
 
 INSTANTIATE_TEST_SUITE_P(NumSteps, EngineCancellation, ::testing::Values(-1, 0, 1, 2, 5));
+
+TEST_F(EngineLoopTest, ACancelledRequestIsFreeWhenTheLastOfItsStepsIsDone) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  pool_->Ready();
+  const auto sink = Submit(MakeRequest("cancelled", 60, 20));
+  const RequestHandle handle = last_handle_;
+  ASSERT_TRUE(pool_->WaitAndRunStep());
+  Settle();  // two more steps are in flight
+  engine_->Finish(handle, v1::ABORTED, absl::OkStatus(), absl::FromUnixMillis(now_ms_.load()));
+  EXPECT_EQ(sink->WaitForCompletion()->reason, v1::ABORTED);
+  for (int i = 0; i < 2; ++i) {
+    Settle();
+    {
+      MutexLock lock(seen_.mutex);
+      EXPECT_THAT(seen_.freed_after, IsEmpty()) << i;
+    }
+    now_ms_ += 5;
+    ASSERT_TRUE(pool_->RunStep());
+  }
+  Settle();
+  EXPECT_FALSE(pool_->RunStep());
+  EXPECT_EQ(engine_->Snapshot().kv_blocks_used, 0);
+  MutexLock lock(seen_.mutex);
+  EXPECT_THAT(seen_.freed_after, ElementsAre(absl::Milliseconds(10)));
+}
+
+TEST_F(EngineLoopTest, AnAnswerThatIsStoppedIsNotCancelled) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  pool_->Ready();
+  const auto sink = Submit(MakeRequest("stopped", 5, 20));
+  ASSERT_TRUE(pool_->WaitAndRunStep());
+  engine_->Finish(last_handle_, v1::STOP_STRING, absl::OkStatus(),
+                  absl::FromUnixMillis(now_ms_.load()));
+  EXPECT_EQ(sink->WaitForCompletion()->reason, v1::STOP_STRING);
+  while (pool_->RunStep()) {
+  }
+  Settle();
+  MutexLock lock(seen_.mutex);
+  EXPECT_THAT(seen_.freed_after, IsEmpty());
+}
 
 TEST_F(EngineLoopTest, AFailedPoolEndsEveryRequestWithUnavailableAndTheReason) {
   StartEngine(FakeWorkerPool::Mode::kManual);

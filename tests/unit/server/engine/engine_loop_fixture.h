@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/engine/engine_loop.h"
@@ -22,9 +23,11 @@ using testing::RecordingSink;
 struct Seen {
   Mutex mutex;
   int num_steps ABSL_GUARDED_BY(mutex) = 0;
-  int num_first_tokens ABSL_GUARDED_BY(mutex) = 0;
-  int num_later_tokens ABSL_GUARDED_BY(mutex) = 0;
-  std::vector<std::string> done ABSL_GUARDED_BY(mutex);
+  // What OnToken was given.
+  std::vector<absl::Duration> first_tokens ABSL_GUARDED_BY(mutex);
+  std::vector<absl::Duration> later_tokens ABSL_GUARDED_BY(mutex);
+  std::vector<std::pair<std::string, absl::StatusCode>> done ABSL_GUARDED_BY(mutex);
+  std::vector<absl::StatusCode> refused ABSL_GUARDED_BY(mutex);
   std::vector<absl::Duration> freed_after ABSL_GUARDED_BY(mutex);
   std::vector<std::string> preempted ABSL_GUARDED_BY(mutex);
 };
@@ -36,19 +39,23 @@ class RecordingObserver : public EngineObserver {
     MutexLock lock(seen_.mutex);
     ++seen_.num_steps;
   }
-  void OnToken(bool first, absl::Duration) override {
+  void OnToken(bool first, absl::Duration elapsed) override {
     MutexLock lock(seen_.mutex);
-    ++(first ? seen_.num_first_tokens : seen_.num_later_tokens);
+    (first ? seen_.first_tokens : seen_.later_tokens).push_back(elapsed);
   }
-  void OnRequestDone(const EngineRequest& request, const Completion&, absl::Time) override {
+  void OnRequestDone(const EngineRequest& request, const Completion& completion,
+                     absl::Time) override {
     MutexLock lock(seen_.mutex);
-    seen_.done.push_back(request.id);
+    seen_.done.emplace_back(request.id, completion.status.code());
   }
   void OnCancelFreed(absl::Duration elapsed) override {
     MutexLock lock(seen_.mutex);
     seen_.freed_after.push_back(elapsed);
   }
-  void OnRefused(const absl::Status&) override {}
+  void OnRefused(const absl::Status& status) override {
+    MutexLock lock(seen_.mutex);
+    seen_.refused.push_back(status.code());
+  }
   void OnPreempted(const std::string& request_id, int32_t) override {
     MutexLock lock(seen_.mutex);
     seen_.preempted.push_back(request_id);
@@ -121,6 +128,14 @@ class EngineLoopTest : public ::testing::Test {
       pool_->WaitAndRunStep(absl::Milliseconds(10));
     }
     return sink->num_completions() == 1;
+  }
+
+  // Whatever the engine had in its inbox has been taken and delivered: a prompt that is too long is
+  // refused when it is taken, and the second one is taken after the first one's turn.
+  void Settle() {
+    for (const char* id : {"u", "v"}) {
+      EXPECT_EQ(Code(Submit(MakeRequest(id, 200, 1))), absl::StatusCode::kInvalidArgument);
+    }
   }
 
   // Any command wakes the engine, so that it looks at the clock again.

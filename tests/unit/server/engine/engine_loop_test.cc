@@ -14,7 +14,8 @@
 namespace lockstep::server {
 namespace {
 
-using ::testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::Pair;
 
 TEST_F(EngineLoopTest, ManyRequestsGetTheAnswersThatEachGetsAlone) {
   StartEngine(FakeWorkerPool::Mode::kThreaded);
@@ -36,8 +37,8 @@ TEST_F(EngineLoopTest, ManyRequestsGetTheAnswersThatEachGetsAlone) {
   EXPECT_EQ(snapshot.generated_tokens, 120);
   EXPECT_EQ(snapshot.num_running, 0);
   MutexLock lock(seen_.mutex);
-  EXPECT_EQ(seen_.num_first_tokens, 12);
-  EXPECT_EQ(seen_.num_later_tokens, 108);
+  EXPECT_EQ(seen_.first_tokens.size(), 12);
+  EXPECT_EQ(seen_.later_tokens.size(), 108);
   EXPECT_EQ(seen_.done.size(), 12);
   EXPECT_GT(seen_.num_steps, 0);
 }
@@ -64,27 +65,51 @@ TEST_F(EngineLoopTest, PreemptionsAreReportedAndAnswersStayWhole) {
 TEST_F(EngineLoopTest, TheQueuesDelayIsMeasured) {
   StartEngine(FakeWorkerPool::Mode::kManual);
   pool_->Ready();
-  // What the engine had in its inbox has been taken and delivered when the second is refused.
-  const auto settle = [this] {
-    for (const char* id : {"u", "v"}) {
-      EXPECT_EQ(Code(Submit(MakeRequest(id, 200, 1))), absl::StatusCode::kInvalidArgument);
-    }
-  };
   // Each takes all of a step's tokens, so that one leaves the queue at a time; two are in flight.
   for (int i = 0; i < 10; ++i) Submit(MakeRequest(absl::StrCat("r", i), 32, 1));
   for (int i = 0; i < 4; ++i) {
     now_ms_ += 100;
     ASSERT_TRUE(pool_->WaitAndRunStep());
-    settle();
+    Settle();
   }
   const EngineSnapshot moving = engine_->Snapshot();
   ASSERT_EQ(moving.num_waiting, 4u);
+  EXPECT_EQ(moving.num_waiting_tokens, 4u * 32);
   // The first interval may be 0: both steps of the beginning were planned at once.
   EXPECT_GE(moving.queue_delay.value_or(absl::ZeroDuration()), absl::Milliseconds(150));
   EXPECT_LE(moving.queue_delay.value_or(absl::ZeroDuration()), absl::Milliseconds(401));
   now_ms_ += 3'600'000;
-  settle();
+  Settle();
   EXPECT_EQ(engine_->Snapshot().queue_delay, absl::Hours(1));
+}
+
+TEST_F(EngineLoopTest, TokensAreTimedFromTheArrivalAndFromOneAnother) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  pool_->Ready();
+  const auto sink = Submit(MakeRequest("a", 5, 3));
+  for (const int milliseconds : {20, 7, 3}) {
+    now_ms_ += milliseconds;
+    ASSERT_TRUE(pool_->WaitAndRunStep());
+    Settle();
+  }
+  EXPECT_EQ(Code(sink), absl::StatusCode::kOk);
+  MutexLock lock(seen_.mutex);
+  EXPECT_THAT(seen_.first_tokens, ElementsAre(absl::Milliseconds(20)));
+  EXPECT_THAT(seen_.later_tokens, ElementsAre(absl::Milliseconds(7), absl::Milliseconds(3)));
+}
+
+TEST_F(EngineLoopTest, TheSnapshotCountsWhatTheCacheHad) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  pool_->Ready();
+  for (const char* id : {"first a", "second a"}) {  // with the same prompt
+    ASSERT_TRUE(RunUntilComplete(Submit(MakeRequest(id, 9, 1))));
+  }
+  const EngineSnapshot snapshot = engine_->Snapshot();
+  EXPECT_EQ(snapshot.prefix_cache_queries, 18);
+  EXPECT_EQ(snapshot.prefix_cache_hits, 8) << "two full blocks";
+  EXPECT_EQ(snapshot.prompt_tokens, 18) << "run or cached";
+  EXPECT_EQ(snapshot.generated_tokens, 2);
+  EXPECT_EQ(snapshot.steps, 2);
 }
 
 TEST_F(EngineLoopTest, RequestsSubmittedBeforeThePoolIsReadyWaitForIt) {
@@ -134,6 +159,12 @@ TEST_F(EngineLoopTest, AFullQueueRefusesWithResourceExhausted) {
   std::vector<std::shared_ptr<RecordingSink>> sinks;
   for (int i = 0; i < 13; ++i) sinks.push_back(Submit(MakeRequest(absl::StrCat("r", i))));
   EXPECT_EQ(Code(sinks.back()), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(engine_->CheckOpen().code(), absl::StatusCode::kResourceExhausted);
+  {
+    MutexLock lock(seen_.mutex);
+    EXPECT_THAT(seen_.done, ElementsAre(Pair("r12", absl::StatusCode::kResourceExhausted)));
+    EXPECT_THAT(seen_.refused, ElementsAre(absl::StatusCode::kResourceExhausted));
+  }
   pool_->Ready();
   for (int i = 0; i < 12; ++i) EXPECT_EQ(Code(sinks[i]), absl::StatusCode::kOk);
 }

@@ -19,7 +19,12 @@ TEST(StateCollector, ReadsEngineAndPoolWhenAsked) {
   engine.snapshot.num_waiting = 2;
   engine.snapshot.kv_blocks_total = 100;
   engine.snapshot.kv_blocks_used = 25;
+  engine.snapshot.num_waiting_tokens = 77;
   engine.snapshot.prompt_tokens = 1234567;
+  engine.snapshot.generated_tokens = 89;
+  engine.snapshot.held_back = 5;
+  engine.snapshot.prefix_cache_queries = 400;
+  engine.snapshot.prefix_cache_hits = 300;
   pool.ranks.resize(2);
   pool.ranks[1].set_rank(1);
   pool.ranks[1].mutable_step_age()->set_seconds(1);
@@ -31,8 +36,14 @@ TEST(StateCollector, ReadsEngineAndPoolWhenAsked) {
   const std::string text = prometheus::TextSerializer().Serialize(collector.Collect());
   EXPECT_THAT(text, HasSubstr("lockstep_requests_running 3\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_requests_waiting 2\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_waiting_tokens 77\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_kv_cache_usage_ratio 0.25\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_kv_cache_blocks 100\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_prompt_tokens_total 1234567\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_generation_tokens_total 89\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_prefix_cache_queries_total 400\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_prefix_cache_hits_total 300\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_guides_held_back_total 5\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_rank_step_age_seconds{rank=\"1\"} 1.5\n"));
   EXPECT_THAT(text,
               HasSubstr("lockstep_startup_phase_seconds{phase=\"weights\",rank=\"1\"} 2.5\n"));

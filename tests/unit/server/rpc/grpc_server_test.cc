@@ -224,6 +224,23 @@ TEST(GrpcServer, DescribesTheServer) {
   EXPECT_EQ(info.generated_tokens(), 3u);
 }
 
+TEST(GrpcServer, SaysHowMuchWaits) {
+  Frontend frontend({.answer = "", .mode = kManual, .max_num_seqs = 1});
+  grpc::ClientContext first, second, admin;
+  const auto running = frontend.inference().GenerateStream(&first, ParseRequest("text: 'vwxyz'"));
+  const auto waiting = frontend.inference().GenerateStream(&second, ParseRequest("text: 'vwxyz'"));
+  ASSERT_TRUE(frontend.WaitForRequests(2));
+  v1::GetServerInfoResponse info;
+  ASSERT_TRUE(frontend.admin().GetServerInfo(&admin, {}, &info).ok());
+  EXPECT_EQ(info.num_running(), 1U);
+  EXPECT_EQ(info.num_waiting(), 1U);
+  EXPECT_EQ(info.num_waiting_tokens(), 5U);
+  first.TryCancel();
+  second.TryCancel();
+  running->Finish();
+  waiting->Finish();
+}
+
 TEST(GrpcServer, IsNotServingUntilToldSo) {
   Frontend frontend({.answer = "a"});
   EXPECT_EQ(Health(frontend, ""), 2);

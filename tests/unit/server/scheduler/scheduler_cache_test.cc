@@ -290,5 +290,19 @@ TEST_F(SchedulerTinyCache, KeptBlocksAreReusedOldestFirstAndNeverStandInTheWay) 
   EXPECT_EQ(CachedTokens(MakeRequest(Tokens(9, 1))), 4);
 }
 
+TEST_F(SchedulerTinyCache, AGroupsOwnBlocksAreReusedBeforeThoseThatOthersMayFind) {
+  CachedTokens(MakeRequest(Tokens(9)));
+  for (int i = 0; i < 2; ++i) {
+    EngineRequest request = MakeRequest(Tokens(13, 1));
+    request.prompt_group = 9;
+    request.cache_bypass = true;
+    harness_.Add(request);
+  }
+  harness_.RunAll();
+  // Five blocks: the three without content, and two of the group's three.
+  CachedTokens(MakeRequest(Tokens(17, 2)));
+  EXPECT_EQ(CachedTokens(MakeRequest(Tokens(9))), 8);
+}
+
 }  // namespace
 }  // namespace lockstep::server

@@ -222,6 +222,66 @@ TEST(SchedulerPlan, AdmittingKeepsABlockInReserveForEachSequenceThatGrows) {
   EXPECT_EQ(harness.scheduler.num_preemptions(), 0);
 }
 
+TEST(SchedulerPlan, NobodyIsAdmittedInAStepThatARunningSequenceLacksABlockFor) {
+  SchedulerOptions options = OneStepOptions();
+  options.max_num_seqs = 2;
+  SchedulerHarness harness(options, 5);
+  harness.Start();
+  harness.Add(harness.MakeRequest(8, 8));
+  const RequestHandle preempted = harness.Add(harness.MakeRequest(7, 8));
+  harness.Schedule();
+  harness.Apply();
+  EngineRequest urgent = harness.MakeRequest(4, 1);
+  urgent.priority = 1;
+  const RequestHandle waiting = harness.Add(std::move(urgent));
+  harness.Schedule();  // the first one takes the last block
+  harness.Apply();
+  harness.Schedule();
+  EXPECT_EQ(harness.outcome(preempted).num_preemptions, 1);
+  EXPECT_EQ(harness.outcome(waiting).num_scheduled, 0) << "though its block and a slot are free";
+  harness.Apply();
+  harness.Schedule();
+  EXPECT_EQ(harness.outcome(waiting).num_scheduled, 1);
+  harness.RunAll();
+  EXPECT_EQ(harness.outcome(preempted).answer.size(), 8);
+}
+
+TEST(SchedulerPlan, NobodyIsPreemptedWhileBlocksReturnWithAStepInFlight) {
+  SchedulerOptions options = OneStepOptions();
+  options.max_steps_in_flight = 2;
+  SchedulerHarness harness(options, 4);
+  harness.Start();
+  const RequestHandle growing = harness.Add(harness.MakeRequest(4, 6));
+  const RequestHandle ended = harness.Add(harness.MakeRequest(4, 6));
+  harness.Schedule();
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_TRUE(harness.Schedule().has_value());
+    ASSERT_TRUE(harness.Apply());
+  }
+  // Both have two full blocks, of four, and a row in the step that is in flight.
+  harness.scheduler.Finish(ended, v1::ABORTED, {});
+  EXPECT_FALSE(harness.Schedule().has_value()) << "the blocks are not free before the step is done";
+  EXPECT_EQ(harness.scheduler.num_running(), 1);
+  harness.RunAll();
+  EXPECT_EQ(harness.scheduler.num_preemptions(), 0);
+  EXPECT_EQ(harness.outcome(growing).answer.size(), 6);
+}
+
+TEST(SchedulerPlan, WhoIsHeldBackGivesUpItsPlaceAndIsCounted) {
+  SchedulerHarness harness(OneStepOptions(), 16);
+  harness.Start();
+  const RequestHandle handle = harness.Add(harness.MakeRequest(4, 8));
+  harness.Schedule();
+  harness.Apply();
+  harness.scheduler.HoldBack(handle);
+  EXPECT_EQ(harness.scheduler.num_held_back(), 1);
+  EXPECT_EQ(harness.scheduler.num_running(), 0);
+  EXPECT_EQ(harness.scheduler.num_waiting(), 1);
+  EXPECT_EQ(harness.scheduler.num_used_blocks(), 0);
+  harness.scheduler.HoldBack(handle + 1);
+  EXPECT_EQ(harness.scheduler.num_held_back(), 1) << "there is no such request";
+}
+
 TEST(SchedulerPlan, TheNextDecodeIsPlannedBeforeTheTokenIsKnown) {
   SchedulerOptions options = OneStepOptions();
   options.max_steps_in_flight = 2;

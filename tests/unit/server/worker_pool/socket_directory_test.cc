@@ -33,7 +33,7 @@ std::filesystem::path MakeAbandoned(const std::filesystem::path& directory, int 
 }
 
 TEST(SocketDirectory, RemovesWhatKilledServersLeftDaysAgoAndNothingElse) {
-  const testing::TemporaryDirectory base;
+  const testing::TemporaryDirectory base(testing::TemporaryDirectory::For::kSockets);
   ASSERT_EQ(setenv("XDG_RUNTIME_DIR", base.path().c_str(), 1), 0);
   const auto abandoned = MakeAbandoned(base.path() / "lockstep-aaaaaa", 30);
   const auto recent = MakeAbandoned(base.path() / "lockstep-bbbbbb", 20);

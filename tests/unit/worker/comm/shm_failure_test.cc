@@ -138,9 +138,14 @@ TEST(ShmFailureTest, WhatACrashedPoolLeftIsRemovedByTheNext) {
 bool EnterMountNamespace() {
   if (unshare(CLONE_NEWNS) == 0) return true;
   const uid_t uid = geteuid();
+  const gid_t gid = getegid();
   if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
   std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
-  return geteuid() == 0;
+  // Files cannot be made by a group without a number in here; numbers may be given to one who
+  // cannot drop groups.
+  std::ofstream("/proc/self/setgroups") << "deny";
+  std::ofstream("/proc/self/gid_map") << "0 " << gid << " 1";
+  return geteuid() == 0 && getegid() == 0;
 }
 
 // In a child with a /dev/shm of its own, where the system lets a test make one.

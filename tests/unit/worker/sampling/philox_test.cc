@@ -27,5 +27,15 @@ TEST(PhiloxTest, UniformNumbersAreInTheUnitIntervalAndDifferByPositionAndSeed) {
   EXPECT_NEAR(sum / 1000.0, 0.5, 0.03);
 }
 
+// What answers to a given seed consist of: another number would change them all. From
+// tests/parity/sampling/draws.py.
+TEST(PhiloxTest, ASeedAndAPositionGiveTheirNumberForEver) {
+  EXPECT_EQ(UniformAt(0, 0), 0x1.c2d38b1acc4fdp-1);
+  EXPECT_EQ(UniformAt(7, 1), 0x1.972f7826d05d1p-1);
+  EXPECT_EQ(UniformAt(0x100000000, 1), 0x1.8c1bd0d333cc0p-2);
+  EXPECT_EQ(UniformAt(0x0123456789abcdef, 5), 0x1.a208c11eaecbbp-1);
+  EXPECT_EQ(UniformAt(7, 0x100000003), 0x1.5fa3a7244fd9cp-1);
+}
+
 }  // namespace
 }  // namespace lockstep::worker
