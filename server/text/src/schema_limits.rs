@@ -4,6 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::Result;
 use crate::multiples::Multiple;
+use crate::numbers::check_values;
 use crate::one_of::resolve_one_of;
 use crate::references::{check_references, Keys};
 use crate::schema_cost::check_cost;
@@ -13,20 +14,28 @@ use crate::schema_cost::check_cost;
 pub fn prepare_schema(schema: &mut Value) -> Result<()> {
     check_references(schema)?;
     resolve_one_of(schema);
+    change_each(schema, Keys::Keywords, &mut |schema| check_values(schema))?;
     check_cost(schema)?;
-    respell(schema, Keys::Keywords)
+    change_each(schema, Keys::Keywords, &mut |schema| respell_multiple(schema))
 }
 
-fn respell(part: &mut Value, keys: Keys) -> Result<()> {
+/// Calls `change` for each schema.
+fn change_each(
+    part: &mut Value,
+    keys: Keys,
+    change: &mut impl FnMut(&mut Map<String, Value>) -> Result<()>,
+) -> Result<()> {
     match part {
-        Value::Array(items) => items.iter_mut().try_for_each(|item| respell(item, keys)),
-        Value::Object(schema) => {
+        Value::Array(items) => {
+            items.iter_mut().try_for_each(|item| change_each(item, Keys::Keywords, change))
+        }
+        Value::Object(members) => {
             if keys == Keys::Keywords {
-                respell_multiple(schema)?;
+                change(members)?;
             }
-            for (key, value) in schema {
+            for (key, value) in members {
                 if let Some(within) = keys.within(key) {
-                    respell(value, within)?;
+                    change_each(value, within, change)?;
                 }
             }
             Ok(())

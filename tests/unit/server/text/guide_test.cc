@@ -141,6 +141,27 @@ TEST(GuideCompilerTest, MultiplesOfDifferentValuesAreBoundedEachByItself) {
   }
 }
 
+// llguidance has all numbers as floating-point numbers: what it would take for a neighbour is
+// refused.
+TEST(GuideCompilerTest, IntegersOfConstAndEnumAreExactOrRefused) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  for (const char* number : {"9007199254740992", "-9007199254740994", "9223372036854774784"}) {
+    const auto guide = vocabulary.compiler().Compile(
+        {Kind::kJsonSchema, R"({"type": "integer", "const": )" + std::string(number) + "}"});
+    ASSERT_TRUE(guide.ok()) << guide.status();
+    EXPECT_EQ(Json::parse(vocabulary.RandomAnswer(**guide, 1)).dump(), number);
+  }
+  for (const char* schema :
+       {R"({"const": 1234567890123456789})",
+        R"({"enum": [175928847299117063, 175928847299117064]})",
+        R"({"items": {"enum": [{"a": [9007199254740993]}]}})",
+        R"({"const": 12345678901234567890123})", R"({"const": -9223372036854775808})"}) {
+    EXPECT_THAT(std::string(vocabulary.Refusal(Kind::kJsonSchema, schema).message()),
+                HasSubstr("give ids as strings"))
+        << schema;
+  }
+}
+
 TEST(GuideCompilerTest, RefusalsSayWhy) {
   const Vocabulary vocabulary("llama3.json", {2});
   const struct {
