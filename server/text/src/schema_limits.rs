@@ -4,7 +4,7 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::Result;
 use crate::multiples::Multiple;
-use crate::numbers::check_values;
+use crate::numbers::{check_values, respell_bounds};
 use crate::one_of::resolve_one_of;
 use crate::references::{check_references, Keys};
 use crate::schema_cost::check_cost;
@@ -14,7 +14,10 @@ use crate::schema_cost::check_cost;
 pub fn prepare_schema(schema: &mut Value) -> Result<()> {
     check_references(schema)?;
     resolve_one_of(schema);
-    change_each(schema, Keys::Keywords, &mut |schema| check_values(schema))?;
+    change_each(schema, Keys::Keywords, &mut |schema| {
+        check_values(schema)?;
+        respell_bounds(schema)
+    })?;
     check_cost(schema)?;
     change_each(schema, Keys::Keywords, &mut |schema| respell_multiple(schema))
 }
