@@ -9,12 +9,28 @@ use crate::one_of::resolve_one_of;
 use crate::references::{check_references, Keys};
 use crate::schema_cost::check_cost;
 
+/// Those that llguidance carries out; to others the standard gives no meaning of their own: they are for the reader.
+const FORMATS: [&str; 11] = [
+    "date-time",
+    "time",
+    "date",
+    "duration",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "uuid",
+    "uri",
+    "unknown",
+];
+
 /// Refuses a schema that would take too much time or memory. What llguidance cannot carry out, or reads otherwise than
 /// it is meant, becomes what means the same.
 pub fn prepare_schema(schema: &mut Value) -> Result<()> {
     check_references(schema)?;
     resolve_one_of(schema);
     change_each(schema, Keys::Keywords, &mut |schema| {
+        drop_annotations(schema);
         check_values(schema)?;
         respell_bounds(schema)
     })?;
@@ -59,4 +75,22 @@ fn respell_multiple(schema: &mut Map<String, Value>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What asks for nothing, and llguidance refuses all the same.
+fn drop_annotations(schema: &mut Map<String, Value>) {
+    schema.retain(|keyword, value| !says_nothing(keyword, value));
+}
+
+fn says_nothing(keyword: &str, value: &Value) -> bool {
+    let is_empty = value.as_object().is_some_and(Map::is_empty);
+    match keyword {
+        "format" => value.as_str().is_some_and(|format| !FORMATS.contains(&format)),
+        "uniqueItems" => *value == Value::Bool(false),
+        "dependentSchemas" | "dependentRequired" | "dependencies" => is_empty,
+        "propertyNames" | "unevaluatedItems" | "unevaluatedProperties" => {
+            is_empty || *value == Value::Bool(true)
+        }
+        _ => false,
+    }
 }

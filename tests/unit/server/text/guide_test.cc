@@ -212,6 +212,29 @@ TEST(GuideCompilerTest, BoundsOfWholeTypesAreTaken) {
   }
 }
 
+TEST(GuideCompilerTest, AnnotationsAndWhatAsksForNothingAreTaken) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  for (
+      const char* schema :
+      {R"({"type": "string", "format": "path"})",
+       R"({"type": "string", "format": "uri-reference"})",
+       R"({"type": "integer", "format": "int32"})", R"({"type": "array", "uniqueItems": false})",
+       R"({"type": "object", "dependentSchemas": {}, "properties": {"a": {"format": "password"}}})"}) {
+    EXPECT_EQ(vocabulary.Refusal(Kind::kJsonSchema, schema), absl::OkStatus()) << schema;
+  }
+  EXPECT_THAT(
+      std::string(vocabulary.Refusal(Kind::kJsonSchema, R"({"uniqueItems": true})").message()),
+      HasSubstr("uniqueItems"));
+  // Neither where they are names nor where they are data.
+  const std::string named =
+      R"({"type": "object", "additionalProperties": false, "required": ["format"],
+                                "properties": {"format": {"const": {"format": "path", "uniqueItems": false}}}})";
+  const auto guide = vocabulary.compiler().Compile({Kind::kJsonSchema, named});
+  ASSERT_TRUE(guide.ok()) << guide.status();
+  EXPECT_EQ(Json::parse(vocabulary.RandomAnswer(**guide, 1)),
+            Json::parse(R"({"format": {"format": "path", "uniqueItems": false}})"));
+}
+
 TEST(GuideCompilerTest, RefusalsSayWhy) {
   const Vocabulary vocabulary("llama3.json", {2});
   const struct {
