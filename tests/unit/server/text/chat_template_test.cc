@@ -161,6 +161,12 @@ TEST(ChatTemplate, TakesTheDateFromTheCallersClock) {
             "26 Jul 2024");
 }
 
+TEST(ChatTemplate, WritesNumbersAsPythonDoes) {
+  const auto model = WithTemplate(
+      "{{ 'Default=' ~ lr }} {{ [lr]|join }} {{ '%s' % [lr] }} {{ lr|upper }} {{ [1] + [lr] }}");
+  EXPECT_EQ(*Render(*model, R"({"lr": 1e-05})"), "Default=1e-05 1e-05 [1e-05] 1E-05 [1, 1e-05]");
+}
+
 TEST(ChatTemplate, RefusesBadInputNamingTheField) {
   const auto model = WithTemplate("x");
   const auto invalid = absl::StatusCode::kInvalidArgument;
