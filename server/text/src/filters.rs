@@ -19,6 +19,7 @@ pub fn register(env: &mut Environment) {
     env.add_filter("join", join);
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
+    env.add_filter("forceescape", force_escape);
     env.add_filter("wordcount", |text: &Value| methods::split_space(&to_text(text), None).len());
     env.add_filter("center", |text: &Value, width: Option<usize>| -> String {
         methods::padded(&to_text(text), width.unwrap_or(80), ' ', methods::left_of_center)
@@ -81,6 +82,9 @@ fn size(value: Option<Value>, default: usize) -> Result<usize, Error> {
     value.map_or(Ok(default), |value| usize::try_from(as_number(&value)))
 }
 
+/// minijinja has integers of 128 bits.
+const MAX_INT: f64 = 1.0e38;
+
 /// The number that a string spells, or `default`.
 fn int(value: &Value, args: Args) -> Result<Value, Error> {
     let [default, base] = bind(args, ["default", "base"])?;
@@ -94,7 +98,7 @@ fn int(value: &Value, args: Args) -> Result<Value, Error> {
     Ok(number.map_or(default, Value::from))
 }
 
-fn spelled_int(text: &str, base: u32) -> Option<i64> {
+fn spelled_int(text: &str, base: u32) -> Option<i128> {
     let lower = text.to_lowercase();
     let digits = match base {
         16 => lower.strip_prefix("0x").unwrap_or(&lower),
@@ -102,11 +106,11 @@ fn spelled_int(text: &str, base: u32) -> Option<i64> {
         2 => lower.strip_prefix("0b").unwrap_or(&lower),
         _ => &lower,
     };
-    i64::from_str_radix(digits, base).ok().or_else(|| truncated(text.parse().ok()?))
+    i128::from_str_radix(digits, base).ok().or_else(|| truncated(text.parse().ok()?))
 }
 
-fn truncated(number: f64) -> Option<i64> {
-    (number.abs() < 9.0e18).then_some(number.trunc() as i64)
+fn truncated(number: f64) -> Option<i128> {
+    (number.abs() < MAX_INT).then_some(number.trunc() as i128)
 }
 
 fn float(value: &Value, args: Args) -> Result<Value, Error> {
@@ -119,8 +123,16 @@ fn float(value: &Value, args: Args) -> Result<Value, Error> {
     Ok(number.map_or(default, Value::from))
 }
 
-/// With markupsafe's entities.
+/// What is escaped or marked as safe stays as it is.
 fn escape(value: &Value) -> Value {
+    match value.is_safe() {
+        true => value.clone(),
+        false => force_escape(value),
+    }
+}
+
+/// With markupsafe's entities.
+fn force_escape(value: &Value) -> Value {
     let mut escaped = String::new();
     for c in to_text(value).chars() {
         match c {
@@ -132,7 +144,7 @@ fn escape(value: &Value) -> Value {
             c => escaped.push(c),
         }
     }
-    Value::from(escaped)
+    Value::from_safe_string(escaped)
 }
 
 fn default(value: &Value, args: Args) -> Result<Value, Error> {

@@ -1,7 +1,7 @@
 //! Python semantics where minijinja's differ from what Hugging Face templates are written for: what counts as white
 //! space, methods, tests, and `dict`. Filters and the methods of strings have files of their own.
 
-use minijinja::value::{from_args, Kwargs, ValueKind};
+use minijinja::value::{from_args, Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use crate::repr::is_list;
@@ -29,6 +29,7 @@ pub fn register(env: &mut Environment) {
             || is_list(value)
             || matches!(value.kind(), ValueKind::String | ValueKind::Map)
     });
+    env.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.0));
 }
 
 /// What Python can call: functions and macros, and jinja2's undefined, which fails only when called.

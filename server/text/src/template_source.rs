@@ -56,8 +56,16 @@ pub fn prepare(source: &str) -> String {
         let length = length.or_else(|| {
             let tag = Tag::read(rest, close)?;
             prepared.push_str(&tag.rewritten(rest));
+            let strips = rest[..tag.end].ends_with("-%}");
             rest = &rest[tag.end..];
-            Some(if tag.is_only("raw") { raw_length(rest) } else { 0 })
+            if !tag.is_only("raw") {
+                return Some(0);
+            }
+            // Jinja keeps the line end that minijinja drops, as after other tags.
+            if !strips && rest.starts_with('\n') {
+                prepared.push('\n');
+            }
+            Some(raw_length(rest))
         });
         // What is never closed is the parser's to name.
         let Some(length) = length else { break };

@@ -161,6 +161,13 @@ TEST(ChatTemplate, TakesTheDateFromTheCallersClock) {
             "26 Jul 2024");
 }
 
+// As Python's now(), which knows no zone, whatever the machine's is.
+TEST(ChatTemplate, TakesTheDateWithoutATimeZone) {
+  const auto model = WithTemplate("{{ strftime_now('%Y%z [%Z|%:z] %%Z%%%d') }}");
+  EXPECT_EQ(*model->ApplyChatTemplate(kHello, true, "", absl::FromUnixSeconds(1721995200)),
+            "2024 [|] %Z%26");
+}
+
 TEST(ChatTemplate, WritesNumbersAsPythonDoes) {
   const auto model = WithTemplate(
       "{{ 'Default=' ~ lr }} {{ [lr]|join }} {{ '%s' % [lr] }} {{ lr|upper }} {{ [1] + [lr] }}");
