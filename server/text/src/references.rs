@@ -96,6 +96,15 @@ pub fn check_references(document: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Whether a reference leads to a property or a pattern of them, or into one.
+pub fn refers_to_members(document: &Value) -> bool {
+    let mut found = false;
+    visit(document, Keys::Keywords, &mut |key, value| {
+        found |= key == "$ref" && value.as_str().is_some_and(|to| to.contains("roperties"));
+    });
+    found
+}
+
 /// Calls `seen` for each keyword of each schema.
 fn visit<'a>(part: &'a Value, keys: Keys, seen: &mut impl FnMut(&'a str, &'a Value)) {
     match part {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/unit/server/text/vocabulary.h"
 
 namespace lockstep::server {
@@ -233,6 +234,22 @@ TEST(GuideCompilerTest, AnnotationsAndWhatAsksForNothingAreTaken) {
   ASSERT_TRUE(guide.ok()) << guide.status();
   EXPECT_EQ(Json::parse(vocabulary.RandomAnswer(**guide, 1)),
             Json::parse(R"({"format": {"format": "path", "uniqueItems": false}})"));
+}
+
+TEST(GuideCompilerTest, APatternThatNamedPropertiesUseUpOffersNoFurtherMember) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  for (const char* a : {R"({"type": "number"})", R"({"enum": ["x"]})"}) {
+    const std::string schema = absl::StrCat(
+        R"({"type": "object", "additionalProperties": false, "required": ["b"], "x-guidance": {"whitespace_flexible": false},
+            "properties": {"b": {"const": 1}, "a": )",
+        a, R"(}, "patternProperties": {"^a$": {"type": "string"}}})");
+    const auto guide = vocabulary.compiler().Compile({Kind::kJsonSchema, schema});
+    ASSERT_TRUE(guide.ok()) << guide.status();
+    for (uint32_t seed = 0; seed < 20; ++seed) {
+      EXPECT_THAT(vocabulary.RandomAnswer(**guide, seed),
+                  AnyOf(R"({"b":1})", R"({"b":1,"a":"x"})"));
+    }
+  }
 }
 
 TEST(GuideCompilerTest, RefusalsSayWhy) {
