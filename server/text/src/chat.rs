@@ -223,13 +223,13 @@ fn environment() -> Environment<'static> {
     environment.add_function(
         "raise_exception",
         |message: &Value| -> std::result::Result<Value, Error> {
-            let message = message.to_string();
+            let message = to_text(message);
             Err(Error::new(ErrorKind::InvalidOperation, message.clone())
                 .with_source(Raised(message)))
         },
     );
     environment.set_formatter(|out, state, value| match value.kind() {
-        ValueKind::Number | ValueKind::Seq | ValueKind::Map => {
+        ValueKind::Number | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable => {
             out.write_str(&to_text(value)).map_err(Error::from)
         }
         _ => minijinja::escape_formatter(out, state, value),

@@ -9,16 +9,20 @@ use crate::{methods, printf};
 
 pub fn register(env: &mut Environment) {
     env.add_filter("trim", |text: &Value, chars: Option<String>| -> Value {
-        methods::strip(&text.to_string(), chars.as_deref(), true, true)
+        methods::strip(&to_text(text), chars.as_deref(), true, true)
     });
     env.add_filter("int", int);
     env.add_filter("float", float);
     env.add_filter("abs", |value: &Value| minijinja::filters::abs(as_number(value)));
+    env.add_filter("upper", |text: &Value| to_text(text).to_uppercase());
+    env.add_filter("lower", |text: &Value| to_text(text).to_lowercase());
+    env.add_filter("join", join);
     env.add_filter("escape", escape);
     env.add_filter("e", escape);
-    env.add_filter("wordcount", |text: &Value| methods::split_space(&text.to_string(), None).len());
+    env.add_filter("forceescape", force_escape);
+    env.add_filter("wordcount", |text: &Value| methods::split_space(&to_text(text), None).len());
     env.add_filter("center", |text: &Value, width: Option<usize>| -> String {
-        methods::padded(&text.to_string(), width.unwrap_or(80), ' ', methods::left_of_center)
+        methods::padded(&to_text(text), width.unwrap_or(80), ' ', methods::left_of_center)
     });
     env.add_filter("default", default);
     env.add_filter("d", default);
@@ -65,7 +69,7 @@ fn bind<const N: usize>(args: Args, names: [&str; N]) -> Result<[Option<Value>; 
 }
 
 fn required(value: Option<Value>) -> Result<String, Error> {
-    value.map(|value| value.to_string()).ok_or_else(|| Error::from(ErrorKind::MissingArgument))
+    value.map(|value| to_text(&value)).ok_or_else(|| Error::from(ErrorKind::MissingArgument))
 }
 
 fn flag(value: Option<Value>) -> bool {
@@ -77,6 +81,9 @@ fn size(value: Option<Value>, default: usize) -> Result<usize, Error> {
     let value = value.filter(|value| !value.is_none());
     value.map_or(Ok(default), |value| usize::try_from(as_number(&value)))
 }
+
+/// minijinja has integers of 128 bits.
+const MAX_INT: f64 = 1.0e38;
 
 /// The number that a string spells, or `default`.
 fn int(value: &Value, args: Args) -> Result<Value, Error> {
@@ -91,7 +98,7 @@ fn int(value: &Value, args: Args) -> Result<Value, Error> {
     Ok(number.map_or(default, Value::from))
 }
 
-fn spelled_int(text: &str, base: u32) -> Option<i64> {
+fn spelled_int(text: &str, base: u32) -> Option<i128> {
     let lower = text.to_lowercase();
     let digits = match base {
         16 => lower.strip_prefix("0x").unwrap_or(&lower),
@@ -99,11 +106,11 @@ fn spelled_int(text: &str, base: u32) -> Option<i64> {
         2 => lower.strip_prefix("0b").unwrap_or(&lower),
         _ => &lower,
     };
-    i64::from_str_radix(digits, base).ok().or_else(|| truncated(text.parse().ok()?))
+    i128::from_str_radix(digits, base).ok().or_else(|| truncated(text.parse().ok()?))
 }
 
-fn truncated(number: f64) -> Option<i64> {
-    (number.abs() < 9.0e18).then_some(number.trunc() as i64)
+fn truncated(number: f64) -> Option<i128> {
+    (number.abs() < MAX_INT).then_some(number.trunc() as i128)
 }
 
 fn float(value: &Value, args: Args) -> Result<Value, Error> {
@@ -116,10 +123,18 @@ fn float(value: &Value, args: Args) -> Result<Value, Error> {
     Ok(number.map_or(default, Value::from))
 }
 
-/// With markupsafe's entities.
+/// What is escaped or marked as safe stays as it is.
 fn escape(value: &Value) -> Value {
+    match value.is_safe() {
+        true => value.clone(),
+        false => force_escape(value),
+    }
+}
+
+/// With markupsafe's entities.
+fn force_escape(value: &Value) -> Value {
     let mut escaped = String::new();
-    for c in value.to_string().chars() {
+    for c in to_text(value).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -129,7 +144,7 @@ fn escape(value: &Value) -> Value {
             c => escaped.push(c),
         }
     }
-    Value::from(escaped)
+    Value::from_safe_string(escaped)
 }
 
 fn default(value: &Value, args: Args) -> Result<Value, Error> {
@@ -143,7 +158,7 @@ fn default(value: &Value, args: Args) -> Result<Value, Error> {
 fn replace(value: &Value, args: Args) -> Result<Value, Error> {
     let [old, new, count] = bind(args, ["old", "new", "count"])?;
     let (old, new) = (required(old)?, required(new)?);
-    let text = value.to_string();
+    let text = to_text(value);
     // A negative count is as none.
     let count = match count.filter(|count| !count.is_none()) {
         Some(count) => usize::try_from(i64::try_from(as_number(&count))?).ok(),
@@ -160,7 +175,7 @@ fn truncate(value: &Value, args: Args) -> Result<Value, Error> {
     let [length, killwords, end, leeway] = bind(args, ["length", "killwords", "end", "leeway"])?;
     let (length, leeway) = (size(length, 255)?, size(leeway, 5)?);
     let killwords = flag(killwords);
-    let end = end.map_or_else(|| "...".to_string(), |end| end.to_string());
+    let end = end.map_or_else(|| "...".to_string(), |end| to_text(&end));
     let text = value.as_str().ok_or_else(|| invalid("truncate: the value is not a string"))?;
     let Some(kept) = length.checked_sub(end.chars().count()) else {
         return Err(invalid("truncate: the length is less than that of the end"));
@@ -176,6 +191,33 @@ fn truncate(value: &Value, args: Args) -> Result<Value, Error> {
     Ok(Value::from(format!("{whole}{end}")))
 }
 
+/// Joined to more bytes it is an attack, not a text.
+const MAX_JOINED: usize = 64 << 20;
+
+fn join(state: &mut State, value: &Value, args: Args) -> Result<Value, Error> {
+    let [joiner, attribute] = bind(args, ["d", "attribute"])?;
+    let joiner = joiner.map_or_else(String::new, |joiner| to_text(&joiner));
+    let items = match attribute.filter(|attribute| !attribute.is_none()) {
+        Some(attribute) => {
+            let attribute = Value::from(Kwargs::from_iter([("attribute", attribute)]));
+            state.apply_filter("map", &[value.clone(), attribute])?
+        }
+        None => value.clone(),
+    };
+    let mut joined = String::new();
+    for (index, item) in items.try_iter()?.enumerate() {
+        state.consume_fuel(1)?;
+        if index > 0 {
+            joined.push_str(&joiner);
+        }
+        joined.push_str(&to_text(&item));
+        if joined.len() > MAX_JOINED {
+            return Err(invalid("join: the text is too long"));
+        }
+    }
+    Ok(Value::from(joined))
+}
+
 /// An indentation beyond this many bytes is an attack, not a layout.
 const MAX_INDENTATION: usize = 64 << 20;
 
@@ -187,7 +229,7 @@ fn indent(value: &Value, args: Args) -> Result<Value, Error> {
         None => " ".repeat(size(width, 4)?.min(MAX_INDENTATION)),
     };
     // Jinja appends a line end as well, so that a last empty line counts.
-    let text = format!("{value}\n");
+    let text = format!("{}\n", to_text(value));
     let lines = methods::lines(&text, false);
     if lines.len().saturating_mul(indention.len()) > MAX_INDENTATION {
         return Err(invalid("indent: the indentation is too long for so many lines"));
@@ -214,9 +256,9 @@ fn url_encode(value: &Value) -> Result<Value, Error> {
             keys.into_iter().map(pair).collect::<Result<_, Error>>()?
         }
         ValueKind::Seq | ValueKind::Iterable => value.try_iter()?.collect(),
-        _ => return Ok(Value::from(quoted(&value.to_string(), "/", "%20"))),
+        _ => return Ok(Value::from(quoted(&to_text(value), "/", "%20"))),
     };
-    let part = |value: Value| quoted(&value.to_string(), "", "+");
+    let part = |value: Value| quoted(&to_text(&value), "", "+");
     let mut query = Vec::with_capacity(pairs.len());
     for pair in pairs {
         let (key, value) = (pair.get_item_by_index(0)?, pair.get_item_by_index(1)?);
@@ -293,7 +335,7 @@ fn percent(left: &Value, right: &Value) -> Result<Value, Error> {
 
 fn format(value: &Value, args: Args) -> Result<Value, Error> {
     let args = args.into_values();
-    let text = value.to_string();
+    let text = to_text(value);
     match args.as_slice() {
         [named] if named.is_kwargs() => printf::percent(&text, named),
         _ => printf::percent(&text, &Value::from(Tuple::from(args))),

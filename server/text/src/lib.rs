@@ -16,6 +16,7 @@ mod lark_limits;
 mod methods;
 mod model;
 mod multiples;
+mod numbers;
 mod one_of;
 mod pattern_width;
 mod place;

@@ -20,7 +20,9 @@ pub fn resolve_one_of(document: &mut Value) {
 
 fn resolve(part: &mut Value, keys: Keys, document: &Value) {
     match part {
-        Value::Array(items) => items.iter_mut().for_each(|item| resolve(item, keys, document)),
+        Value::Array(items) => {
+            items.iter_mut().for_each(|item| resolve(item, Keys::Keywords, document));
+        }
         Value::Object(schema) => {
             let is_apart = matches!(schema.get("oneOf"), Some(Value::Array(alternatives))
                 if are_apart(alternatives, document));

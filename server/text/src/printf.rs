@@ -5,7 +5,7 @@ use minijinja::value::ValueKind;
 use minijinja::{Error, Value};
 
 use crate::python::invalid;
-use crate::repr::repr;
+use crate::repr::{is_list, repr, to_text};
 use crate::str_format::{count_padding, widened};
 
 /// `text % args`: a tuple holds several arguments, a mapping named ones.
@@ -15,7 +15,7 @@ pub fn percent(text: &str, args: &Value) -> Result<Value, Error> {
         false => vec![args.clone()],
     };
     // Python lets a container by itself stay unused.
-    let may_be_spare = !args.is_tuple() && matches!(args.kind(), ValueKind::Map | ValueKind::Seq);
+    let may_be_spare = !args.is_tuple() && (args.kind() == ValueKind::Map || is_list(args));
     let num_args = list.len();
     let (text, list, num_used) = adapted(text, list)?;
     if num_used < num_args && !may_be_spare {
@@ -86,9 +86,8 @@ fn adapted_field<'a>(flags: &str, kind: &'a str, value: Value) -> (String, &'a s
         }
         "u" => (flags.to_string(), "d", value),
         "r" | "s" => {
-            let value = if kind == "r" { Value::from(repr(&value)) } else { value };
-            let flags = value.as_str().map_or(flags.to_string(), |text| widened(flags, text));
-            (flags, "s", value)
+            let text = if kind == "r" { repr(&value) } else { to_text(&value) };
+            (widened(flags, &text), "s", Value::from(text))
         }
         _ => (flags.to_string(), kind, value),
     }

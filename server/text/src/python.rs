@@ -1,9 +1,10 @@
 //! Python semantics where minijinja's differ from what Hugging Face templates are written for: what counts as white
 //! space, methods, tests, and `dict`. Filters and the methods of strings have files of their own.
 
-use minijinja::value::{from_args, Kwargs, ValueKind};
+use minijinja::value::{from_args, Kwargs, Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
+use crate::repr::is_list;
 use crate::{filters, methods};
 
 /// `str.isspace`: Unicode white space, and the four separators U+001C to U+001F that Unicode leaves out.
@@ -25,8 +26,10 @@ pub fn register(env: &mut Environment) {
     env.add_test("callable", is_callable);
     env.add_test("sequence", |value: &Value| {
         value.is_undefined()
-            || matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+            || is_list(value)
+            || matches!(value.kind(), ValueKind::String | ValueKind::Map)
     });
+    env.add_function("cycler", |items: Rest<Value>| minijinja_contrib::globals::cycler(items.0));
 }
 
 /// What Python can call: functions and macros, and jinja2's undefined, which fails only when called.
@@ -55,10 +58,10 @@ fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Resul
         }
     }
     match (name, value.kind()) {
-        ("index", ValueKind::Seq) => position(value, args),
+        ("index", _) if is_list(value) => position(value, args),
         // Nothing that a template can reach changes a list or a dictionary: it is its own copy.
         ("copy", ValueKind::Map) => from_args::<()>(args).map(|()| value.clone()),
-        ("copy", ValueKind::Seq) if !value.is_tuple() => {
+        ("copy", _) if is_list(value) && !value.is_tuple() => {
             from_args::<()>(args).map(|()| value.clone())
         }
         _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args),

@@ -32,8 +32,8 @@ impl Keys {
     }
 }
 
-/// A reference has to point into the document by its place there: nothing else shows what meets what. Absent where
-/// there is nothing at that place, which llguidance refuses.
+/// A reference has to point into the document by its place there, where a schema is: nothing else shows what meets what,
+/// and data is not looked at. Absent where there is nothing at that place, which llguidance refuses.
 pub fn target_of<'a>(document: &'a Value, reference: &str) -> Result<Option<&'a Value>> {
     let own_name = document.get("$id").and_then(Value::as_str).unwrap_or_default();
     let local = reference.strip_prefix(own_name.trim_end_matches('#')).unwrap_or(reference);
@@ -44,7 +44,19 @@ pub fn target_of<'a>(document: &'a Value, reference: &str) -> Result<Option<&'a 
              the schema"
         )));
     };
-    Ok(document.pointer(&percent_decoded(pointer)))
+    let pointer = percent_decoded(pointer);
+    if !leads_to_schema(&pointer) {
+        return Err(TextError::invalid(format!(
+            "$ref is {reference:?}, where names or data are and no schema: copy what it means to a name of its own in $defs"
+        )));
+    }
+    Ok(document.pointer(&pointer))
+}
+
+/// By the names on the way.
+fn leads_to_schema(pointer: &str) -> bool {
+    let mut names = pointer.split('/').skip(1);
+    names.try_fold(Keys::Keywords, |keys, name| keys.within(name)) == Some(Keys::Keywords)
 }
 
 /// Refuses what would take llguidance too deep, and names within the document, from which references would start.
@@ -84,10 +96,19 @@ pub fn check_references(document: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Whether a reference leads to a property or a pattern of them, or into one.
+pub fn refers_to_members(document: &Value) -> bool {
+    let mut found = false;
+    visit(document, Keys::Keywords, &mut |key, value| {
+        found |= key == "$ref" && value.as_str().is_some_and(|to| to.contains("roperties"));
+    });
+    found
+}
+
 /// Calls `seen` for each keyword of each schema.
 fn visit<'a>(part: &'a Value, keys: Keys, seen: &mut impl FnMut(&'a str, &'a Value)) {
     match part {
-        Value::Array(items) => items.iter().for_each(|item| visit(item, keys, seen)),
+        Value::Array(items) => items.iter().for_each(|item| visit(item, Keys::Keywords, seen)),
         Value::Object(members) => {
             for (key, value) in members {
                 let Some(within) = keys.within(key) else { continue };

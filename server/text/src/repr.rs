@@ -12,7 +12,8 @@ const MAX_DEPTH: usize = 200;
 /// `str(value)`.
 pub fn to_text(value: &Value) -> String {
     match value.kind() {
-        ValueKind::Number | ValueKind::Seq | ValueKind::Map => repr(value),
+        ValueKind::Number | ValueKind::Map => repr(value),
+        _ if is_list(value) => repr(value),
         _ => value.to_string(),
     }
 }
@@ -22,6 +23,15 @@ pub fn repr(value: &Value) -> String {
     let mut out = String::new();
     write(&mut out, value, 0);
     out
+}
+
+/// A list or tuple, also where minijinja puts it together only when it is read: slices, sums and products.
+pub fn is_list(value: &Value) -> bool {
+    match value.kind() {
+        ValueKind::Seq => true,
+        ValueKind::Iterable => value.len().is_some(),
+        _ => false,
+    }
 }
 
 /// Loops and namespaces: maps to minijinja, objects with attributes to Jinja.
@@ -37,7 +47,7 @@ fn write(out: &mut String, value: &Value, depth: usize) {
         ValueKind::String => write_string(out, value.as_str().unwrap_or_default()),
         ValueKind::Number if !value.is_integer() => out.push_str(&float(value)),
         ValueKind::Undefined => out.push_str("Undefined"),
-        ValueKind::Seq => write_list(out, value, depth),
+        _ if is_list(value) => write_list(out, value, depth),
         ValueKind::Map if !is_object(value) => write_dict(out, value, depth),
         _ => out.push_str(&value.to_string()),
     }

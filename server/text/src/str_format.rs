@@ -45,7 +45,10 @@ fn adapted(text: &str, args: &[Value]) -> Result<(String, Vec<Value>), Error> {
             out.push_str(&format!("{{{name}{specification}}}"));
             continue;
         }
-        let value = convert(argument(&name, given, &named)?, conversion)?;
+        let mut value = convert(argument(&name, given, &named)?, conversion)?;
+        if specification.len() <= 1 {
+            value = Value::from(to_text(&value));
+        }
         let specification =
             value.as_str().map_or(specification.to_string(), |text| widened(specification, text));
         out.push_str(&format!("{{{}{specification}}}", all.len()));

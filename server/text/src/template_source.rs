@@ -31,6 +31,7 @@ struct Token<'a> {
 struct Tag<'a> {
     tokens: Vec<Token<'a>>,
     end: usize,
+    is_statement: bool,
 }
 
 /// An insertion where the span is empty.
@@ -55,8 +56,16 @@ pub fn prepare(source: &str) -> String {
         let length = length.or_else(|| {
             let tag = Tag::read(rest, close)?;
             prepared.push_str(&tag.rewritten(rest));
+            let strips = rest[..tag.end].ends_with("-%}");
             rest = &rest[tag.end..];
-            Some(if tag.is_only("raw") { raw_length(rest) } else { 0 })
+            if !tag.is_only("raw") {
+                return Some(0);
+            }
+            // Jinja keeps the line end that minijinja drops, as after other tags.
+            if !strips && rest.starts_with('\n') {
+                prepared.push('\n');
+            }
+            Some(raw_length(rest))
         });
         // What is never closed is the parser's to name.
         let Some(length) = length else { break };
@@ -86,14 +95,15 @@ impl<'a> Tag<'a> {
             let rest = &source[at..];
             let end = rest.strip_prefix(['-', '+']).unwrap_or(rest);
             if depth == 0 && end.starts_with(close) {
-                return Some(Tag { tokens, end: source.len() - end.len() + close.len() });
+                let end = source.len() - end.len() + close.len();
+                return Some(Tag { tokens, end, is_statement: close == "%}" });
             }
             let first = rest.chars().next()?;
             let (kind, length) = match first {
                 '\'' | '"' => (Kind::Text, text_length(rest, first)?),
                 '(' | '[' | '{' => (Kind::Open, 1),
                 ')' | ']' | '}' => (Kind::Close, 1),
-                _ if is_word(first) => (Kind::Word, rest.find(|c| !is_word(c))?),
+                _ if is_word(first) => (Kind::Word, word_length(rest)?),
                 _ => (Kind::Operator, first.len_utf8()),
             };
             match kind {
@@ -154,6 +164,14 @@ impl<'a> Tag<'a> {
                     edits.push(Edit { span: after..after, text: ")" });
                     formatted = Some(end);
                 }
+                // minijinja would write numbers and lists otherwise than Python: its operator gets strings alone.
+                "~" => {
+                    let start = self.concatenated_from(index);
+                    if start.checked_sub(1).is_none_or(|before| self.tokens[before].text != "~") {
+                        self.make_text(start..index, &mut edits);
+                    }
+                    self.make_text(index + 1..self.concatenated_until(index), &mut edits);
+                }
                 "." if self.reads_method(index) => {
                     let end = self.tokens[index + 1].span.end;
                     edits.push(Edit { span: token.span.clone(), text: "|__getattr__('" });
@@ -163,6 +181,52 @@ impl<'a> Tag<'a> {
             }
         }
         edits
+    }
+
+    fn make_text(&self, operand: Range<usize>, edits: &mut Vec<Edit>) {
+        let tokens = &self.tokens[operand];
+        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { return };
+        if tokens.iter().any(|token| token.kind != Kind::Text) {
+            edits.push(Edit { span: first.span.start..first.span.start, text: "(" });
+            edits.push(Edit { span: last.span.end..last.span.end, text: ")|string" });
+        }
+    }
+
+    /// Where the operand left of the `~` at `index` begins.
+    fn concatenated_from(&self, index: usize) -> usize {
+        let mut start = index;
+        while let Some(before) = start.checked_sub(1).filter(|at| !self.ends_operand(*at)) {
+            start = match self.tokens[before].kind {
+                Kind::Open => return start,
+                Kind::Close => self.open_of(before).unwrap_or(before),
+                _ => before,
+            };
+        }
+        start
+    }
+
+    /// One past the operand right of it.
+    fn concatenated_until(&self, index: usize) -> usize {
+        let mut end = index + 1;
+        while end < self.tokens.len() && !self.ends_operand(end) {
+            end = match self.tokens[end].kind {
+                Kind::Close => return end,
+                Kind::Open => self.close_of(end).unwrap_or(end) + 1,
+                _ => end + 1,
+            };
+        }
+        end
+    }
+
+    /// Whether the token at `index` binds less than `~` does.
+    fn ends_operand(&self, index: usize) -> bool {
+        match self.tokens[index].text {
+            "+" | "-" => !self.is_unary(index),
+            "~" | "<" | ">" | "=" | "!" | "," | ":" => true,
+            // A test belongs to the operand.
+            "not" => index == 0 || self.tokens[index - 1].text != "is",
+            word => BEFORE_OPERAND.contains(&word) || (index == 0 && self.is_statement),
+        }
     }
 
     /// Whether the `.` at `index` names a dictionary's method without calling it.
@@ -274,6 +338,19 @@ fn nesting(token: &Token) -> i32 {
 
 fn is_word(c: char) -> bool {
     c == '_' || c.is_alphanumeric()
+}
+
+/// Of a name or a number, with the sign of its exponent. None: nothing comes after it.
+fn word_length(text: &str) -> Option<usize> {
+    let length = text.find(|c| !is_word(c))?;
+    let digits = text[..length].strip_suffix(['e', 'E']).unwrap_or_default();
+    let is_number = !digits.is_empty() && digits.bytes().all(|c| c.is_ascii_digit() || c == b'_');
+    match text[length..].strip_prefix(['+', '-']) {
+        Some(exponent) if is_number && digits.starts_with(|c: char| c.is_ascii_digit()) => {
+            Some(length + 1 + exponent.find(|c| !is_word(c))?)
+        }
+        _ => Some(length),
+    }
 }
 
 /// Of a string with its quotes. None: it has no end.

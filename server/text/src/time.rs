@@ -13,6 +13,7 @@ pub fn strftime(format: &str, seconds_since_1970: i64) -> Result<String, Error> 
     if format.len() > MAX_FORMAT_BYTES {
         return Err(invalid(&format!("the format exceeds {MAX_FORMAT_BYTES} bytes")));
     }
+    let format = without_zones(format);
     if format.is_empty() {
         return Ok(String::new());
     }
@@ -36,4 +37,22 @@ pub fn strftime(format: &str, seconds_since_1970: i64) -> Result<String, Error> 
     }
     buffer.truncate(length - 1);
     String::from_utf8(buffer).map_err(|_| invalid("the text is not UTF-8"))
+}
+
+/// Python's now() without an argument knows no time zone, and writes nothing for one.
+fn without_zones(format: &str) -> String {
+    let mut result = String::with_capacity(format.len());
+    let mut rest = format;
+    while let Some(at) = rest.find('%') {
+        let (before, directive) = rest.split_at(at);
+        result.push_str(before);
+        let zone = ["%z", "%Z", "%:z"].iter().find(|zone| directive.starts_with(**zone));
+        // With the character after it: of `%%` the second begins nothing.
+        let length = directive.chars().take(2).map(char::len_utf8).sum();
+        if zone.is_none() {
+            result.push_str(&directive[..length]);
+        }
+        rest = &directive[zone.map_or(length, |zone| zone.len())..];
+    }
+    result + rest
 }

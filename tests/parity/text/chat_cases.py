@@ -31,7 +31,7 @@ TOOL = {
         "description": "The tide's height (m) at a harbour — \"now\" if no time",
         "parameters": {
             "type": "object",
-            "properties": {"harbour": {"type": "string", "enum": ["Ålesund", "東京"]}, "hours": {"type": "number", "default": 1.5}},
+            "properties": {"harbour": {"type": "string", "enum": ["Ålesund", "東京"]}, "hours": {"type": "number", "default": 1.5, "minimum": 1e-05}},
             "required": ["harbour"],
         },
     },

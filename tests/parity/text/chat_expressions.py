@@ -79,4 +79,10 @@ EXPRESSIONS = r"""
 {{ "a" < "b" }} {{ [1,2] < [1,3] }} {{ "a" not in "abc" }} {{ not 1 == 2 }}
 {{ messages | unique(attribute='role') | list | length }} {{ 'a' | string | length }} {{ 1 | string + 'a' }} {{ [1]|string }}
 {{ none | upper }} {{ 5 | upper }} {{ [1] | upper }} {{ true | lower }}
+{{ "Default=" ~ 1e-5 }} {{ 2 * 1e-5 ~ "x" ~ -1e-5 }} {{ "1" + 2 ~ 3 == "123" }} {{ 3e-5 - 1e-5 ~ "" if false }}{{ 1.5e-7 ~ 2E+20 }} {{ ("a" ~ 1e-5)|upper ~ [1e-5] ~ {"k": 1e16} ~ (1e-5, 2) }} {{ "a" ~ (1e-5 if true else 2) ~ none }}
+{{ [1e-5, [1e16]] | join(", ") }} {{ [{'a': 1e-5}] | join(attribute='a') }} {{ "abc" | join("-") }} {{ [1, 2] | join(d=1e-5) }} {{ 1e-5 | trim }} {{ 1e-5 | upper }} {{ 1e-5 | replace("e", "E") }} {{ [1e-5] | center(12) }}
+{{ "%s" % [1e-5] }} {{ "%s|%8s" % (1e-5, 1e16) }} {{ "{} {!s}".format([1e-5], 1e-5) }} {{ [1] + [1e-5] }} {{ [1, 1e-5][::-1] }} {{ [1e-5] * 2 }} {{ ([1] + [1e-5]) ~ "" }}
+{% set d = "=" ~ 1e-5 %}{{ d }}{% if 1e-5 ~ "" == "1e-05" %}y{% endif %}{% for c in 1e16 ~ "" %}{{ c }}.{% endfor %}{{ [1 ~ 2, {"k": 3 ~ 1e-5}] }}{{ dict(a=1e-5 ~ 1) }}{{ "%s" % 1e-5 ~ 1e-5 }}{{ 1e-5 ~ "%s" % 1e-5 }}{{ "a" ~ 1 is string }}{{ "b" ~ 1 is not none ~ 2 }}{{ "a"~-1~'b' 'c' }}
+{{ messages[1:] is sequence }}{{ messages[::-1] is sequence }}{{ (messages + messages) is sequence }}{{ ([1, 2] * 2) is sequence }}{{ range(3) is sequence }}{{ ([1] + [2]).index(2) }}
+{{ 1e20 | int }} {{ "1e20" | int }} {{ "12345678901234567890" | int }} {{ "<a>" | forceescape }} {{ "<a>" | e | e }} {{ "<a>" | e | forceescape }} {{ "<a>" | safe | e }} {% set c = cycler(1, 2) %}{{ c.next() }}{{ c.next() }}{{ c.next() }}
 """

@@ -65,6 +65,11 @@ METHODS = r"""
 SYNTAX = r"""
 {{ 2 * 7 % 4 }}{{ 7 % 4 * 2 }}{{ 'ab' * (7 % 4) }}
 {{ +1 }}{{ 1 + +1 }}{{ [+1, -1, +2] }}{{ 1 if +1 else +2 }}{{ {'a': +1} }}{{ (+1) }}{{ 1 ++ 1 }}{{ 1e+2 }}{{ 'a' + 'b' }}{{ [1][0] + 2 }}{{ not +0 }}
+{% raw %}
+  {{ 'a' ~ 1e-5 }}
+{% endraw %}
+{% raw -%}
+ x{% endraw %}
 {% raw %}{{ +1 }}{% generation %}{{ '%s' % 1 }}{% endraw %}{{ +1 }}{%- raw -%} {% x %} {{+ {%- endraw %}
 {# {{ +1 }} '{% generation %} #}{{ '{% generation %}' ~ "{{ +1 }}" }}{% generation %}x{% endgeneration %}{%- generation -%} y {%- endgeneration -%}
 {{ '{' }}{ {{ {'a': {'b': 1}}['a']['b'] }} }{{ '}}' }}{{ "it's \" '" }} ' {{ 1 }} '{{ 2 }} {{ '\\' }}{{ 'x' }}

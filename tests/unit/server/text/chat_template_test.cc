@@ -161,6 +161,19 @@ TEST(ChatTemplate, TakesTheDateFromTheCallersClock) {
             "26 Jul 2024");
 }
 
+// As Python's now(), which knows no zone, whatever the machine's is.
+TEST(ChatTemplate, TakesTheDateWithoutATimeZone) {
+  const auto model = WithTemplate("{{ strftime_now('%Y%z [%Z|%:z] %%Z%%%d') }}");
+  EXPECT_EQ(*model->ApplyChatTemplate(kHello, true, "", absl::FromUnixSeconds(1721995200)),
+            "2024 [|] %Z%26");
+}
+
+TEST(ChatTemplate, WritesNumbersAsPythonDoes) {
+  const auto model = WithTemplate(
+      "{{ 'Default=' ~ lr }} {{ [lr]|join }} {{ '%s' % [lr] }} {{ lr|upper }} {{ [1] + [lr] }}");
+  EXPECT_EQ(*Render(*model, R"({"lr": 1e-05})"), "Default=1e-05 1e-05 [1e-05] 1E-05 [1, 1e-05]");
+}
+
 TEST(ChatTemplate, RefusesBadInputNamingTheField) {
   const auto model = WithTemplate("x");
   const auto invalid = absl::StatusCode::kInvalidArgument;

@@ -249,6 +249,22 @@ TEST_F(GuideLimitsTest, ReferencesLeadWithinTheSchema) {
   ExpectRefused({{"$ref", "#name"}, {"$defs", {{"a", {{"$anchor", "name"}}}}}},
                 "$ref is \"#name\"");
   ExpectRefused({{"items", {{"$id", "x"}, {"$ref", "#/a"}}}}, "$id: a schema with $ref");
+  const std::string reason = "where names or data are and no schema";
+  ExpectRefused({{"$ref", "#/default"}, {"default", {{"type", "string"}}}}, reason);
+  ExpectRefused({{"$ref", "#/$defs"}, {"$defs", {{"type", "string"}}}}, reason);
+}
+
+// llguidance would recurse without end at the least integer of 64 bits, which is what it makes of
+// lesser ones too.
+TEST_F(GuideLimitsTest, BoundsThatLeaveNothingAreRefused) {
+  const std::string reason = "there is no number that a guide could bound so";
+  const Json negative = {{"type", "integer"}, {"minimum", -1e30}, {"maximum", -1e29}};
+  ExpectRefused(negative, reason);
+  ExpectRefused(Kind::kLark, "start: %json " + negative.dump(), reason);
+  ExpectRefused({{"$ref", "#/$defs/0"}, {"$defs", {negative}}}, reason);
+  ExpectRefused({{"type", "integer"}, {"minimum", 10000000000000000000U}}, reason);
+  ExpectRefused({{"type", "number"}, {"exclusiveMinimum", 1e20}}, reason);
+  ExpectRefused({{"minimum", 9007199254740993}, {"maximum", 9007199254740993}}, reason);
 }
 
 // 0.07 times 10, twice, is not 7 in binary numbers.

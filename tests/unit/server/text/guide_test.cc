@@ -4,11 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/unit/server/text/vocabulary.h"
 
 namespace lockstep::server {
@@ -138,6 +140,115 @@ TEST(GuideCompilerTest, MultiplesOfDifferentValuesAreBoundedEachByItself) {
             "$defs": {"a": {"type": "integer", "multipleOf": 1000}}})",
         R"({"enum": [{"multipleOf": 99999989}, 1]})"}) {
     EXPECT_TRUE(vocabulary.compiler().Compile({Kind::kJsonSchema, schema}).ok()) << schema;
+  }
+}
+
+// llguidance has all numbers as floating-point numbers: what it would take for a neighbour is
+// refused.
+TEST(GuideCompilerTest, IntegersOfConstAndEnumAreExactOrRefused) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  for (const char* number : {"9007199254740992", "-9007199254740994", "9223372036854774784"}) {
+    const auto guide = vocabulary.compiler().Compile(
+        {Kind::kJsonSchema, R"({"type": "integer", "const": )" + std::string(number) + "}"});
+    ASSERT_TRUE(guide.ok()) << guide.status();
+    EXPECT_EQ(Json::parse(vocabulary.RandomAnswer(**guide, 1)).dump(), number);
+  }
+  for (const char* schema :
+       {R"({"const": 1234567890123456789})",
+        R"({"enum": [175928847299117063, 175928847299117064]})",
+        R"({"items": {"enum": [{"a": [9007199254740993]}]}})",
+        R"({"const": 12345678901234567890123})", R"({"const": -9223372036854775808})"}) {
+    EXPECT_THAT(std::string(vocabulary.Refusal(Kind::kJsonSchema, schema).message()),
+                HasSubstr("give ids as strings"))
+        << schema;
+  }
+}
+
+TEST(GuideCompilerTest, IntegersBeyondAllFloatsKeepWithinTheirBounds) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  const struct {
+    const char* schema;
+    int64_t least;
+    int64_t greatest;
+  } cases[] = {
+      {R"({"minimum": 9007199254740993, "maximum": 9007199254741003})", 9007199254740993,
+       9007199254741003},
+      {R"({"exclusiveMinimum": 9007199254740992, "exclusiveMaximum": 9007199254740998})",
+       9007199254740993, 9007199254740997},
+      {R"({"minimum": -9007199254740998, "maximum": -9007199254740994, "exclusiveMaximum": true})",
+       -9007199254740998, -9007199254740995},
+      {R"({"minimum": 5, "exclusiveMinimum": -1e300, "maximum": 1e300, "exclusiveMaximum": 9})", 5,
+       8},
+      {R"({"minimum": 9223372036854770000, "maximum": 18446744073709551615})", 9223372036854770000,
+       std::numeric_limits<int64_t>::max()},
+      {R"({"minimum": 1e18})", 1000000000000000000, std::numeric_limits<int64_t>::max()},
+      {R"({"maximum": -1e18})", std::numeric_limits<int64_t>::min(), -1000000000000000000},
+  };
+  for (const auto& [text, least, greatest] : cases) {
+    Json schema = Json::parse(text);
+    schema["type"] = "integer";
+    const auto guide = vocabulary.compiler().Compile({Kind::kJsonSchema, schema.dump()});
+    ASSERT_TRUE(guide.ok()) << schema << guide.status();
+    for (uint32_t seed = 0; seed < 20; ++seed) {
+      const Json answer = Json::parse(vocabulary.RandomAnswer(**guide, seed));
+      ASSERT_TRUE(answer.is_number_integer()) << answer;
+      EXPECT_GE(answer.get<int64_t>(), least) << schema << answer;
+      EXPECT_LE(answer.get<int64_t>(), greatest) << schema << answer;
+    }
+  }
+}
+
+TEST(GuideCompilerTest, BoundsOfWholeTypesAreTaken) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  for (
+      const char* schema :
+      {R"({"type": "integer", "minimum": -9223372036854775808, "maximum": 9223372036854775807})",
+       R"({"type": "integer", "minimum": -9223372036854775808})",
+       R"({"type": "integer", "maximum": 18446744073709551615})",
+       R"({"type": "integer", "minimum": 0, "maximum": 18446744073709551615})",
+       R"({"type": "number", "minimum": -3.4028234663852886e38, "maximum": 3.4028234663852886e38})",
+       R"({"type": "number", "minimum": -1.7976931348623157e308, "maximum": 1.7976931348623157e308})",
+       R"({"type": "number", "minimum": 0, "maximum": 1e20})"}) {
+    EXPECT_EQ(vocabulary.Refusal(Kind::kJsonSchema, schema), absl::OkStatus()) << schema;
+  }
+}
+
+TEST(GuideCompilerTest, AnnotationsAndWhatAsksForNothingAreTaken) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  for (
+      const char* schema :
+      {R"({"type": "string", "format": "path"})",
+       R"({"type": "string", "format": "uri-reference"})",
+       R"({"type": "integer", "format": "int32"})", R"({"type": "array", "uniqueItems": false})",
+       R"({"type": "object", "dependentSchemas": {}, "properties": {"a": {"format": "password"}}})"}) {
+    EXPECT_EQ(vocabulary.Refusal(Kind::kJsonSchema, schema), absl::OkStatus()) << schema;
+  }
+  EXPECT_THAT(
+      std::string(vocabulary.Refusal(Kind::kJsonSchema, R"({"uniqueItems": true})").message()),
+      HasSubstr("uniqueItems"));
+  // Neither where they are names nor where they are data.
+  const std::string named =
+      R"({"type": "object", "additionalProperties": false, "required": ["format"],
+                                "properties": {"format": {"const": {"format": "path", "uniqueItems": false}}}})";
+  const auto guide = vocabulary.compiler().Compile({Kind::kJsonSchema, named});
+  ASSERT_TRUE(guide.ok()) << guide.status();
+  EXPECT_EQ(Json::parse(vocabulary.RandomAnswer(**guide, 1)),
+            Json::parse(R"({"format": {"format": "path", "uniqueItems": false}})"));
+}
+
+TEST(GuideCompilerTest, APatternThatNamedPropertiesUseUpOffersNoFurtherMember) {
+  const Vocabulary vocabulary("llama3.json", {2});
+  for (const char* a : {R"({"type": "number"})", R"({"enum": ["x"]})"}) {
+    const std::string schema = absl::StrCat(
+        R"({"type": "object", "additionalProperties": false, "required": ["b"], "x-guidance": {"whitespace_flexible": false},
+            "properties": {"b": {"const": 1}, "a": )",
+        a, R"(}, "patternProperties": {"^a$": {"type": "string"}}})");
+    const auto guide = vocabulary.compiler().Compile({Kind::kJsonSchema, schema});
+    ASSERT_TRUE(guide.ok()) << guide.status();
+    for (uint32_t seed = 0; seed < 20; ++seed) {
+      EXPECT_THAT(vocabulary.RandomAnswer(**guide, seed),
+                  AnyOf(R"({"b":1})", R"({"b":1,"a":"x"})"));
+    }
   }
 }
 
