@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 #include "worker/comm/shm_space.h"
 
 namespace lockstep::worker {
@@ -102,7 +103,7 @@ bool ShmSegment::IsAlive(int rank) const { return IsLocked(fd_, rank); }
 absl::StatusOr<std::unique_ptr<ShmSegment>> ShmSegment::Attach(const std::string& communicator_id,
                                                                int rank, int world_size,
                                                                absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = MonotonicNow() + timeout;
   std::unique_ptr<ShmSegment> segment(
       new ShmSegment(absl::StrCat("/", kNamePrefix, communicator_id), rank, world_size));
   absl::Status status = rank == 0 ? segment->Create() : segment->Open(deadline);
@@ -151,7 +152,7 @@ absl::Status ShmSegment::Open(absl::Time deadline) {
       }
       break;
     }
-    if (absl::Now() >= deadline) {
+    if (MonotonicNow() >= deadline) {
       return absl::DeadlineExceededError(
           absl::StrCat("rank 0 has not created shared memory ", name_, " in time"));
     }
@@ -161,7 +162,7 @@ absl::Status ShmSegment::Open(absl::Time deadline) {
   if (absl::Status status = Map(); !status.ok()) return status;
   header_ = static_cast<ShmHeader*>(mapping_);
   while (header_->magic.load(std::memory_order_acquire) != kMagic) {
-    if (absl::Now() >= deadline) {
+    if (MonotonicNow() >= deadline) {
       return absl::DeadlineExceededError("rank 0 has not finished creating the shared memory");
     }
     absl::SleepFor(kAttachPoll);
@@ -194,7 +195,7 @@ absl::Status ShmSegment::WaitForAll(absl::Time deadline) {
       shm_unlink(name_.c_str());
       return absl::UnavailableError("rank 0 ended while the ranks attached");
     }
-    if (absl::Now() >= deadline) {
+    if (MonotonicNow() >= deadline) {
       if (rank_ != 0) shm_unlink(name_.c_str());
       std::string missing;
       for (int rank = 0; rank < world_size_; ++rank) {

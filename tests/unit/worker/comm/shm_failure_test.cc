@@ -15,7 +15,10 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 
+#include "absl/time/clock.h"
+#include "tests/testing/wall_clock.h"
 #include "tests/unit/worker/comm/rank_group.h"
 #include "worker/comm/communicator.h"
 
@@ -90,6 +93,29 @@ TEST(ShmFailureTest, APeerThatHangsRunsIntoTheTimeoutAndIsNamed) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("rank 1"));
   kill(child, SIGKILL);
   WaitForExit(child);
+}
+
+TEST(ShmFailureTest, AStepOfTheWallClockIsNoTimeout) {
+  const std::string id = UniqueId();
+  // Attaches and arrives late, after the clock has been set while rank 0 waited.
+  std::thread late([&] {
+    absl::SleepFor(absl::Milliseconds(50));
+    testing::StepWallClock(absl::Hours(1));
+    absl::SleepFor(absl::Milliseconds(50));
+    auto communicator = CreateCommunicator(RankOptions(id, 1, 2));
+    ASSERT_TRUE(communicator.ok()) << communicator.status();
+    absl::SleepFor(absl::Milliseconds(50));
+    testing::StepWallClock(absl::Hours(1));
+    absl::SleepFor(absl::Milliseconds(50));
+    EXPECT_EQ((*communicator)->Barrier(), absl::OkStatus());
+  });
+  auto communicator = CreateCommunicator(RankOptions(id, 0, 2));
+  EXPECT_EQ(communicator.status(), absl::OkStatus());
+  if (communicator.ok()) {
+    EXPECT_EQ((*communicator)->Barrier(), absl::OkStatus());
+  }
+  late.join();
+  testing::StepWallClock(-absl::Hours(2));
 }
 
 TEST(ShmFailureTest, RanksThatNeverComeAreNamedAndTheNameIsRemoved) {
