@@ -22,6 +22,7 @@ worker::v1::Configure MakeConfigure(const ServerOptions& options, const CheckedM
   configure.set_device(options.device);
   configure.set_dtype(model.dtype);
   configure.set_tie_word_embeddings(model.config.tie_word_embeddings);
+  configure.set_checkpoint_fingerprint(model.fingerprint);
   configure.set_block_size(static_cast<uint32_t>(options.block_size));
   configure.set_max_num_seqs(static_cast<uint32_t>(options.max_num_seqs));
   configure.set_max_num_batched_tokens(static_cast<uint32_t>(options.max_num_batched_tokens));

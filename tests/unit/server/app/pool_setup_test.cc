@@ -42,6 +42,8 @@ TEST_F(PoolSetupTest, WorkersGetTheResolvedModel) {
   EXPECT_EQ(pool->configure.max_model_len(), 4096);
   EXPECT_TRUE(pool->configure.has_tie_word_embeddings());
   EXPECT_FALSE(pool->configure.tie_word_embeddings());
+  model_.fingerprint = 77;
+  EXPECT_EQ(Make()->configure.checkpoint_fingerprint(), 77);
   model_.config.tie_word_embeddings = true;
   EXPECT_TRUE(Make()->configure.tie_word_embeddings());
 }
