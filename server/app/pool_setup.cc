@@ -73,11 +73,16 @@ absl::StatusOr<PoolOptions> MakePoolOptions(const ServerOptions& options, const 
   return pool;
 }
 
-absl::StatusOr<std::filesystem::path> FindWorkerBinary() {
+absl::StatusOr<std::filesystem::path> FindWorkerBinary(const std::filesystem::path& own_program) {
   std::error_code error;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const auto self = std::filesystem::read_symlink(own_program, error);
+  if (error) {
+    return absl::NotFoundError(absl::StrCat(
+        "cannot read ", own_program.string(), ", which says where lockstep-server and the worker ",
+        "program beside it are: ", error.message(), "; mount /proc"));
+  }
   const std::filesystem::path binary = self.parent_path() / "lockstep-worker";
-  if (error || access(binary.c_str(), X_OK) != 0) {
+  if (access(binary.c_str(), X_OK) != 0) {
     return absl::NotFoundError(absl::StrCat("no worker program at ", binary.string(),
                                             ": install lockstep-worker beside lockstep-server"));
   }

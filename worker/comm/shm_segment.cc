@@ -24,6 +24,8 @@ namespace {
 constexpr uint64_t kMagic = 0x6C6F636B73746570;  // "lockstep"
 constexpr char kNamePrefix[] = "lockstep-";
 constexpr char kShmDirectory[] = "/dev/shm";
+// Where it is missing, read-only or too small.
+constexpr char kShmAdvice[] = "docker run --shm-size, or an emptyDir with medium Memory";
 constexpr size_t kHeaderBytes = 4096;
 static_assert(sizeof(ShmHeader) <= kHeaderBytes);
 // A name without a living creator that is older than this was left by a crash.
@@ -120,14 +122,18 @@ absl::Status ShmSegment::Create() {
                                                  " exists: the communicator id is in use by "
                                                  "another pool"));
   }
-  if (fd_ < 0) return ErrnoError(absl::StrCat("cannot create shared memory ", name_));
+  if (fd_ < 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot create shared memory ", name_, ": ", std::strerror(errno), "; ranks need a ",
+        kShmDirectory, " that they can write to (", kShmAdvice, ")"));
+  }
   has_name_ = true;
   if (absl::Status status = LockOwnByte(); !status.ok()) return status;
   // Reserves the memory: without it a full /dev/shm would kill the process at its first write.
   if (const int error = posix_fallocate(fd_, 0, static_cast<off_t>(size_)); error != 0) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "cannot reserve ", size_, " bytes of shared memory in ", kShmDirectory, FreeSpaceText(),
-        ": ", std::strerror(error), "; enlarge it (docker run --shm-size, or a memory emptyDir)"));
+        ": ", std::strerror(error), "; enlarge it (", kShmAdvice, ")"));
   }
   if (absl::Status status = Map(); !status.ok()) return status;
   header_ = new (mapping_) ShmHeader{};
