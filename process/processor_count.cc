@@ -7,17 +7,27 @@
 #include <string>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "process/control_group.h"
 
 namespace lockstep {
 namespace {
 
-// Of the cgroup that this process sees as the root, as containers do.
-int ContainerQuota() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
+std::string FirstLine(const std::filesystem::path& path) {
+  std::ifstream file(path);
   std::string line;
-  return std::getline(file, line) ? ProcessorsOfQuota(line) : 0;
+  std::getline(file, line);
+  return line;
+}
+
+// As a `cpu.max` has it; version 1 has two files for it, and -1 for no limit.
+std::string QuotaOf(const std::filesystem::path& group) {
+  const std::string quota = FirstLine(group / "cpu.max");
+  if (!quota.empty()) return quota;
+  return absl::StrCat(FirstLine(group / "cpu.cfs_quota_us"), " ",
+                      FirstLine(group / "cpu.cfs_period_us"));
 }
 
 }  // namespace
@@ -35,8 +45,17 @@ std::vector<int> AllowedProcessors() {
 
 int NumUsableProcessors() {
   const int allowed = std::max(1, static_cast<int>(AllowedProcessors().size()));
-  const int quota = ContainerQuota();
+  const int quota = ProcessorsOfGroups(ControlGroups("cpu"));
   return quota == 0 ? allowed : std::min(allowed, quota);
+}
+
+int ProcessorsOfGroups(const std::vector<std::filesystem::path>& groups) {
+  int fewest = 0;
+  for (const std::filesystem::path& group : groups) {
+    const int processors = ProcessorsOfQuota(QuotaOf(group));
+    if (processors != 0 && (fewest == 0 || processors < fewest)) fewest = processors;
+  }
+  return fewest;
 }
 
 int ProcessorsOfQuota(absl::string_view cpu_max) {

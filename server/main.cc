@@ -52,7 +52,10 @@ ExitStatus Main(int argc, char** argv) {
     std::fputs(command_line->text_to_print.c_str(), stdout);
     return ExitStatus::kStopped;
   }
-  if (absl::Status status = RaiseOpenFilesLimit(); !status.ok()) return Refuse(status);
+  if (absl::Status status = RaiseOpenFilesLimit(command_line->options.tensor_parallel_size);
+      !status.ok()) {
+    return Refuse(status);
+  }
   const ServerOptions& options = command_line->options;
   SetUpLog(options.log_level);
   for (const std::string& variable : command_line->unknown_variables) {

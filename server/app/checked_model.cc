@@ -7,6 +7,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "worker/checkpoint/checkpoint.h"
+#include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/tensor_parallel.h"
 
 namespace lockstep::server {
@@ -130,6 +131,7 @@ absl::StatusOr<CheckedModel> CheckModel(const ServerOptions& options) {
       options.dtype == "auto" ? AuthorsDtype(*config, *checkpoint, model.warnings) : options.dtype;
   model.max_model_len = *max_model_len;
   model.num_weight_bytes = checkpoint->num_bytes();
+  model.fingerprint = worker::Fingerprint(options.model_dir, *config, *checkpoint);
   model.config = *std::move(config);
   return model;
 }

@@ -17,6 +17,7 @@ struct CheckedModel {
   std::string dtype;  // that it is computed in: float32, bfloat16 or float16
   int32_t max_model_len = 0;
   int64_t num_weight_bytes = 0;       // as stored
+  uint64_t fingerprint = 0;           // of the checkpoint; every rank has to find the same
   std::vector<std::string> warnings;  // what config.json says and is not done
   std::vector<std::string> notes;     // what was decided where the files leave a choice
 };

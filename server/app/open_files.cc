@@ -7,22 +7,30 @@
 namespace lockstep::server {
 namespace {
 
-// Its own, a worker's or two, and a few connections.
-constexpr rlim_t kMinOpenFiles = 24;
+// Standard streams, gRPC's, listeners, signals and the like; and a few connections.
+constexpr uint64_t kOwnFiles = 16;
+constexpr uint64_t kFirstConnections = 4;
+// A worker's output, its process, its file of results and its link.
+constexpr uint64_t kFilesPerRank = 4;
 
 }  // namespace
 
-absl::Status RaiseOpenFilesLimit() {
+uint64_t MinOpenFiles(int num_ranks) {
+  return kOwnFiles + kFirstConnections + kFilesPerRank * static_cast<uint64_t>(num_ranks);
+}
+
+absl::Status RaiseOpenFilesLimit(int num_ranks) {
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return absl::OkStatus();
   if (limit.rlim_cur < limit.rlim_max) {
     const rlimit raised = {.rlim_cur = limit.rlim_max, .rlim_max = limit.rlim_max};
     if (setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
   }
-  if (limit.rlim_cur >= kMinOpenFiles) return absl::OkStatus();
+  const uint64_t needed = MinOpenFiles(num_ranks);
+  if (limit.rlim_cur >= needed) return absl::OkStatus();
   return absl::ResourceExhaustedError(
       absl::StrCat("the process may have ", limit.rlim_cur, " files open at a time, and needs ",
-                   kMinOpenFiles, " to start, and one for each connection: raise ulimit -n"));
+                   needed, " to start, and one for each connection: raise ulimit -n"));
 }
 
 }  // namespace lockstep::server

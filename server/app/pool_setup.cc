@@ -22,6 +22,7 @@ worker::v1::Configure MakeConfigure(const ServerOptions& options, const CheckedM
   configure.set_device(options.device);
   configure.set_dtype(model.dtype);
   configure.set_tie_word_embeddings(model.config.tie_word_embeddings);
+  configure.set_checkpoint_fingerprint(model.fingerprint);
   configure.set_block_size(static_cast<uint32_t>(options.block_size));
   configure.set_max_num_seqs(static_cast<uint32_t>(options.max_num_seqs));
   configure.set_max_num_batched_tokens(static_cast<uint32_t>(options.max_num_batched_tokens));
@@ -72,11 +73,16 @@ absl::StatusOr<PoolOptions> MakePoolOptions(const ServerOptions& options, const 
   return pool;
 }
 
-absl::StatusOr<std::filesystem::path> FindWorkerBinary() {
+absl::StatusOr<std::filesystem::path> FindWorkerBinary(const std::filesystem::path& own_program) {
   std::error_code error;
-  const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const auto self = std::filesystem::read_symlink(own_program, error);
+  if (error) {
+    return absl::NotFoundError(absl::StrCat(
+        "cannot read ", own_program.string(), ", which says where lockstep-server and the worker ",
+        "program beside it are: ", error.message(), "; mount /proc"));
+  }
   const std::filesystem::path binary = self.parent_path() / "lockstep-worker";
-  if (error || access(binary.c_str(), X_OK) != 0) {
+  if (access(binary.c_str(), X_OK) != 0) {
     return absl::NotFoundError(absl::StrCat("no worker program at ", binary.string(),
                                             ": install lockstep-worker beside lockstep-server"));
   }

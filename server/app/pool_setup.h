@@ -23,8 +23,10 @@ struct PoolSurroundings {
 absl::StatusOr<PoolOptions> MakePoolOptions(const ServerOptions& options, const CheckedModel& model,
                                             const PoolSurroundings& surroundings);
 
-// lockstep-worker in the directory of this program. NOT_FOUND names where it was looked for.
-absl::StatusOr<std::filesystem::path> FindWorkerBinary();
+// lockstep-worker in the directory of this program, to which `own_program` links. NOT_FOUND names
+// where it was looked for, or the link that cannot be read.
+absl::StatusOr<std::filesystem::path> FindWorkerBinary(
+    const std::filesystem::path& own_program = "/proc/self/exe");
 
 }  // namespace lockstep::server
 

@@ -9,8 +9,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "process/monotonic_time.h"
 #include "process/termination_signals.h"
-#include "server/worker_pool/monotonic_time.h"
 
 namespace lockstep::server {
 ProcessEvents::ProcessEvents()

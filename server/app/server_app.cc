@@ -10,12 +10,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "process/monotonic_time.h"
 #include "process/processor_count.h"
 #include "server/app/load_progress.h"
 #include "server/app/server_log.h"
 #include "server/app/start_report.h"
 #include "server/app/unsent_bytes.h"
-#include "server/worker_pool/monotonic_time.h"
 
 namespace lockstep::server {
 namespace {

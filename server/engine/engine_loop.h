@@ -13,8 +13,8 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "process/monotonic_time.h"
 #include "server/engine/engine.h"
 #include "server/engine/engine_observer.h"
 #include "server/engine/guided_requests.h"
@@ -29,9 +29,9 @@ namespace lockstep::server {
 struct EngineOptions {
   SchedulerOptions scheduler;
   GuidedRequests::Options guides;
-  // Deadlines and timings go by this clock. The thread sleeps by the real one, so a test that moves
-  // its own clock past a deadline then wakes the engine with any command.
-  std::function<absl::Time()> clock = absl::Now;
+  // Deadlines and timings, those of requests too, go by this clock. The thread sleeps by the real
+  // one, so a test that moves its own clock past a deadline then wakes the engine with any command.
+  std::function<absl::Time()> clock = MonotonicNow;
   // Not owned; may be null; must outlive the engine.
   EngineObserver* observer = nullptr;
   // Called once, on the engine's thread, when the pool has failed and every request has been told.

@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 
 namespace lockstep::server {
 namespace {
@@ -61,7 +61,7 @@ void MetricsServer::Run() {
     for (std::size_t i = 0; i < connections_.size(); ++i) {
       if (events[i] != 0) connections_[i].Advance(handler);
     }
-    const absl::Time now = absl::Now();
+    const absl::Time now = MonotonicNow();
     std::erase_if(connections_, [now](const auto& connection) {
       return connection.done() || connection.deadline() < now;
     });
@@ -71,7 +71,7 @@ void MetricsServer::Run() {
 
 bool MetricsServer::Wait(std::vector<short>& events) {
   std::vector<pollfd> polled;
-  const absl::Time now = absl::Now();
+  const absl::Time now = MonotonicNow();
   const bool accept = now >= accept_after_ && HasRoom();
   absl::Time wake = now < accept_after_ ? accept_after_ : absl::InfiniteFuture();
   for (const auto& connection : connections_) {
@@ -106,11 +106,11 @@ void MetricsServer::Accept(const FileDescriptor& listening) {
   while (HasRoom()) {
     FileDescriptor socket(accept4(listening.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
     if (!socket.is_open()) {
-      if (errno != EAGAIN && errno != EWOULDBLOCK) accept_after_ = absl::Now() + kAcceptPause;
+      if (errno != EAGAIN && errno != EWOULDBLOCK) accept_after_ = MonotonicNow() + kAcceptPause;
       return;
     }
     if (connections_.size() == kMaxConnections) connections_.erase(LongestSilent());
-    connections_.emplace_back(std::move(socket), absl::Now() + kConnectionTime);
+    connections_.emplace_back(std::move(socket), MonotonicNow() + kConnectionTime);
   }
 }
 

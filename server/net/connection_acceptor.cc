@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 
 namespace lockstep::server {
 namespace {
@@ -84,7 +84,7 @@ bool ConnectionAcceptor::AcceptAll() {
       } else if (error == EAGAIN || error == EWOULDBLOCK) {
         break;
       } else if (!IsOfConnection(error)) {
-        const absl::Time now = absl::Now();
+        const absl::Time now = MonotonicNow();
         if (now - last_warning_ >= kWarningInterval) {
           last_warning_ = now;
           spdlog::warn("connections wait, since one cannot be taken: {}", std::strerror(error));

@@ -3,13 +3,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 #include "server/admission/field_error.h"
 #include "server/rpc/unary_call.h"
 
 namespace lockstep::server {
 
-AdminService::AdminService(Parts parts) : parts_(std::move(parts)), start_(absl::Now()) {
+AdminService::AdminService(Parts parts) : parts_(std::move(parts)), start_(MonotonicNow()) {
   made_.Give();
 }
 
@@ -17,7 +17,7 @@ v1::GetServerInfoResponse AdminService::Describe() const {
   v1::GetServerInfoResponse info;
   info.set_version(LOCKSTEP_VERSION);
   info.set_model(parts_.model_name);
-  info.mutable_uptime()->set_seconds(absl::ToInt64Seconds(absl::Now() - start_));
+  info.mutable_uptime()->set_seconds(absl::ToInt64Seconds(MonotonicNow() - start_));
   const v1::PoolState state = parts_.pool.State();
   const bool is_draining = parts_.is_draining() && state != v1::POOL_STATE_FAILED;
   info.set_state(is_draining ? v1::POOL_STATE_DRAINING : state);

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 #include "proto/wire_message.h"
 #include "server/admission/field_error.h"
 #include "server/admission/limits.h"
@@ -61,8 +61,9 @@ void ForwardBatch::Start(grpc::ByteBuffer request, const CallTimes& times) {
 }
 
 void ForwardBatch::Cancel() {
-  EndEarly(absl::Now() >= times_.deadline ? absl::DeadlineExceededError("the deadline has passed")
-                                          : absl::CancelledError("the client has gone"));
+  EndEarly(MonotonicNow() >= times_.deadline
+               ? absl::DeadlineExceededError("the deadline has passed")
+               : absl::CancelledError("the client has gone"));
 }
 
 void ForwardBatch::EndEarly(absl::Status status) {
@@ -162,7 +163,7 @@ void ForwardBatch::Abandon(const absl::Status& status) {
   status_ = status;
   for (RequestHandle handle : handles_) {
     context_.engine.Finish(handle, v1::FINISH_REASON_UNSPECIFIED,
-                           absl::CancelledError("its batch has ended"), absl::Now());
+                           absl::CancelledError("its batch has ended"), MonotonicNow());
   }
 }
 
@@ -172,7 +173,7 @@ void ForwardBatch::End(absl::Status status) {
     status = WithRequestId(std::move(status), record_.request_id);
   }
   record_.status = status;
-  record_.timing = ToTiming(last_, times_.arrival, absl::Now());
+  record_.timing = ToTiming(last_, times_.arrival, MonotonicNow());
   LogRequest(record_);
   lease_ = RequestIdLease();
   done_(status, status.ok() ? TakeAnswer() : grpc::ByteBuffer());

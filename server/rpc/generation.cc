@@ -3,11 +3,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 #include "server/admission/field_error.h"
 #include "server/admission/guide_spec.h"
 #include "server/admission/request_ids.h"
 #include "server/engine/guided_answer.h"
+#include "server/rpc/call_times.h"
 #include "server/rpc/message_codec.h"
 
 namespace lockstep::server {
@@ -57,10 +58,10 @@ void Generation::Start(grpc::ByteBuffer request, const CallTimes& times) {
 void Generation::Cancel() {
   // Seen by a request that still waits for its turn to be admitted.
   cancelled_ = true;
-  strand_.Post([self = shared_from_this(), since = absl::Now()] {
+  strand_.Post([self = shared_from_this(), since = MonotonicNow()] {
     // gRPC cancels a call whose deadline has passed, and may do so before the engine looks at its
     // clock.
-    self->EndEarly(absl::Now() >= self->times_.deadline
+    self->EndEarly(MonotonicNow() >= self->times_.deadline
                        ? absl::DeadlineExceededError("the deadline has passed")
                        : absl::CancelledError("the client has gone"),
                    since);
@@ -68,8 +69,9 @@ void Generation::Cancel() {
 }
 
 void Generation::PostEnd(v1::FinishReason reason) {
-  strand_.Post(
-      [self = shared_from_this(), reason, since = absl::Now()] { self->EndEarly(reason, since); });
+  strand_.Post([self = shared_from_this(), reason, since = MonotonicNow()] {
+    self->EndEarly(reason, since);
+  });
 }
 
 void Generation::EndEarly(v1::FinishReason reason, absl::Time since) {
@@ -197,11 +199,10 @@ void Generation::Begin(RequestIdLease lease, absl::Duration time_limit) {
 }
 
 void Generation::StartTimer() {
-  timer_.Set(absl::ToChronoTime(times_.arrival + time_limit_),
-             [weak = weak_from_this()](bool expired) {
-               const auto self = expired ? weak.lock() : nullptr;
-               if (self != nullptr) self->PostEnd(v1::TIME_LIMIT);
-             });
+  timer_.Set(ToWallClock(times_.arrival + time_limit_), [weak = weak_from_this()](bool expired) {
+    const auto self = expired ? weak.lock() : nullptr;
+    if (self != nullptr) self->PostEnd(v1::TIME_LIMIT);
+  });
 }
 
 void Generation::Submit(AdmittedGeneration admitted) {
@@ -226,7 +227,7 @@ void Generation::Submit(AdmittedGeneration admitted) {
     sequences_[index].handle = handles[index];
     sequences_[index].writer.emplace(writer);
   }
-  if (early_reason_.has_value()) FinishAll(*early_reason_, absl::OkStatus(), absl::Now());
+  if (early_reason_.has_value()) FinishAll(*early_reason_, absl::OkStatus(), MonotonicNow());
 }
 
 void Generation::TakeScheduled(int32_t num_cached_tokens) {
@@ -279,7 +280,7 @@ void Generation::SendToken(uint32_t index, const worker::v1::SampledToken& token
   v1::Delta delta;
   delta.set_index(index);
   if (sequence.writer->Append(token, delta) && !sequence.completion.has_value())
-    context_.engine.Finish(sequence.handle, v1::STOP_STRING, absl::OkStatus(), absl::Now());
+    context_.engine.Finish(sequence.handle, v1::STOP_STRING, absl::OkStatus(), MonotonicNow());
   receiver_.OnDelta(std::move(delta));
 }
 
@@ -292,7 +293,7 @@ void Generation::TakeCompletion(uint32_t index, const Completion& completion) {
     const bool is_guides = completion.status.GetPayload(kGuideErrorUrl).has_value();
     failure_ = is_guides ? NameGuideField(guide_field_, completion.status) : completion.status;
     // The others' answers are worth nothing without this one.
-    FinishAll(v1::FINISH_REASON_UNSPECIFIED, failure_, absl::Now());
+    FinishAll(v1::FINISH_REASON_UNSPECIFIED, failure_, MonotonicNow());
   }
   if (failure_.ok() && started_) FinishSequence(index);
   if (num_complete_ < sequences_.size()) return;
@@ -328,7 +329,7 @@ void Generation::FinishSequence(uint32_t index) {
   finished.mutable_usage()->set_completion_tokens(static_cast<uint32_t>(num_tokens));
   finished.mutable_usage()->set_cached_tokens(static_cast<uint32_t>(completion.num_cached_tokens));
   finished.set_seed(sequence.seed);
-  *finished.mutable_timing() = ToTiming(completion, times_.arrival, absl::Now());
+  *finished.mutable_timing() = ToTiming(completion, times_.arrival, MonotonicNow());
 
   record_.reason = finished.reason();
   record_.num_completion_tokens += num_tokens;
@@ -355,7 +356,7 @@ void Generation::Fail(absl::Status status, const Completion& completion) {
       record_.num_completion_tokens += sequence.completion->num_completion_tokens;
   }
   record_.num_cached_tokens = completion.num_cached_tokens;
-  record_.timing = ToTiming(completion, times_.arrival, absl::Now());
+  record_.timing = ToTiming(completion, times_.arrival, MonotonicNow());
   LogRequest(record_);
   lease_ = RequestIdLease();
   receiver_.OnFailed(status);

@@ -10,10 +10,10 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "process/monotonic_time.h"
 #include "process/processor_count.h"
 #include "server/sync/mutex.h"
 #include "server/worker_pool/link_service.h"
-#include "server/worker_pool/monotonic_time.h"
 #include "server/worker_pool/pool_protocol.h"
 #include "server/worker_pool/process_watch.h"
 #include "server/worker_pool/result_reader.h"

@@ -15,10 +15,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "lockstep/worker/v1/control_link.grpc.pb.h"
+#include "process/monotonic_time.h"
 #include "server/net/file_descriptor.h"
 #include "server/sync/mutex.h"
 #include "server/worker_pool/link_stream.h"
-#include "server/worker_pool/monotonic_time.h"
 
 namespace lockstep::server {
 namespace {

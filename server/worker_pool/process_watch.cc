@@ -10,7 +10,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "server/worker_pool/monotonic_time.h"
+#include "process/monotonic_time.h"
 
 namespace lockstep::server {
 namespace {

@@ -121,6 +121,11 @@ std::string DescribeEnd(const siginfo_t& info) {
   if (info.si_status == SIGKILL) {
     absl::StrAppend(&text, ", by hand or by the kernel for want of memory");
   }
+  if (info.si_status == SIGBUS) {
+    absl::StrAppend(&text,
+                    ": a file that it had mapped, most likely of the checkpoint, was cut "
+                    "short or cannot be read");
+  }
   return text;
 }
 

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/worker_pool/grpc_worker_pool.h"
+#include "server/worker_pool/worker_process.h"
 #include "tests/integration/fake_pool.h"
 #include "tests/testing/fake_step_executor.h"
 
@@ -119,6 +120,18 @@ INSTANTIATE_TEST_SUITE_P(
                       FaultCase{Fault::kThrowAtStep, "an exception from a tensor"},
                       FaultCase{Fault::kWrongHashAtStep, "disagree about the state after step 3"},
                       FaultCase{Fault::kLeaveAtStep, "another rank left"}));
+
+TEST(WorkerPoolTest, AWorkerThatABusErrorEndedNamesTheLikelyFile) {
+  WorkerCommand command;
+  command.binary = "/bin/sh";
+  command.arguments = {"-c", "kill -BUS $$"};
+  const auto process = WorkerProcess::Spawn(command);
+  ASSERT_TRUE(process.ok()) << process.status();
+  pollfd ended = {(*process)->exit_fd(), POLLIN, 0};
+  poll(&ended, 1, static_cast<int>(std::chrono::milliseconds(kPatience).count()));
+  EXPECT_THAT((*process)->Reap().value_or("still running"),
+              AllOf(HasSubstr("killed by signal 7"), HasSubstr("checkpoint, was cut short")));
+}
 
 TEST(WorkerPoolTest, AKilledWorkerFailsThePoolAtOnceAndTakesTheOthersAlong) {
   Recorder recorder;

@@ -17,7 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 #include "worker/comm/nccl_sum.h"
 #include "worker/comm/one_shot_all_reduce.h"
 #include "worker/comm/poll.h"
@@ -268,13 +268,13 @@ absl::Status NcclCommunicator::Wait() {
       },
       argument.get());
   if (error == cudaSuccess) argument.release();
-  const absl::Time deadline = absl::Now() + timeout_;
+  const absl::Time deadline = MonotonicNow() + timeout_;
   while (error == cudaSuccess && !mark->Await(kLookInterval)) {
     if (const auto settled = HasSettled(); !settled.ok()) return settled.status();
     // A device that has failed calls nobody back.
     error = cudaStreamQuery(stream);
     if (error == cudaErrorNotReady) error = cudaSuccess;
-    if (absl::Now() >= deadline) {
+    if (MonotonicNow() >= deadline) {
       return absl::DeadlineExceededError(
           absl::StrCat("rank ", rank_, " waited ", absl::FormatDuration(timeout_),
                        " for its GPU or for another rank to take part in a collective"));

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 
 namespace lockstep::worker {
 namespace {
@@ -17,13 +18,13 @@ constexpr absl::Duration kLongestPause = absl::Milliseconds(1);
 
 absl::Status PollUntil(absl::FunctionRef<absl::StatusOr<bool>()> is_done, absl::Duration timeout,
                        const std::string& what) {
-  const absl::Time begin = absl::Now();
+  const absl::Time begin = MonotonicNow();
   absl::Duration pause = kFirstPause;
   while (true) {
     const absl::StatusOr<bool> done = is_done();
     if (!done.ok()) return done.status();
     if (*done) return absl::OkStatus();
-    const absl::Duration waited = absl::Now() - begin;
+    const absl::Duration waited = MonotonicNow() - begin;
     if (waited >= timeout) {
       return absl::DeadlineExceededError(
           absl::StrCat(what, " has not happened within ", absl::FormatDuration(timeout)));

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 #include "process/processor_count.h"
 #include "worker/comm/futex.h"
 #include "worker/comm/sum_in_order.h"
@@ -98,7 +98,7 @@ absl::Status ShmCommunicator::WaitFor(int peer, uint32_t arrival) {
 
 absl::Status ShmCommunicator::SleepUntilArrived(int peer, uint32_t arrival) {
   ShmRankState& state = segment_->header().ranks[peer];
-  const absl::Time begin = absl::Now();
+  const absl::Time begin = MonotonicNow();
   const absl::Time deadline = begin + timeout_;
   absl::Status status;
   state.num_sleepers.fetch_add(1);
@@ -113,10 +113,10 @@ absl::Status ShmCommunicator::SleepUntilArrived(int peer, uint32_t arrival) {
       if (HasArrived(peer, arrival)) break;
       status = absl::UnavailableError(absl::StrCat("the process of rank ", peer, " has ended"));
     }
-    if (status.ok() && absl::Now() >= deadline) status = MissingRanks(arrival);
+    if (status.ok() && MonotonicNow() >= deadline) status = MissingRanks(arrival);
   }
   state.num_sleepers.fetch_sub(1);
-  const bool was_short = absl::Now() - begin < kShortSleep;
+  const bool was_short = MonotonicNow() - begin < kShortSleep;
   num_spins_ = std::clamp(was_short ? num_spins_ * 2 : num_spins_ / 2, kShortSpins, max_spins_);
   return status;
 }

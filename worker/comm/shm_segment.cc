@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 #include "worker/comm/shm_space.h"
 
 namespace lockstep::worker {
@@ -23,6 +24,8 @@ namespace {
 constexpr uint64_t kMagic = 0x6C6F636B73746570;  // "lockstep"
 constexpr char kNamePrefix[] = "lockstep-";
 constexpr char kShmDirectory[] = "/dev/shm";
+// Where it is missing, read-only or too small.
+constexpr char kShmAdvice[] = "docker run --shm-size, or an emptyDir with medium Memory";
 constexpr size_t kHeaderBytes = 4096;
 static_assert(sizeof(ShmHeader) <= kHeaderBytes);
 // A name without a living creator that is older than this was left by a crash.
@@ -102,7 +105,7 @@ bool ShmSegment::IsAlive(int rank) const { return IsLocked(fd_, rank); }
 absl::StatusOr<std::unique_ptr<ShmSegment>> ShmSegment::Attach(const std::string& communicator_id,
                                                                int rank, int world_size,
                                                                absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = MonotonicNow() + timeout;
   std::unique_ptr<ShmSegment> segment(
       new ShmSegment(absl::StrCat("/", kNamePrefix, communicator_id), rank, world_size));
   absl::Status status = rank == 0 ? segment->Create() : segment->Open(deadline);
@@ -119,14 +122,18 @@ absl::Status ShmSegment::Create() {
                                                  " exists: the communicator id is in use by "
                                                  "another pool"));
   }
-  if (fd_ < 0) return ErrnoError(absl::StrCat("cannot create shared memory ", name_));
+  if (fd_ < 0) {
+    return absl::UnavailableError(absl::StrCat(
+        "cannot create shared memory ", name_, ": ", std::strerror(errno), "; ranks need a ",
+        kShmDirectory, " that they can write to (", kShmAdvice, ")"));
+  }
   has_name_ = true;
   if (absl::Status status = LockOwnByte(); !status.ok()) return status;
   // Reserves the memory: without it a full /dev/shm would kill the process at its first write.
   if (const int error = posix_fallocate(fd_, 0, static_cast<off_t>(size_)); error != 0) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "cannot reserve ", size_, " bytes of shared memory in ", kShmDirectory, FreeSpaceText(),
-        ": ", std::strerror(error), "; enlarge it (docker run --shm-size, or a memory emptyDir)"));
+        ": ", std::strerror(error), "; enlarge it (", kShmAdvice, ")"));
   }
   if (absl::Status status = Map(); !status.ok()) return status;
   header_ = new (mapping_) ShmHeader{};
@@ -151,7 +158,7 @@ absl::Status ShmSegment::Open(absl::Time deadline) {
       }
       break;
     }
-    if (absl::Now() >= deadline) {
+    if (MonotonicNow() >= deadline) {
       return absl::DeadlineExceededError(
           absl::StrCat("rank 0 has not created shared memory ", name_, " in time"));
     }
@@ -161,7 +168,7 @@ absl::Status ShmSegment::Open(absl::Time deadline) {
   if (absl::Status status = Map(); !status.ok()) return status;
   header_ = static_cast<ShmHeader*>(mapping_);
   while (header_->magic.load(std::memory_order_acquire) != kMagic) {
-    if (absl::Now() >= deadline) {
+    if (MonotonicNow() >= deadline) {
       return absl::DeadlineExceededError("rank 0 has not finished creating the shared memory");
     }
     absl::SleepFor(kAttachPoll);
@@ -194,7 +201,7 @@ absl::Status ShmSegment::WaitForAll(absl::Time deadline) {
       shm_unlink(name_.c_str());
       return absl::UnavailableError("rank 0 ended while the ranks attached");
     }
-    if (absl::Now() >= deadline) {
+    if (MonotonicNow() >= deadline) {
       if (rank_ != 0) shm_unlink(name_.c_str());
       std::string missing;
       for (int rank = 0; rank < world_size_; ++rank) {

@@ -1,8 +1,9 @@
 #ifndef LOCKSTEP_WORKER_DEVICE_STREAM_MARK_H_
 #define LOCKSTEP_WORKER_DEVICE_STREAM_MARK_H_
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include <condition_variable>
+#include <mutex>
+
 #include "absl/time/time.h"
 
 namespace lockstep::worker {
@@ -12,19 +13,23 @@ namespace lockstep::worker {
 class StreamMark {
  public:
   void SetReached() {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard<std::mutex> lock(mutex_);
     is_reached_ = true;
+    reached_.notify_all();
   }
 
   // Whether the device has come to the place, which is waited for as long as `timeout`.
   bool Await(absl::Duration timeout) {
-    const absl::MutexLock lock(&mutex_);
-    return mutex_.AwaitWithTimeout(absl::Condition(&is_reached_), timeout);
+    std::unique_lock<std::mutex> lock(mutex_);
+    return reached_.wait_for(lock, absl::ToChronoNanoseconds(timeout),
+                             [this] { return is_reached_; });
   }
 
  private:
-  absl::Mutex mutex_;
-  bool is_reached_ ABSL_GUARDED_BY(mutex_) = false;
+  // Not absl's, whose waits end by the wall clock.
+  std::mutex mutex_;
+  std::condition_variable reached_;
+  bool is_reached_ = false;  // under mutex_
 };
 
 }  // namespace lockstep::worker

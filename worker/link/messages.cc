@@ -56,6 +56,7 @@ WorkerConfig FromProto(const v1::Configure& configure) {
   if (configure.has_tie_word_embeddings()) {
     config.tie_word_embeddings = configure.tie_word_embeddings();
   }
+  config.checkpoint_fingerprint = configure.checkpoint_fingerprint();
   config.communicator_id = configure.communicator_id();
   config.collective_timeout_ms = configure.collective_timeout_ms();
   config.profile_dir = configure.profile_dir();

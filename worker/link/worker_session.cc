@@ -50,6 +50,14 @@ bool IsRefusal(const absl::Status& status) {
   }
 }
 
+// What gRPC itself refuses, because it knows no such service, comes without a text.
+std::string RefusalText(const absl::Status& status, const std::string& frontend) {
+  if (!absl::IsUnimplemented(status)) return std::string(status.message());
+  return absl::StrCat(frontend,
+                      " is not its address for workers: give --frontend that of lockstep-server's "
+                      "--worker-listen");
+}
+
 absl::Status BrokenLink() { return absl::UnavailableError("the link broke"); }
 
 }  // namespace
@@ -76,7 +84,7 @@ ExitCode WorkerSession::Run() {
   // The end that this worker did not choose is told; the others have been.
   if (End(is_refused ? ExitCode::kNotAttached : ExitCode::kFrontendGone)) {
     std::fprintf(stderr, "%s: %s\n", is_refused ? "the frontend refused" : "the link ended",
-                 std::string(status.message()).c_str());
+                 RefusalText(status, options_.frontend).c_str());
   }
   executing.join();
   const std::lock_guard<std::mutex> lock(signals_->mutex);

@@ -1,7 +1,7 @@
 #include "worker/runtime/device_wait.h"
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "process/monotonic_time.h"
 
 namespace lockstep::worker {
 namespace {
@@ -18,11 +18,11 @@ absl::Status WaitForDevice(Communicator& communicator, ComputeDevice& device) {
 
 absl::Status WaitForMark(StreamMark& mark, Communicator& communicator, ComputeDevice& device,
                          absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+  const absl::Time deadline = MonotonicNow() + timeout;
   while (!mark.Await(kLookInterval)) {
     if (absl::Status status = communicator.Check(); !status.ok()) return status;
     if (absl::Status status = device.Check(); !status.ok()) return status;
-    if (absl::Now() >= deadline) {
+    if (MonotonicNow() >= deadline) {
       return absl::DeadlineExceededError(absl::StrCat(
           "rank ", communicator.rank(), " waited ", absl::FormatDuration(timeout), " for ",
           device.Describe(), " or for another rank to take part in a collective"));

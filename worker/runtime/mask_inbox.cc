@@ -7,8 +7,9 @@
 namespace lockstep::worker {
 
 void MaskInbox::Add(TokenMasks masks) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   masks_.push_back(std::move(masks));
+  changed_.notify_all();
 }
 
 bool MaskInbox::IsDecided(uint64_t step) const {
@@ -16,10 +17,9 @@ bool MaskInbox::IsDecided(uint64_t step) const {
 }
 
 absl::StatusOr<TokenMasks> MaskInbox::Wait(uint64_t step, absl::Duration timeout) {
-  const absl::MutexLock lock(&mutex_);
-  const auto is_decided = [this, step]()
-                              ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return IsDecided(step); };
-  if (!mutex_.AwaitWithTimeout(absl::Condition(&is_decided), timeout)) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  const auto is_decided = [this, step] { return IsDecided(step); };
+  if (!changed_.wait_for(lock, absl::ToChronoNanoseconds(timeout), is_decided)) {
     return absl::DeadlineExceededError(absl::StrCat(
         "the masks of step ", step, " have not come within ", absl::FormatDuration(timeout)));
   }
@@ -35,8 +35,9 @@ absl::StatusOr<TokenMasks> MaskInbox::Wait(uint64_t step, absl::Duration timeout
 }
 
 void MaskInbox::Abort() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard<std::mutex> lock(mutex_);
   is_aborted_ = true;
+  changed_.notify_all();
 }
 
 }  // namespace lockstep::worker

@@ -2,12 +2,12 @@
 #ifndef LOCKSTEP_WORKER_RUNTIME_MASK_INBOX_H_
 #define LOCKSTEP_WORKER_RUNTIME_MASK_INBOX_H_
 
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
+#include <mutex>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "worker/runtime/step_plan.h"
 
@@ -26,12 +26,15 @@ class MaskInbox {
   void Abort();
 
  private:
-  // Whether Wait(step) has to wait no longer.
-  bool IsDecided(uint64_t step) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Whether Wait(step) has to wait no longer. With mutex_ held.
+  bool IsDecided(uint64_t step) const;
 
-  absl::Mutex mutex_;
-  std::deque<TokenMasks> masks_ ABSL_GUARDED_BY(mutex_);  // in order of steps
-  bool is_aborted_ ABSL_GUARDED_BY(mutex_) = false;
+  // Not absl's, whose waits end by the wall clock.
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  // The rest under mutex_.
+  std::deque<TokenMasks> masks_;  // in order of steps
+  bool is_aborted_ = false;
 };
 
 }  // namespace lockstep::worker

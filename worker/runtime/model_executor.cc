@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/llama_config.h"
 #include "worker/checkpoint/tensor_parallel.h"
 #include "worker/comm/shm_space.h"
@@ -33,6 +34,18 @@ constexpr char kLoadAdvice[] =
 constexpr char kStepAdvice[] =
     "Lower --gpu-memory-utilization (or --kv-cache-memory), --max-num-seqs or "
     "--max-num-batched-tokens.";
+
+absl::Status CheckFingerprint(const WorkerConfig& config, const LlamaConfig& llama,
+                              const Checkpoint& checkpoint) {
+  if (config.checkpoint_fingerprint == 0 ||
+      config.checkpoint_fingerprint == Fingerprint(config.model_dir, llama, checkpoint)) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat(config.model_dir,
+                   " is not the checkpoint that the frontend has read: config.json or the weights "
+                   "are others; give every rank's machine the same files"));
+}
 
 }  // namespace
 
@@ -71,6 +84,7 @@ absl::StatusOr<LoadedInfo> ModelExecutor::LoadModel(const LoadProgressCallback& 
   const absl::StatusOr<Checkpoint> checkpoint =
       Checkpoint::Open(config_.model_dir, *llama, config_.tie_word_embeddings);
   if (!checkpoint.ok()) return checkpoint.status();
+  if (status = CheckFingerprint(config_, *llama, *checkpoint); !status.ok()) return status;
   KernelOptions kernel_options;
   kernel_options.num_threads = static_cast<int>(config_.num_threads);
   auto context = KernelContext::Create(kernel_options);

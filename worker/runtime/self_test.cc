@@ -62,8 +62,8 @@ absl::Status CheckAgreement(const at::Tensor& hidden, Communicator& communicator
     if (checksums[rank] != checksums[0]) {
       return absl::InternalError(
           absl::StrCat("self-test: rank ", rank,
-                       " computed other hidden states than rank 0: its processor or "
-                       "its transport to the others is broken"));
+                       " computed other hidden states than rank 0: its processor or its transport "
+                       "to the others is broken, or the weights that it has read are others"));
     }
   }
   return absl::OkStatus();

@@ -31,7 +31,8 @@ class StepExecutor {
 
   // Opens the device, reads the model's configuration and this rank's slices of the weights. Talks
   // to no other rank. INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION or DATA_LOSS name the file,
-  // the tensor or field and the limit, or what the device lacks; RESOURCE_EXHAUSTED when weights,
+  // the tensor or field and the limit, or what the device lacks, or that the checkpoint is not the
+  // frontend's; RESOURCE_EXHAUSTED when weights,
   // the largest step or the smallest useful KV cache do not fit.
   virtual absl::StatusOr<LoadedInfo> Load(const WorkerConfig& config, int rank, int world_size,
                                           LoadProgressCallback progress) = 0;

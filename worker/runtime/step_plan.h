@@ -32,6 +32,8 @@ struct WorkerConfig {
   uint64_t kv_cache_bytes = 0;  // per rank; 0: decided by Load
   // Whether the head is the embedding, as the frontend found; not given: Load looks itself.
   std::optional<bool> tie_word_embeddings;
+  // Fingerprint of the checkpoint that the frontend has; 0: not compared.
+  uint64_t checkpoint_fingerprint = 0;
   // The share of a GPU's memory that may be in use once the KV cache is there; above 0, below 1.
   double gpu_memory_utilization = 0.9;
   bool enforce_eager = false;     // no recorded graphs, where the device has them

@@ -3,9 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <string>
+
+#include "tests/testing/temporary_directory.h"
+
 namespace lockstep::server {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class PoolSetupTest : public ::testing::Test {
@@ -42,6 +48,8 @@ TEST_F(PoolSetupTest, WorkersGetTheResolvedModel) {
   EXPECT_EQ(pool->configure.max_model_len(), 4096);
   EXPECT_TRUE(pool->configure.has_tie_word_embeddings());
   EXPECT_FALSE(pool->configure.tie_word_embeddings());
+  model_.fingerprint = 77;
+  EXPECT_EQ(Make()->configure.checkpoint_fingerprint(), 77);
   model_.config.tie_word_embeddings = true;
   EXPECT_TRUE(Make()->configure.tie_word_embeddings());
 }
@@ -88,6 +96,20 @@ TEST_F(PoolSetupTest, PinningNeedsACoreForEachThread) {
   EXPECT_TRUE(Make()->configure.has_own_cores());
   options_.threads_per_rank = 5;
   EXPECT_THAT(Make().status().message(), AllOf(HasSubstr("--pin-cores"), HasSubstr("8 cores")));
+}
+
+TEST(FindWorkerBinaryTest, LooksBesideTheServerAndSaysWhereInVain) {
+  const testing::TemporaryDirectory directory;
+  const std::filesystem::path link = directory.path() / "exe";
+  std::string message(FindWorkerBinary(link).status().message());
+  EXPECT_THAT(message, AllOf(HasSubstr("cannot read " + link.string()), HasSubstr("mount /proc")));
+  std::filesystem::create_symlink(directory.path() / "bin/lockstep-server", link);
+  message = std::string(FindWorkerBinary(link).status().message());
+  const std::filesystem::path worker = directory.path() / "bin/lockstep-worker";
+  EXPECT_THAT(message, HasSubstr("no worker program at " + worker.string()));
+  directory.Write("bin/lockstep-worker", "");
+  std::filesystem::permissions(worker, std::filesystem::perms::owner_all);
+  EXPECT_EQ(FindWorkerBinary(link).value_or(""), worker);
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ TEST_F(EngineLoopTest, TheEngineWakesForADeadlineByItself) {
   FakeWorkerPool pool(engine, {}, FakeWorkerPool::Mode::kManual);
   engine.Start(pool);
   auto request = MakeRequest("a");
-  request->deadline = absl::Now() + absl::Milliseconds(20);
+  request->deadline = MonotonicNow() + absl::Milliseconds(20);
   auto sink = std::make_shared<RecordingSink>();
   engine.Submit(std::move(request), sink);
   EXPECT_EQ(Code(sink), absl::StatusCode::kDeadlineExceeded);
@@ -195,7 +195,7 @@ TEST_F(EngineLoopTest, EveryRequestCompletesOnceWhileManyThreadsSubmitCancelAndS
         auto sink = std::make_shared<RecordingSink>();
         const RequestHandle handle =
             engine_->Submit(MakeRequest(absl::StrCat(t, "-", i), 1 + i % 30, 1 + i % 20), sink);
-        if (i % 3 == 0) engine_->Finish(handle, v1::ABORTED, absl::OkStatus(), absl::Now());
+        if (i % 3 == 0) engine_->Finish(handle, v1::ABORTED, absl::OkStatus(), MonotonicNow());
         if (i % 5 == 0) sink->WaitForTokens(1, absl::Milliseconds(1));
         engine_->Snapshot();
         sinks[t].push_back(std::move(sink));

@@ -18,6 +18,7 @@
 
 #include "server/metrics/engine_metrics.h"
 #include "server/metrics/state_collector.h"
+#include "tests/testing/wall_clock.h"
 #include "tests/unit/server/metrics/idle_engine.h"
 
 namespace lockstep::server {
@@ -95,6 +96,18 @@ TEST_F(MetricsServerTest, HealthFollowsTheServer) {
   const Received answer = Get(server_->address(), "/healthz");
   EXPECT_EQ(answer.status, 200);
   EXPECT_EQ(answer.body, "SERVING\n");
+}
+
+TEST_F(MetricsServerTest, AStepOfTheWallClockEndsNoConnection) {
+  const FileDescriptor early = Connect(server_->address());
+  EXPECT_EQ(Get(server_->address(), "/healthz").status, 503) << "the early one has been accepted";
+  testing::StepWallClock(absl::Hours(1));
+  EXPECT_EQ(Get(server_->address(), "/healthz").status, 503);
+  const std::string request = "GET /healthz HTTP/1.1\r\n\r\n";
+  send(early.get(), request.data(), request.size(), MSG_NOSIGNAL);
+  char buffer[4096];
+  EXPECT_GT(recv(early.get(), buffer, sizeof(buffer), 0), 0);
+  testing::StepWallClock(-absl::Hours(1));
 }
 
 TEST_F(MetricsServerTest, KnowsNothingElse) {

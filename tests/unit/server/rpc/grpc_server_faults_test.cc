@@ -3,8 +3,10 @@
 #include <grpcpp/create_channel.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <thread>
 
+#include "tests/testing/wall_clock.h"
 #include "tests/unit/server/rpc/grpc_server_fixture.h"
 
 namespace lockstep::server {
@@ -34,7 +36,9 @@ grpc::Status Forward(Frontend& frontend, int num_prompts) {
 // A stream that has given its first token.
 class OpenStream {
  public:
-  OpenStream(Frontend& frontend, const v1::GenerateRequest& request) {
+  OpenStream(Frontend& frontend, const v1::GenerateRequest& request,
+             std::chrono::minutes deadline = std::chrono::hours(1)) {
+    context_.set_deadline(std::chrono::system_clock::now() + deadline);
     reader_ = frontend.inference().GenerateStream(&context_, request);
     EXPECT_TRUE(frontend.pool().WaitAndRunStep());
     v1::GenerateStreamResponse response;
@@ -170,6 +174,22 @@ TEST(GrpcServerFaults, TheClientsDeadlineFreesItsSlot) {
   const auto status = frontend.inference().Generate(&context, ParseRequest("text: 'x'"), &response);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(frontend.WaitUntilIdle());
+}
+
+TEST(GrpcServerFaults, AStepOfTheWallClockChangesNoDeadlineAndNoTiming) {
+  for (const absl::Duration step : {absl::Hours(1), -absl::Hours(1)}) {
+    Frontend frontend({.answer = "", .mode = kManual});
+    OpenStream stream(frontend, ParseRequest("text: 'x' stopping { max_new_tokens: 3 }"),
+                      std::chrono::minutes(10));
+    testing::StepWallClock(step);
+    RunStepsUntilIdle(frontend);
+    const auto rest = stream.Rest();
+    EXPECT_TRUE(rest.status.ok()) << rest.status.error_message();
+    EXPECT_EQ(rest.finished.reason(), v1::LENGTH);
+    EXPECT_GE(rest.finished.timing().total().seconds(), 0);
+    EXPECT_LT(rest.finished.timing().total().seconds(), 600);
+    testing::StepWallClock(-step);
+  }
 }
 
 TEST(GrpcServerFaults, TheTimeLimitEndsAnAnswerWithWhatItHas) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/testing/wall_clock.h"
+
 namespace lockstep::worker {
 namespace {
 
@@ -30,6 +32,15 @@ TEST(PollUntilTest, EndsAtTheDeadlineAndSaysWhatHasNotHappened) {
       PollUntil([]() -> absl::StatusOr<bool> { return false; }, absl::Milliseconds(3), "a thing");
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("a thing"), HasSubstr("3ms")));
+}
+
+TEST(PollUntilTest, AStepOfTheWallClockIsNoTimeout) {
+  int num_calls = 0;
+  const auto is_done = [&]() -> absl::StatusOr<bool> {
+    testing::StepWallClock(num_calls++ == 0 ? absl::Hours(1) : -absl::Hours(1));
+    return num_calls == 2;
+  };
+  EXPECT_EQ(PollUntil(is_done, absl::Seconds(60), "a thing"), absl::OkStatus());
 }
 
 TEST(PollUntilTest, AsksOnceEvenWithoutTime) {

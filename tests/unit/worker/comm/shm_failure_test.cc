@@ -15,7 +15,11 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
+#include <vector>
 
+#include "absl/time/clock.h"
+#include "tests/testing/wall_clock.h"
 #include "tests/unit/worker/comm/rank_group.h"
 #include "worker/comm/communicator.h"
 
@@ -92,6 +96,29 @@ TEST(ShmFailureTest, APeerThatHangsRunsIntoTheTimeoutAndIsNamed) {
   WaitForExit(child);
 }
 
+TEST(ShmFailureTest, AStepOfTheWallClockIsNoTimeout) {
+  const std::string id = UniqueId();
+  // Attaches and arrives late, after the clock has been set while rank 0 waited.
+  std::thread late([&] {
+    absl::SleepFor(absl::Milliseconds(50));
+    testing::StepWallClock(absl::Hours(1));
+    absl::SleepFor(absl::Milliseconds(50));
+    auto communicator = CreateCommunicator(RankOptions(id, 1, 2));
+    ASSERT_TRUE(communicator.ok()) << communicator.status();
+    absl::SleepFor(absl::Milliseconds(50));
+    testing::StepWallClock(absl::Hours(1));
+    absl::SleepFor(absl::Milliseconds(50));
+    EXPECT_EQ((*communicator)->Barrier(), absl::OkStatus());
+  });
+  auto communicator = CreateCommunicator(RankOptions(id, 0, 2));
+  EXPECT_EQ(communicator.status(), absl::OkStatus());
+  if (communicator.ok()) {
+    EXPECT_EQ((*communicator)->Barrier(), absl::OkStatus());
+  }
+  late.join();
+  testing::StepWallClock(-absl::Hours(2));
+}
+
 TEST(ShmFailureTest, RanksThatNeverComeAreNamedAndTheNameIsRemoved) {
   const std::string id = UniqueId();
   CommunicatorOptions options = RankOptions(id, 0, 4);
@@ -148,27 +175,38 @@ bool EnterMountNamespace() {
   return geteuid() == 0 && getegid() == 0;
 }
 
-// In a child with a /dev/shm of its own, where the system lets a test make one.
-TEST(ShmFailureTest, ATooSmallSharedMemoryFileSystemIsSaidAtTheStart) {
+// In a child with a /dev/shm of its own, where the system lets a test make one: whether creating a
+// communicator fails with this code and a message that has these texts, and leaves nothing.
+void ExpectErrorWithShm(unsigned long mount_flags, const char* mount_options, absl::StatusCode code,
+                        const std::vector<std::string>& texts) {
   constexpr int kNoNamespace = 77;
   const pid_t child = fork();
   if (child == 0) {
     const bool has_mount =
         EnterMountNamespace() &&
         mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&  // ours alone
-        mount("tmpfs", "/dev/shm", "tmpfs", 0, "size=256k") == 0;
+        mount("tmpfs", "/dev/shm", "tmpfs", mount_flags, mount_options) == 0;
     if (!has_mount) _exit(kNoNamespace);
     const auto communicator = CreateCommunicator(RankOptions("small", 0, 2));
     const std::string message(communicator.status().message());
-    const bool is_clear = communicator.status().code() == absl::StatusCode::kResourceExhausted &&
-                          message.find("262144 bytes free") != std::string::npos &&
-                          message.find("--shm-size") != std::string::npos;
+    bool is_clear = communicator.status().code() == code;
+    for (const std::string& text : texts) is_clear &= message.find(text) != std::string::npos;
     _exit(is_clear && !HasSegment("small") ? 0 : 1);
   }
   int status = 0;
   ASSERT_EQ(waitpid(child, &status, 0), child);
   if (WEXITSTATUS(status) == kNoNamespace) GTEST_SKIP() << "may not make a mount namespace";
   EXPECT_EQ(status, 0);
+}
+
+TEST(ShmFailureTest, ATooSmallSharedMemoryFileSystemIsSaidAtTheStart) {
+  ExpectErrorWithShm(0, "size=256k", absl::StatusCode::kResourceExhausted,
+                     {"262144 bytes free", "--shm-size"});
+}
+
+TEST(ShmFailureTest, AReadOnlySharedMemoryFileSystemIsSaidToBeMeantForWriting) {
+  ExpectErrorWithShm(MS_RDONLY, "size=1m", absl::StatusCode::kUnavailable,
+                     {"Read-only file system", "can write to", "--shm-size"});
 }
 
 TEST(ShmFailureTest, BadOptionsAreNamed) {

@@ -86,6 +86,7 @@ TEST(Messages, AConfigurationKeepsEveryField) {
   configure.set_enforce_eager(true);
   configure.set_num_threads(6);
   configure.set_has_own_cores(true);
+  configure.set_checkpoint_fingerprint(~uint64_t{0});
   configure.set_communicator_id("pool-1");
   configure.set_collective_timeout_ms(7);
   configure.set_profile_dir("/profiles");
@@ -107,6 +108,7 @@ TEST(Messages, AConfigurationKeepsEveryField) {
   EXPECT_EQ(config.tie_word_embeddings, false);
   EXPECT_EQ(config.num_threads, 6U);
   EXPECT_TRUE(config.has_own_cores);
+  EXPECT_EQ(config.checkpoint_fingerprint, ~uint64_t{0});
   EXPECT_EQ(config.communicator_id, "pool-1");
   EXPECT_EQ(config.collective_timeout_ms, 7U);
   EXPECT_EQ(config.profile_dir, "/profiles");

@@ -296,6 +296,17 @@ TEST_F(WorkerSessionTest, ARefusalHasAnExitCodeOfItsOwn) {
   EXPECT_EQ(Join(), ExitCode::kNotAttached);
 }
 
+TEST_F(WorkerSessionTest, TheClientsAddressIsSaidToBeTheWrongOne) {
+  ::testing::internal::CaptureStderr();
+  Begin();
+  link_.Next();
+  link_.End(absl::UnimplementedError(""));
+  EXPECT_EQ(Join(), ExitCode::kNotAttached);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(),
+              HasSubstr("is not its address for workers: give --frontend that of lockstep-server's "
+                        "--worker-listen"));
+}
+
 TEST_F(WorkerSessionTest, EndsFromOutsideWhileALoadHangs) {
   Begin(Fault::kHangInLoad);
   link_.Next();

@@ -4,7 +4,9 @@
 
 #include <thread>
 
+#include "absl/time/clock.h"
 #include "tests/parity/model/rank_threads.h"
+#include "tests/testing/wall_clock.h"
 #include "tests/unit/worker/runtime/small_model.h"
 
 namespace lockstep::worker {
@@ -30,6 +32,19 @@ TEST(MaskInboxTest, WaitsForThem) {
   std::thread sender([&] { inbox.Add({.step = 1, .masks = {}}); });
   EXPECT_TRUE(inbox.Wait(1, kPatience).ok());
   sender.join();
+}
+
+TEST(MaskInboxTest, AStepOfTheWallClockIsNoTimeout) {
+  MaskInbox inbox;
+  std::thread sender([&] {
+    absl::SleepFor(absl::Milliseconds(50));
+    testing::StepWallClock(absl::Hours(1));
+    absl::SleepFor(absl::Milliseconds(50));
+    inbox.Add({.step = 1, .masks = {}});
+  });
+  EXPECT_EQ(inbox.Wait(1, kPatience).status(), absl::OkStatus());
+  sender.join();
+  testing::StepWallClock(-absl::Hours(1));
 }
 
 TEST(MaskInboxTest, EveryWaitEnds) {

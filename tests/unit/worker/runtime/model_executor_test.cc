@@ -13,6 +13,8 @@
 
 #include "tests/parity/model/rank_threads.h"
 #include "tests/unit/worker/runtime/small_model.h"
+#include "worker/checkpoint/checkpoint.h"
+#include "worker/checkpoint/fingerprint.h"
 #include "worker/checkpoint/llama_config.h"
 #include "worker/device/cpu_device.h"
 #include "worker/runtime/logit_blocks.h"
@@ -61,6 +63,20 @@ TEST(ModelExecutorTest, ReportsTheRanksShareOfTheWeightsAndProgressToTheEnd) {
     EXPECT_EQ(loaded->num_kv_blocks, 8U * 512U / 8U);
     EXPECT_THAT(loaded->device_description, HasSubstr("1 thread"));
   }
+}
+
+TEST(ModelExecutorTest, RefusesACheckpointThatIsNotTheFrontends) {
+  const SmallModel model;
+  WorkerConfig config = SmallWorkerConfig(model.directory());
+  auto llama = LoadLlamaConfig(model.directory());
+  const auto checkpoint = Checkpoint::Open(model.directory(), *llama);
+  config.checkpoint_fingerprint = Fingerprint(model.directory(), *llama, *checkpoint);
+  EXPECT_EQ(LoadError(config), absl::OkStatus());
+  config.checkpoint_fingerprint += 1;
+  const absl::Status status = LoadError(config);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr(model.directory().string()), HasSubstr("is not the checkpoint")));
 }
 
 TEST(ModelExecutorTest, RefusesAConfigurationThatItCannotCarryOut) {
