@@ -127,15 +127,15 @@ class ChecksTest(unittest.TestCase):
         found = checks.largest_distance([[1.0], [float("nan")]], [[1.0], [1.0]])
         self.assertEqual(figure("distance", found, 1.5, at_most=True).status, FAILED)
 
-    def answers(self, answer):
+    def statuses_of_answers(self, answer):
         """Of servers that all answer alike."""
         programs = types.SimpleNamespace(answer=lambda *_: answer, serve=lambda *_: contextlib.nullcontext())
         subject = types.SimpleNamespace(device="cpu", small="", programs=programs, serve=lambda *_: contextlib.nullcontext())
         return {outcome.status for outcome in checks.answers(subject)(time.monotonic() + 60)}
 
     def test_answers_without_tokens_are_not_the_same(self):
-        self.assertEqual(self.answers([1, 2]), {PASSED})
-        self.assertEqual(self.answers([]), {FAILED})
+        self.assertEqual(self.statuses_of_answers([1, 2]), {PASSED})
+        self.assertEqual(self.statuses_of_answers([]), {FAILED})
 
 
 class ProgramsTest(unittest.TestCase):
