@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "server/app/server_log.h"
 
 namespace lockstep::server {
 namespace {
@@ -74,12 +75,14 @@ void LoadProgressDisplay::Show(const std::vector<v1::RankInfo>& ranks) {
   }
   const std::string text = progress_.Describe(ranks, absl::Now());
   if (text.empty()) return Finish();
+  // Not while the terminal's output is stopped: the thread that waits for signals is this one.
+  if (!TakesOutput(STDERR_FILENO, absl::ZeroDuration())) return;
   std::fprintf(stderr, "\r\033[Kloading %s", text.c_str());
   has_line_ = true;
 }
 
 void LoadProgressDisplay::Finish() {
-  if (has_line_) std::fputs("\r\033[K", stderr);
+  if (has_line_ && TakesOutput(STDERR_FILENO, absl::ZeroDuration())) std::fputs("\r\033[K", stderr);
   has_line_ = false;
 }
 

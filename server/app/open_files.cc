@@ -3,20 +3,22 @@
 #include <sys/resource.h>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/grpc_server.h"
 
 namespace lockstep::server {
 namespace {
 
 // Standard streams, gRPC's, listeners, signals and the like; and a few connections.
 constexpr uint64_t kOwnFiles = 16;
-constexpr uint64_t kFirstConnections = 4;
+constexpr uint64_t kFirstConnections = 8;
 // A worker's output, its process, its file of results and its link.
 constexpr uint64_t kFilesPerRank = 4;
 
 }  // namespace
 
 uint64_t MinOpenFiles(int num_ranks) {
-  return kOwnFiles + kFirstConnections + kFilesPerRank * static_cast<uint64_t>(num_ranks);
+  return kOwnFiles + kFilesPerRank * static_cast<uint64_t>(num_ranks) + kFirstConnections +
+         GrpcServer::NumReservedFiles(num_ranks);
 }
 
 absl::Status RaiseOpenFilesLimit(int num_ranks) {

@@ -1,5 +1,6 @@
 #include "server/app/server_log.h"
 
+#include <grpc/support/log.h>
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/async.h>
@@ -17,6 +18,16 @@ namespace {
 // Lines that may wait to be written.
 constexpr size_t kLogQueueLines = 16384;
 
+// gRPC's own lines, which it would write itself and past the level: it is more alarmed by what
+// clients do than we are.
+void LogForGrpc(gpr_log_func_args* line) {
+  const auto level =
+      line->severity == GPR_LOG_SEVERITY_ERROR ? spdlog::level::warn : spdlog::level::debug;
+  spdlog::log(level, "gRPC: {}", line->message);
+}
+
+void LogNothing(gpr_log_func_args*) {}
+
 }  // namespace
 
 void SetUpLog(const std::string& level) {
@@ -32,9 +43,11 @@ void SetUpLog(const std::string& level) {
   logger->set_pattern("%Y-%m-%dT%H:%M:%S.%eZ %^%l%$ %v", spdlog::pattern_time_type::utc);
   logger->set_level(spdlog::level::from_str(level));
   spdlog::set_default_logger(std::move(logger));
+  gpr_set_log_function(LogForGrpc);
 }
 
 bool EndLog(absl::Duration patience) {
+  gpr_set_log_function(LogNothing);
   auto ended = std::make_shared<std::promise<void>>();
   std::future<void> end = ended->get_future();
   std::thread([ended = std::move(ended)] {

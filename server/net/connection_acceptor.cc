@@ -1,10 +1,12 @@
 #include "server/net/connection_acceptor.h"
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -32,17 +34,18 @@ bool IsOfConnection(int error) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> ConnectionAcceptor::Start(
-    TcpListener listener, OnConnection on_connection) {
+    TcpListener listener, uint64_t num_reserved, OnConnection on_connection) {
   FileDescriptor stop(eventfd(0, EFD_CLOEXEC));
   if (!stop.is_open())
     return absl::UnavailableError(absl::StrCat("eventfd: ", std::strerror(errno)));
-  return std::unique_ptr<ConnectionAcceptor>(
-      new ConnectionAcceptor(std::move(listener), std::move(stop), std::move(on_connection)));
+  return std::unique_ptr<ConnectionAcceptor>(new ConnectionAcceptor(
+      std::move(listener), num_reserved, std::move(stop), std::move(on_connection)));
 }
 
-ConnectionAcceptor::ConnectionAcceptor(TcpListener listener, FileDescriptor stop,
-                                       OnConnection on_connection)
+ConnectionAcceptor::ConnectionAcceptor(TcpListener listener, uint64_t num_reserved,
+                                       FileDescriptor stop, OnConnection on_connection)
     : listener_(std::move(listener)),
+      num_reserved_(num_reserved),
       stop_(std::move(stop)),
       on_connection_(std::move(on_connection)),
       thread_([this] { Run(); }) {}
@@ -74,6 +77,10 @@ bool ConnectionAcceptor::Wait(bool for_newcomers, absl::Duration timeout) {
 bool ConnectionAcceptor::AcceptAll() {
   for (const FileDescriptor& socket : listener_.sockets) {
     while (true) {
+      if (!HasDescriptors()) {
+        Warn(EMFILE);
+        return false;
+      }
       FileDescriptor connection(
           accept4(socket.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
       const int error = errno;
@@ -84,16 +91,27 @@ bool ConnectionAcceptor::AcceptAll() {
       } else if (error == EAGAIN || error == EWOULDBLOCK) {
         break;
       } else if (!IsOfConnection(error)) {
-        const absl::Time now = MonotonicNow();
-        if (now - last_warning_ >= kWarningInterval) {
-          last_warning_ = now;
-          spdlog::warn("connections wait, since one cannot be taken: {}", std::strerror(error));
-        }
+        Warn(error);
         return false;
       }
     }
   }
   return true;
+}
+
+bool ConnectionAcceptor::HasDescriptors() const {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return true;
+  // The kernel gives the lowest number that is free.
+  const FileDescriptor lowest(fcntl(stop_.get(), F_DUPFD_CLOEXEC, 0));
+  return lowest.is_open() && static_cast<uint64_t>(lowest.get()) + num_reserved_ < limit.rlim_cur;
+}
+
+void ConnectionAcceptor::Warn(int error) {
+  const absl::Time now = MonotonicNow();
+  if (now - last_warning_ < kWarningInterval) return;
+  last_warning_ = now;
+  spdlog::warn("connections wait, since one cannot be taken: {}", std::strerror(error));
 }
 
 }  // namespace lockstep::server

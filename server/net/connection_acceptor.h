@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_SERVER_NET_CONNECTION_ACCEPTOR_H_
 #define LOCKSTEP_SERVER_NET_CONNECTION_ACCEPTOR_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -19,9 +20,11 @@ class ConnectionAcceptor {
   // Takes a connection: non-blocking, without Nagle's delay, closed on exec.
   using OnConnection = std::function<void(FileDescriptor connection)>;
 
+  // `num_reserved`: of the descriptors that the process may have, so many are left to others.
   // `on_connection` is called on a thread of its own, one call at a time, until the end of the
   // acceptor's life. UNAVAILABLE if the process has no file descriptor left.
   static absl::StatusOr<std::unique_ptr<ConnectionAcceptor>> Start(TcpListener listener,
+                                                                   uint64_t num_reserved,
                                                                    OnConnection on_connection);
   // Closes the sockets that it listens on.
   ~ConnectionAcceptor();
@@ -29,14 +32,18 @@ class ConnectionAcceptor {
   ConnectionAcceptor& operator=(const ConnectionAcceptor&) = delete;
 
  private:
-  ConnectionAcceptor(TcpListener listener, FileDescriptor stop, OnConnection on_connection);
+  ConnectionAcceptor(TcpListener listener, uint64_t num_reserved, FileDescriptor stop,
+                     OnConnection on_connection);
   void Run();
   // Until a socket has a newcomer, or for as long; false at the end.
   bool Wait(bool for_newcomers, absl::Duration timeout);
   // All that are there. False if one could not be taken.
   bool AcceptAll();
+  bool HasDescriptors() const;
+  void Warn(int error);
 
   const TcpListener listener_;
+  const uint64_t num_reserved_;
   const FileDescriptor stop_;
   const OnConnection on_connection_;
   absl::Time last_warning_ = absl::InfinitePast();

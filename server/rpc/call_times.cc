@@ -1,5 +1,7 @@
 #include "server/rpc/call_times.h"
 
+#include <grpc/support/time.h>
+
 #include <chrono>
 
 #include "absl/time/clock.h"
@@ -10,10 +12,13 @@ namespace lockstep::server {
 CallTimes TimesOf(const grpc::CallbackServerContext& context) {
   CallTimes times;
   times.arrival = MonotonicNow();
-  const auto deadline = context.deadline();
-  // gRPC gives the largest time point where the client set no deadline.
-  if (deadline != std::chrono::system_clock::time_point::max())
-    times.deadline = times.arrival + (absl::FromChrono(deadline) - absl::Now());
+  // Not its time point: one of some hundred years is none any more.
+  const gpr_timespec deadline = gpr_convert_clock_type(context.raw_deadline(), GPR_CLOCK_REALTIME);
+  if (gpr_time_cmp(deadline, gpr_inf_future(GPR_CLOCK_REALTIME)) < 0) {
+    const absl::Time at =
+        absl::FromUnixSeconds(deadline.tv_sec) + absl::Nanoseconds(deadline.tv_nsec);
+    times.deadline = times.arrival + (at - absl::Now());
+  }
   return times;
 }
 

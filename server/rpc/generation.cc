@@ -127,6 +127,7 @@ void Generation::Admit(const grpc::ByteBuffer& bytes) {
 }
 
 void Generation::Open(std::shared_ptr<const v1::GenerateRequest> request) {
+  if (request->has_guide()) guide_field_ = GuideFieldName(request->guide());
   auto lease = context_.admission.Open(*request, [weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->PostEnd(v1::ABORTED);
   });
@@ -135,7 +136,6 @@ void Generation::Open(std::shared_ptr<const v1::GenerateRequest> request) {
     return;
   }
   const std::string id = lease->id();
-  if (request->has_guide()) guide_field_ = GuideFieldName(request->guide());
   const absl::Duration time_limit = request->stopping().has_time_limit_ms()
                                         ? absl::Milliseconds(request->stopping().time_limit_ms())
                                         : absl::InfiniteDuration();

@@ -112,7 +112,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   Strand strand_;
   std::atomic<bool> cancelled_{false};
   CallTimes times_;  // from Start on
-  // As the request has it, static; empty without a guide. From Begin on.
+  // As the request has it, static; empty without a guide. Written before the id is taken.
   absl::string_view guide_field_;
 
   // --- Owned by the strand ---

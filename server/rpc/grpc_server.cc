@@ -67,6 +67,10 @@ void SetChannelArguments(const ServerOptions& options, grpc::ServerBuilder& buil
 
 // What gRPC does with the connections that it takes itself.
 void HandOver(FileDescriptor connection, grpc::experimental::ExternalConnectionAcceptor& grpc) {
+  // One that its client has reset already: gRPC would write to standard error about it.
+  sockaddr_storage peer{};
+  socklen_t size = sizeof(peer);
+  if (getpeername(connection.get(), reinterpret_cast<sockaddr*>(&peer), &size) != 0) return;
   const unsigned timeout_ms = kKeepaliveTimeoutMs;
   setsockopt(connection.get(), IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
   grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters parameters;
@@ -187,7 +191,8 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerOption
     impl->SetHealth(false);
   }
   auto acceptor = ConnectionAcceptor::Start(
-      *std::move(listener), [connections = impl->connections.get()](FileDescriptor connection) {
+      *std::move(listener), NumReservedFiles(options.tensor_parallel_size),
+      [connections = impl->connections.get()](FileDescriptor connection) {
         HandOver(std::move(connection), *connections);
       });
   if (!acceptor.ok()) return acceptor.status();
@@ -197,6 +202,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const ServerOption
 
 GrpcServer::~GrpcServer() {
   if (!impl_->shut_down) Shutdown(absl::Now());
+}
+
+uint64_t GrpcServer::NumReservedFiles(int num_ranks) {
+  // What each needs of this process, and some for the log, /metrics and the like.
+  return 8 + 4 * static_cast<uint64_t>(num_ranks);
 }
 
 const std::string& GrpcServer::address() const { return impl_->address; }

@@ -38,6 +38,8 @@ class GrpcServer {
                                                            const std::string& dtype);
 
   // As Shutdown(now).
+  // Open files that are left to others than clients: workers attach while clients are let in.
+  static uint64_t NumReservedFiles(int num_ranks);
   ~GrpcServer();
 
   // host:port, with the port that was chosen where options.listen says 0.

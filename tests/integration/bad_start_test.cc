@@ -107,7 +107,7 @@ TEST_F(BadStartTest, TooFewOpenFiles) {
   auto process = ServerProcess::Spawn(limited);
   ASSERT_TRUE(process.ok());
   EXPECT_EQ((*process)->WaitForExit(kPatience), 2) << (*process)->output();
-  EXPECT_THAT((*process)->output(), HasSubstr("10 files open at a time, and needs 24"));
+  EXPECT_THAT((*process)->output(), HasSubstr("10 files open at a time, and needs 40"));
 }
 
 TEST_F(BadStartTest, PortInUse) {

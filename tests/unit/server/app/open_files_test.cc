@@ -45,9 +45,9 @@ TEST(OpenFilesTest, EachRankNeedsFilesOfItsOwn) {
 }
 
 TEST(OpenFilesTest, TheLimitIsRaisedAndRefusedWhereItIsTooLowForTheRanks) {
-  EXPECT_EQ(RaiseWithin(28, 1), "OK");
-  EXPECT_EQ(RaiseWithin(36, 4), "OK");
-  EXPECT_THAT(RaiseWithin(28, 4), HasSubstr("28 files open at a time, and needs 36 to start"));
+  EXPECT_EQ(RaiseWithin(40, 1), "OK");
+  EXPECT_EQ(RaiseWithin(64, 4), "OK");
+  EXPECT_THAT(RaiseWithin(40, 4), HasSubstr("40 files open at a time, and needs 64 to start"));
 }
 
 }  // namespace

@@ -57,8 +57,9 @@ TEST(ConnectionAcceptor, TakesConnectionsUntilItsEnd) {
   ASSERT_TRUE(listener.ok()) << listener.status();
   const int port = listener->port;
   Connections connections;
-  auto acceptor = ConnectionAcceptor::Start(
-      *std::move(listener), [&](FileDescriptor fd) { connections.Add(std::move(fd)); });
+  auto acceptor =
+      ConnectionAcceptor::Start(*std::move(listener), /*num_reserved=*/0,
+                                [&](FileDescriptor fd) { connections.Add(std::move(fd)); });
   ASSERT_TRUE(acceptor.ok()) << acceptor.status();
   const FileDescriptor first = Dial(port);
   const FileDescriptor second = Dial(port);
@@ -73,8 +74,9 @@ TEST(ConnectionAcceptor, GoesOnWhenThereAreFileDescriptorsAgain) {
   ASSERT_TRUE(listener.ok()) << listener.status();
   const int port = listener->port;
   Connections connections;
-  const auto acceptor = ConnectionAcceptor::Start(
-      *std::move(listener), [&](FileDescriptor fd) { connections.Add(std::move(fd)); });
+  const auto acceptor =
+      ConnectionAcceptor::Start(*std::move(listener), /*num_reserved=*/0,
+                                [&](FileDescriptor fd) { connections.Add(std::move(fd)); });
   ASSERT_TRUE(acceptor.ok()) << acceptor.status();
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -98,6 +100,31 @@ TEST(ConnectionAcceptor, GoesOnWhenThereAreFileDescriptorsAgain) {
   EXPECT_EQ(connections.size(), 0u);
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
   EXPECT_TRUE(connections.WaitFor(1));
+}
+
+TEST(ConnectionAcceptor, LeavesDescriptorsToOthers) {
+  auto listener = Listen("127.0.0.1:0");
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  const int port = listener->port;
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit few = before;
+  few.rlim_cur = 40;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &few), 0);
+  Connections connections;
+  const auto acceptor =
+      ConnectionAcceptor::Start(*std::move(listener), /*num_reserved=*/20,
+                                [&](FileDescriptor fd) { connections.Add(std::move(fd)); });
+  ASSERT_TRUE(acceptor.ok()) << acceptor.status();
+  // Each takes two here, its client's end too.
+  std::vector<FileDescriptor> clients;
+  for (int i = 0; i < 12; ++i) clients.push_back(Dial(port));
+  EXPECT_TRUE(connections.WaitFor(1));
+  absl::SleepFor(absl::Milliseconds(300));
+  EXPECT_LT(connections.size(), 12u);
+  for (const FileDescriptor& client : clients) EXPECT_TRUE(client.is_open());
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_TRUE(connections.WaitFor(12));
 }
 
 }  // namespace

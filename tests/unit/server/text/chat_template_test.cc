@@ -168,6 +168,15 @@ TEST(ChatTemplate, TakesTheDateWithoutATimeZone) {
             "2024 [|] %Z%26");
 }
 
+TEST(ChatTemplate, ATestBehindAConcatenationBelongsToItsLastOperand) {
+  const char source[] =
+      "{{ 'role: ' ~ messages[0].role is in ['user'] }} {{ 'a' ~ 1 is not in [1] }} "
+      "{{ 'u' in 'a' ~ 'u' }}";
+  const auto prompt = Render(*WithTemplate(source));
+  ASSERT_TRUE(prompt.ok()) << prompt.status();
+  EXPECT_EQ(*prompt, "role: True aFalse True");
+}
+
 TEST(ChatTemplate, WritesNumbersAsPythonDoes) {
   const auto model = WithTemplate(
       "{{ 'Default=' ~ lr }} {{ [lr]|join }} {{ '%s' % [lr] }} {{ lr|upper }} {{ [1] + [lr] }}");
