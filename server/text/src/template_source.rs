@@ -224,9 +224,17 @@ impl<'a> Tag<'a> {
             "+" | "-" => !self.is_unary(index),
             "~" | "<" | ">" | "=" | "!" | "," | ":" => true,
             // A test belongs to the operand.
-            "not" => index == 0 || self.tokens[index - 1].text != "is",
+            "not" => !self.follows(index, "is"),
+            "in" => {
+                !(self.follows(index, "is")
+                    || self.follows(index, "not") && self.follows(index - 1, "is"))
+            }
             word => BEFORE_OPERAND.contains(&word) || (index == 0 && self.is_statement),
         }
+    }
+
+    fn follows(&self, index: usize, text: &str) -> bool {
+        index > 0 && self.tokens[index - 1].text == text
     }
 
     /// Whether the `.` at `index` names a dictionary's method without calling it.
