@@ -36,5 +36,5 @@ configure_and_build() {  # PRESET [TARGET...]
 # build PRESET [TARGET...]
 build() {
   mkdir -p "build/$1"
-  with_lock "build/$1/lock" configure_and_build "$@"
+  with_lock "build/$1" configure_and_build "$@"
 }

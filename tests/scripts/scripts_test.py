@@ -3,6 +3,7 @@
     scripts_test.py SOURCE_DIR
 """
 
+import contextlib
 import fcntl
 import os
 import pathlib
@@ -29,6 +30,19 @@ STAND_INS = {
     "unzip": r"""mkdir -p "${!#}/torch/lib" """,
     "sleep": ":",
 }
+
+
+class Directory:
+    """Opened, so that it can be locked."""
+
+    def __init__(self, path):
+        self.descriptor = os.open(path, os.O_RDONLY)
+
+    def fileno(self):
+        return self.descriptor
+
+    def close(self):
+        os.close(self.descriptor)
 
 
 class ScriptsTest(unittest.TestCase):
@@ -107,9 +121,9 @@ class ScriptsTest(unittest.TestCase):
             self.assertIn("error: the build failed", failed.stderr)
 
     def test_two_runs_at_once_work_one_after_the_other(self):
-        for command, lock, begun in [(self.BUILD, "build/release/lock", "ninja"), (["scripts/setup"], ".deps/lock", "dpkg-query")]:
-            (self.tree / lock).parent.mkdir(parents=True)
-            with open(self.tree / lock, "w", encoding="utf-8") as held:
+        for command, lock, begun in [(self.BUILD, "build/release", "ninja"), (["scripts/setup"], ".deps", "dpkg-query")]:
+            (self.tree / lock).mkdir(parents=True)
+            with contextlib.closing(Directory(self.tree / lock)) as held:
                 fcntl.flock(held, fcntl.LOCK_EX)
                 run = subprocess.Popen(["bash", *command], cwd=self.tree, env=self.environment(), stderr=subprocess.PIPE, text=True)
                 self.assertIn(f"waiting for another run, which has {lock}", run.stderr.readline())
@@ -117,6 +131,18 @@ class ScriptsTest(unittest.TestCase):
             _, error = run.communicate(timeout=TIMEOUT)
             self.assertEqual(run.returncode, 0, error)
             self.assertNotEqual(self.calls(begun), [])
+
+    def test_what_a_build_leaves_behind_does_not_hold_its_lock(self):
+        self.stand_in("ninja", "/bin/sleep 5 >/dev/null 2>&1 &")
+        self.assertEqual(self.build().returncode, 0)
+        with contextlib.closing(Directory(self.tree / "build/release")) as free:
+            fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_format_fails_where_git_knows_no_files(self):
+        self.write(self.tree / ".deps/clients/bin/python", "#!/bin/sh\n")
+        failed = self.run_script("scripts/format", "--check")
+        self.assertEqual(failed.returncode, 1)
+        self.assertIn("git", failed.stderr)
 
     def test_setup_names_a_machine_or_a_cargo_that_will_not_do(self):
         for variables, reason in [({"MACHINE": "aarch64"}, "this is a aarch64 machine"),
