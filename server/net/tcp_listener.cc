@@ -151,7 +151,9 @@ absl::StatusOr<TcpListener> Listen(const std::string& host_port) {
   if (IsEveryAddress(host)) {
     listener = ListenEverywhere(service);
   } else {
-    const auto addresses = Resolve(host, service);
+    auto addresses = Resolve(host, service);
+    // A machine without a file of hosts has this one all the same (RFC 6761, 6.3).
+    if (!addresses.ok() && host == "localhost") addresses = Resolve("127.0.0.1", service);
     if (!addresses.ok()) return addresses.status();
     listener = ListenAtAll(*addresses);
     // A port that is free at the first address need not be so at the others.
