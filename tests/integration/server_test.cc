@@ -265,7 +265,7 @@ TEST(ServerTest, ASecondSignalEndsADrain) {
 }
 
 // Its own end waits for standard error.
-#if defined(__SANITIZE_THREAD__)
+#ifdef LOCKSTEP_THREAD_SANITIZED
 constexpr bool kIsThreadSanitized = true;
 #else
 constexpr bool kIsThreadSanitized = false;
