@@ -1,35 +1,16 @@
 #include "server/app/unsent_bytes.h"
 
 #include <linux/sockios.h>
-#include <netinet/in.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 
 #include <filesystem>
 #include <string>
 #include <system_error>
 
 #include "absl/strings/numbers.h"
+#include "server/net/tcp_listener.h"
 
 namespace lockstep::server {
-namespace {
-
-// 0 for what is no TCP socket.
-uint16_t LocalPort(int fd) {
-  sockaddr_storage address = {};
-  socklen_t size = sizeof(address);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return 0;
-  if (address.ss_family == AF_INET) {
-    return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
-  }
-  if (address.ss_family == AF_INET6) {
-    return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
-  }
-  return 0;
-}
-
-}  // namespace
-
 int64_t NumUnsentBytes(uint16_t port) {
   int64_t num_bytes = 0;
   std::error_code error;

@@ -88,14 +88,6 @@ absl::StatusOr<FileDescriptor> ListenAt(const Address& address, bool ipv6_alone)
   return fd;
 }
 
-absl::StatusOr<int> PortOf(int fd) {
-  Address address;
-  address.size = sizeof(address.bytes);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address.bytes), &address.size) != 0)
-    return Reason();
-  return ntohs(address.port());
-}
-
 // One socket for both families where there is IPv6.
 absl::StatusOr<TcpListener> ListenEverywhere(const std::string& service) {
   absl::Status status;
@@ -106,11 +98,10 @@ absl::StatusOr<TcpListener> ListenEverywhere(const std::string& service) {
     status = fd.status();
     if (absl::IsAlreadyExists(status)) break;
     if (!fd.ok()) continue;
-    const absl::StatusOr<int> port = PortOf(fd->get());
-    if (!port.ok()) return port.status();
     TcpListener listener;
+    listener.port = LocalPort(fd->get());
+    if (listener.port == 0) return Reason();
     listener.sockets.push_back(*std::move(fd));
-    listener.port = *port;
     return listener;
   }
   return status;
@@ -129,9 +120,8 @@ absl::StatusOr<TcpListener> ListenAtAll(std::vector<Address> addresses) {
       reason = fd.status();
       continue;
     }
-    const absl::StatusOr<int> port = PortOf(fd->get());
-    if (!port.ok()) return port.status();
-    listener.port = *port;
+    listener.port = LocalPort(fd->get());
+    if (listener.port == 0) return Reason();
     listener.sockets.push_back(*std::move(fd));
   }
   if (listener.sockets.empty()) return reason;
@@ -165,6 +155,14 @@ absl::StatusOr<TcpListener> Listen(const std::string& host_port) {
   if (absl::IsAlreadyExists(listener.status()))
     return absl::UnavailableError(listener.status().message());
   return listener;
+}
+
+int LocalPort(int fd) {
+  Address address;
+  address.size = sizeof(address.bytes);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address.bytes), &address.size) != 0) return 0;
+  const auto family = address.bytes.ss_family;
+  return family == AF_INET || family == AF_INET6 ? ntohs(address.port()) : 0;
 }
 
 }  // namespace lockstep::server

@@ -22,6 +22,9 @@ struct TcpListener {
 // addresses.
 absl::StatusOr<TcpListener> Listen(const std::string& host_port);
 
+// The port that a socket is bound to on this side; 0 for what is no TCP socket.
+int LocalPort(int fd);
+
 }  // namespace lockstep::server
 
 #endif  // LOCKSTEP_SERVER_NET_TCP_LISTENER_H_
