@@ -104,7 +104,15 @@ absl::Status Take(const CLI::Option& option, SourcedValues& values) {
                                                    " times (", absl::StrJoin(given, ", "),
                                                    "): give it once"));
   }
-  if (!given.empty()) values[name] = {given.front(), "--" + name};
+  if (given.empty()) return absl::OkStatus();
+  const std::string& value = given.front();
+  if (const std::string taken = value.substr(0, value.find('='));
+      absl::StartsWith(taken, "--") && IsOption(taken.substr(2))) {
+    return absl::InvalidArgumentError(absl::StrCat("--", name, " needs a value, ",
+                                                   option.get_type_name(), ", but ", taken,
+                                                   " follows: write --", name, " VALUE"));
+  }
+  values[name] = {value, "--" + name};
   return absl::OkStatus();
 }
 
@@ -129,11 +137,12 @@ absl::StatusOr<CommandLineValues> ReadCommandLine(int argc, const char* const* a
   if (!text.ok()) return text.status();
   result.text_to_print = *std::move(text);
   if (!result.text_to_print.empty()) return result;
-  if (absl::Status status = CheckExtras(app.remaining()); !status.ok()) return status;
+  // Options first: one that has swallowed another one's name leaves that one's value over.
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_single_name() == "help" || option->get_single_name() == "version") continue;
     if (absl::Status status = Take(*option, result.values); !status.ok()) return status;
   }
+  if (absl::Status status = CheckExtras(app.remaining()); !status.ok()) return status;
   return result;
 }
 

@@ -157,7 +157,8 @@ std::vector<OptionSpec> ModelOptions() {
       Custom({"served-model-name", kModel, "NAME", "Name that requests may give"},
              "the directory's name", SetServedModelName),
       Choice({"dtype", kModel, "TYPE",
-              "Type of weights and arithmetic: auto (as stored), float32, bfloat16, float16"},
+              "Type of weights and arithmetic: auto (config.json's dtype, else as stored), "
+              "float32, bfloat16, float16"},
              &ServerOptions::dtype, {"auto", "float32", "bfloat16", "float16"}),
       Integer(
           {"max-model-len", kModel, "TOKENS",
@@ -174,7 +175,8 @@ std::vector<OptionSpec> NetworkOptions() {
              [](absl::string_view value, ServerOptions& options) {
                return Assign(ParseHostPort(value), options.listen);
              }),
-      Custom({"metrics-listen", kNetwork, "HOST:PORT", "HTTP address of /metrics, or off"},
+      Custom({"metrics-listen", kNetwork, "HOST:PORT",
+              "HTTP address of /metrics and /healthz, or off"},
              ServerOptions{}.metrics_listen, SetMetricsListen),
   };
 }

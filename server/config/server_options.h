@@ -25,7 +25,7 @@ struct ServerOptions {
   int tensor_parallel_size = 1;
   std::string device = "cpu";  // cpu, cuda
   bool enforce_eager = false;  // no recorded graphs
-  std::string dtype = "auto";  // auto (as stored in the checkpoint), float32, bfloat16, float16
+  std::string dtype = "auto";  // auto (config.json's, else as stored), float32, bfloat16, float16
   int threads_per_rank = 0;    // 0: the machine's cores divided by the ranks, at least 1
   // Each rank runs on its own share of the cores; not with external_workers, nor where the ranks'
   // threads outnumber the cores.

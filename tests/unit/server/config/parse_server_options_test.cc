@@ -99,6 +99,14 @@ TEST(ParseServerOptions, RefusesUnknownOptionsAndSuggestsTheNearest) {
   EXPECT_THAT(ErrorOf({"llama-7b"}), HasSubstr("unexpected argument 'llama-7b'"));
 }
 
+TEST(ParseServerOptions, SaysWhichOptionLacksItsValue) {
+  EXPECT_EQ(ErrorOf({"--enable-prefix-caching", "--max-num-seqs", "4"}),
+            "--enable-prefix-caching needs a value, BOOL, but --max-num-seqs follows: write "
+            "--enable-prefix-caching VALUE");
+  EXPECT_THAT(ErrorOf({"--dtype", "--max-num-seqs=4"}),
+              HasSubstr("--dtype needs a value, TYPE, but --max-num-seqs follows"));
+}
+
 TEST(ParseServerOptions, RefusesUnknownKeysAndSectionsOfTheFile) {
   EXPECT_THAT(ErrorOf({"--config", WriteFile("max-num-seq = 4\n").c_str()}),
               AllOf(HasSubstr("'max-num-seq'"), HasSubstr("--max-num-seqs?")));
