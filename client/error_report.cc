@@ -11,7 +11,7 @@
 namespace lockstep::client {
 namespace {
 
-// The details that Lockstep attaches (API.md's table of errors).
+// The details that Lockstep attaches (docs/OPERATIONS.md, Error codes).
 struct Details {
   google::rpc::BadRequest bad_request;
   google::rpc::RetryInfo retry_info;
@@ -115,6 +115,7 @@ std::string DescribeErrorAsJson(const grpc::Status& status) {
   }
   if (details.retry_info.has_retry_delay())
     error["retry_delay_seconds"] = RetryDelaySeconds(details);
+  for (const auto& [key, value] : details.error_info.metadata()) error["metadata"][key] = value;
   return nlohmann::json{{"error", error}}.dump(-1, ' ', false,
                                                nlohmann::json::error_handler_t::replace);
 }

@@ -31,6 +31,10 @@ int EndOutput(int code) {
 int Main(int argc, char** argv) {
   CLI::App app(kDescription, "lockstep");
   app.set_version_flag("--version", std::string("lockstep ") + LOCKSTEP_VERSION);
+  app.footer(
+      "Exit status: 0 done, 1 the server refused, failed or is not there, 2 wrong command line, "
+      "130 "
+      "Ctrl-C.");
   app.require_subcommand(0, 1);
   app.fallthrough();
 

@@ -84,6 +84,14 @@ TEST(ErrorReport, GivesJsonWithTheFieldViolations) {
   EXPECT_EQ(json["error"]["field_violations"][0]["field"], "sampling.top_p");
 }
 
+TEST(ErrorReport, GivesJsonWithTheRequestIdOfAnInternalError) {
+  google::rpc::ErrorInfo info;
+  (*info.mutable_metadata())["request_id"] = "r-17";
+  const auto json = nlohmann::json::parse(
+      DescribeErrorAsJson(WithDetails(grpc::StatusCode::INTERNAL, "broken", {&info})));
+  EXPECT_EQ(json["error"]["metadata"]["request_id"], "r-17");
+}
+
 TEST(ErrorReport, GivesValidJsonForAMessageThatIsNotUtf8) {
   const auto json = nlohmann::json::parse(
       DescribeErrorAsJson(grpc::Status(grpc::StatusCode::INTERNAL, "not UTF-8: \xff")));
