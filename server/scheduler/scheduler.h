@@ -171,10 +171,10 @@ class Scheduler {
     worker::v1::StepPlan plan;
     std::vector<worker::v1::ScheduledSlot> prefills;
     StepInFlight step;
-    int32_t decode_budget = 0;   // tokens left for decodes
-    int32_t prefill_budget = 0;  // tokens left for everything else
+    int32_t prefill_budget = 0;  // tokens that the decodes have left
     // A sequence lacks blocks: none is admitted.
     bool short_of_blocks = false;
+    size_t num_sampling = 0;  // running sequences that grow
   };
   // Where in a result the reports of one slot are.
   struct Report {
@@ -184,8 +184,12 @@ class Scheduler {
   };
 
   // --- Making a plan (scheduler_plan.cc) ---
-  void ScheduleRunning(Draft& draft);
-  void AdmitWaiting(Draft& draft, absl::Time now);
+  // One token of each running sequence that has no more to run: of prefills too, their last.
+  void ScheduleDecodes(Draft& draft);
+  // As many tokens as there are of what else runs, or can be admitted.
+  void SchedulePrefills(Draft& draft, absl::Time now);
+  // Admits a waiting sequence, or ends it or lets others pass; false: none is to be admitted.
+  bool AdmitNext(Sequence& sequence, Draft& draft, absl::Time now);
   // `cached`: the blocks that FindCached has found.
   bool CanAdmit(const Sequence& sequence, const std::vector<uint32_t>& cached,
                 size_t num_sampling) const;

@@ -1,4 +1,5 @@
-// How the scheduler makes a plan: running sequences first, in order, then those that wait.
+// How the scheduler makes a plan: decodes first, then prefills, of those that run and of those that
+// wait, in one order.
 #include <algorithm>
 
 #include "server/scheduler/invariant.h"
@@ -12,8 +13,8 @@ std::optional<worker::v1::StepPlan> Scheduler::Schedule(absl::Time now) {
   }
   Draft draft;
   draft.step.step = last_planned_step_ + 1;
-  ScheduleRunning(draft);
-  if (!draft.short_of_blocks) AdmitWaiting(draft, now);
+  ScheduleDecodes(draft);
+  SchedulePrefills(draft, now);
   if (draft.step.rows.empty()) return std::nullopt;
 
   worker::v1::StepPlan& plan = draft.plan;
@@ -27,30 +28,50 @@ std::optional<worker::v1::StepPlan> Scheduler::Schedule(absl::Time now) {
   return std::move(plan);
 }
 
-void Scheduler::ScheduleRunning(Draft& draft) {
-  // Set aside first, so that an earlier sequence's prefill leaves the decodes of later ones their
-  // tokens.
-  const auto num_decodes = static_cast<int32_t>(
-      std::count_if(running_.begin(), running_.end(),
-                    [this](const Sequence* sequence) { return NumRunnable(*sequence) == 1; }));
-  draft.decode_budget = std::min(num_decodes, options_.max_num_batched_tokens);
-  draft.prefill_budget = options_.max_num_batched_tokens - draft.decode_budget;
-
+void Scheduler::ScheduleDecodes(Draft& draft) {
+  int32_t budget = options_.max_num_batched_tokens;
   // Preemption takes from the end of running_, at or behind `i`: what has a row in this plan keeps
   // it.
-  for (size_t i = 0; i < running_.size(); ++i) {
+  for (size_t i = 0; i < running_.size() && budget > 0; ++i) {
     Sequence& sequence = *running_[i];
-    const int32_t num_runnable = NumRunnable(sequence);
-    int32_t& budget = num_runnable == 1 ? draft.decode_budget : draft.prefill_budget;
-    const int32_t num_tokens = std::min(num_runnable, budget);
-    if (num_tokens == 0) continue;
-    std::optional<BlockTable> new_blocks = TakeBlocks(sequence, sequence.num_run + num_tokens);
+    if (NumRunnable(sequence) != 1) continue;
+    std::optional<BlockTable> new_blocks = TakeBlocks(sequence, sequence.num_run + 1);
     if (!new_blocks.has_value()) {
       draft.short_of_blocks = true;
       continue;
     }
-    budget -= num_tokens;
-    AddRow(sequence, num_tokens, *std::move(new_blocks), draft);
+    --budget;
+    AddRow(sequence, 1, *std::move(new_blocks), draft);
+  }
+  draft.prefill_budget = budget;
+}
+
+void Scheduler::SchedulePrefills(Draft& draft, absl::Time now) {
+  std::vector<Sequence*> running;
+  for (Sequence* sequence : running_) {
+    if (NumRunnable(*sequence) > 1) running.push_back(sequence);
+    if (sequence->samples()) ++draft.num_sampling;
+  }
+  // One order for both, so that a long prompt that has begun is overtaken by just those that would
+  // overtake it if it had not. Those that wait are admitted strictly in order: a short request does
+  // not overtake a long one, which would otherwise starve.
+  auto next_running = running.begin();
+  auto next_waiting = draft.short_of_blocks ? waiting_.end() : waiting_.begin();
+  while (draft.prefill_budget > 0) {
+    const bool any_running = next_running != running.end();
+    if (next_waiting != waiting_.end() &&
+        (!any_running || ScheduledBefore()(*next_waiting, *next_running))) {
+      Sequence& sequence = **next_waiting++;
+      if (!AdmitNext(sequence, draft, now)) next_waiting = waiting_.end();
+    } else if (any_running) {
+      Sequence& sequence = **next_running++;
+      const int32_t num_tokens = std::min(NumRunnable(sequence), draft.prefill_budget);
+      draft.prefill_budget -= num_tokens;
+      // It has had the blocks of all its tokens since it was admitted.
+      AddRow(sequence, num_tokens, {}, draft);
+    } else {
+      return;
+    }
   }
 }
 
@@ -126,29 +147,23 @@ void Scheduler::DropSamples(Sequence& sequence) {
   }
 }
 
-void Scheduler::AdmitWaiting(Draft& draft, absl::Time now) {
-  auto num_sampling = static_cast<size_t>(
-      std::count_if(running_.begin(), running_.end(),
-                    [](const Sequence* sequence) { return sequence->samples(); }));
-  // Strictly in order: a short request does not overtake a long one, which would otherwise starve.
+bool Scheduler::AdmitNext(Sequence& sequence, Draft& draft, absl::Time now) {
+  if (free_slots_.empty()) return false;
   // Only what waits for its own group's prompt, or for its own mask, lets others pass.
-  for (auto it = waiting_.begin();
-       it != waiting_.end() && !free_slots_.empty() && draft.prefill_budget > 0;) {
-    Sequence& sequence = **it++;
-    if (HeldByGroup(sequence) || !sequence.has_next_mask()) continue;
-    // Preempted a moment ago: what the steps in flight report still belongs to its tokens.
-    if (InFlight(sequence)) break;
-    const std::vector<uint32_t> cached = FindCached(sequence);
-    absl::Status hopeless = CheckDeadline(sequence, LeastWorkOf(sequence, cached.size()), now,
-                                          /*is_alone=*/sequences_.size() == 1);
-    if (!hopeless.ok()) {
-      End(sequence.handle, v1::FINISH_REASON_UNSPECIFIED, std::move(hopeless));
-      continue;
-    }
-    if (!CanAdmit(sequence, cached, num_sampling)) break;
-    Admit(sequence, cached, draft, now);
-    if (sequence.samples()) ++num_sampling;
+  if (HeldByGroup(sequence) || !sequence.has_next_mask()) return true;
+  // Preempted a moment ago: what the steps in flight report still belongs to its tokens.
+  if (InFlight(sequence)) return false;
+  const std::vector<uint32_t> cached = FindCached(sequence);
+  absl::Status hopeless = CheckDeadline(sequence, LeastWorkOf(sequence, cached.size()), now,
+                                        /*is_alone=*/sequences_.size() == 1);
+  if (!hopeless.ok()) {
+    End(sequence.handle, v1::FINISH_REASON_UNSPECIFIED, std::move(hopeless));
+    return true;
   }
+  if (!CanAdmit(sequence, cached, draft.num_sampling)) return false;
+  Admit(sequence, cached, draft, now);
+  if (sequence.samples()) ++draft.num_sampling;
+  return true;
 }
 
 bool Scheduler::CanAdmit(const Sequence& sequence, const std::vector<uint32_t>& cached,

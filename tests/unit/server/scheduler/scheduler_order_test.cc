@@ -1,6 +1,11 @@
 // Who goes first, and who is not begun at all.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
+
 #include "tests/unit/server/scheduler/scheduler_harness.h"
 
 namespace lockstep::server {
@@ -72,6 +77,92 @@ TEST_F(SchedulerOrder, AHigherPriorityDoesNotStarveALowerOne) {
   harness_.now += absl::Minutes(2);
   const RequestHandle later = Add(1);
   EXPECT_EQ(Order(), (Handles{high, low, later}));
+}
+
+// A prompt of many steps has begun when others come.
+class SchedulerOrderDuringAPrefill : public ::testing::Test {
+ protected:
+  SchedulerOrderDuringAPrefill() {
+    harness_.Start();
+    long_prompt_ = Add(0, 200);
+    EXPECT_EQ(Step(), (Rows{{long_prompt_, 16}}));
+  }
+
+  RequestHandle Add(int32_t priority, int32_t num_prompt_tokens,
+                    absl::Duration deadline = absl::InfiniteDuration()) {
+    EngineRequest request = harness_.MakeRequest(num_prompt_tokens, 1);
+    request.priority = priority;
+    request.deadline = harness_.now + deadline;
+    const RequestHandle handle = harness_.Add(request);
+    by_prompt_[request.prompt] = handle;
+    return handle;
+  }
+
+  // Runs a step, and says how many tokens of which requests it has, in their order.
+  using Rows = std::vector<std::pair<RequestHandle, uint32_t>>;
+  Rows Step() {
+    const worker::v1::StepPlan plan = *harness_.Schedule();
+    for (const worker::v1::AdmittedSlot& slot : plan.admitted()) {
+      handles_[slot.slot()] = by_prompt_.at({slot.token_ids().begin(), slot.token_ids().end()});
+    }
+    Rows rows;
+    for (const worker::v1::ScheduledSlot& row : plan.scheduled()) {
+      rows.emplace_back(handles_.at(row.slot()), row.num_tokens());
+    }
+    harness_.Apply();
+    return rows;
+  }
+
+  static SchedulerOptions Options() {
+    SchedulerOptions options = SmallOptions();
+    options.max_model_len = 256;
+    options.max_steps_in_flight = 1;
+    return options;
+  }
+
+  SchedulerHarness harness_{Options(), 64};
+  RequestHandle long_prompt_ = 0;
+  std::map<std::vector<int32_t>, RequestHandle> by_prompt_;
+  std::map<uint32_t, RequestHandle> handles_;  // by slot
+};
+
+TEST_F(SchedulerOrderDuringAPrefill, AHigherPriorityGoesFirstAndLeavesItTheRest) {
+  const RequestHandle high = Add(1, 20);
+  EXPECT_EQ(Step(), (Rows{{high, 16}}));
+  EXPECT_EQ(Step(), (Rows{{high, 4}, {long_prompt_, 12}}));
+  EXPECT_TRUE(harness_.outcome(high).completion.has_value());
+  EXPECT_EQ(Step(), (Rows{{long_prompt_, 16}}));
+}
+
+TEST_F(SchedulerOrderDuringAPrefill, ASmallerSlackGoesFirst) {
+  const RequestHandle pressed = Add(0, 4, absl::Seconds(5));
+  EXPECT_EQ(Step(), (Rows{{pressed, 4}, {long_prompt_, 12}}));
+}
+
+TEST_F(SchedulerOrderDuringAPrefill, ALaterOneOfTheSamePriorityWaits) {
+  Add(0, 4);
+  EXPECT_EQ(Step(), (Rows{{long_prompt_, 16}}));
+}
+
+TEST_F(SchedulerOrderDuringAPrefill, ThoseThatComeAfterItsTurnWait) {
+  harness_.now += absl::Minutes(11);
+  Add(1, 4);
+  Add(0, 4, absl::Seconds(5));
+  EXPECT_EQ(Step(), (Rows{{long_prompt_, 16}}));
+}
+
+TEST_F(SchedulerOrderDuringAPrefill, OneThatWaitsGoesBetweenTwoThatHaveBegun) {
+  const RequestHandle high = Add(2, 40);
+  EXPECT_EQ(Step(), (Rows{{high, 16}}));
+  const RequestHandle between = Add(1, 4);
+  EXPECT_EQ(Step(), (Rows{{high, 16}}));
+  EXPECT_EQ(Step(), (Rows{{high, 8}, {between, 4}, {long_prompt_, 4}}));
+}
+
+TEST_F(SchedulerOrderDuringAPrefill, OneThatDoesNotFitBesideItLeavesItTheStep) {
+  Add(2, 100);
+  Add(1, 4);
+  EXPECT_EQ(Step(), (Rows{{long_prompt_, 16}}));
 }
 
 TEST_F(SchedulerOrder, ADeadlineThatHasPassedIsRefused) {
