@@ -13,8 +13,10 @@ void ReleaseBlocks(BlockTable& blocks) {
 }
 
 BlockPool::BlockPool(uint32_t num_blocks, std::function<void(uint32_t)> on_reuse)
-    : on_reuse_(std::move(on_reuse)), states_(size_t{num_blocks} + 1) {
-  states_[ring()].previous = states_[ring()].next = ring();
+    : on_reuse_(std::move(on_reuse)), states_(size_t{num_blocks} + 2) {
+  for (const Reuse reuse : {Reuse::kFirst, Reuse::kLast}) {
+    states_[ring(reuse)].previous = states_[ring(reuse)].next = ring(reuse);
+  }
   free_.reserve(num_blocks);
   for (uint32_t block = num_blocks; block > 0; --block) free_.push_back(block - 1);
 }
@@ -30,7 +32,8 @@ BlockRef BlockPool::Allocate() {
     block = free_.back();
     free_.pop_back();
   } else {
-    block = states_[ring()].next;
+    block = states_[ring(Reuse::kFirst)].next;
+    if (block == ring(Reuse::kFirst)) block = states_[ring(Reuse::kLast)].next;
     TakeFromRing(block);
     states_[block].keep.reset();
     if (on_reuse_) on_reuse_(block);
@@ -62,15 +65,15 @@ void BlockPool::DropReference(uint32_t block) {
     free_.push_back(block);
     return;
   }
-  InsertIntoRing(block, *state.keep == Reuse::kFirst ? states_[ring()].next : ring());
+  AppendToRing(block, *state.keep);
 }
 
-void BlockPool::InsertIntoRing(uint32_t block, uint32_t before) {
-  const uint32_t after = states_[before].previous;
-  states_[block].previous = after;
-  states_[block].next = before;
-  states_[after].next = block;
-  states_[before].previous = block;
+void BlockPool::AppendToRing(uint32_t block, Reuse reuse) {
+  const uint32_t end = ring(reuse);
+  const uint32_t last = states_[end].previous;
+  states_[block].previous = last;
+  states_[block].next = end;
+  states_[last].next = states_[end].previous = block;
   ++num_kept_;
 }
 

@@ -49,8 +49,8 @@ void ReleaseBlocks(BlockTable& blocks);
 // Counts references and keeps the free blocks. Not thread-safe.
 //
 // A free block may have content worth keeping. Blocks without are handed out first, latest first,
-// so that a lightly loaded pool touches little memory; then those with content, the one that was
-// released longest ago first.
+// so that a lightly loaded pool touches little memory; then those with content, those that are
+// marked so before the others, and of either the one that was released longest ago first.
 class BlockPool {
  public:
   // `on_reuse` is called with each block whose kept content is lost because the block is handed
@@ -69,12 +69,12 @@ class BlockPool {
 
   // From now on the content of this referenced block is kept while it is free.
   enum class Reuse {
-    kLast,   // after all that was released before
-    kFirst,  // before other kept content
+    kLast,
+    kFirst,  // before all that is kept without this mark
   };
   void Keep(uint32_t block, Reuse reuse);
 
-  uint32_t num_blocks() const { return static_cast<uint32_t>(states_.size() - 1); }
+  uint32_t num_blocks() const { return static_cast<uint32_t>(states_.size() - 2); }
   // Blocks without references, whether or not their content is kept.
   uint32_t num_free() const { return static_cast<uint32_t>(free_.size()) + num_kept_; }
   uint32_t num_used() const { return num_blocks() - num_free(); }
@@ -85,21 +85,21 @@ class BlockPool {
   struct State {
     uint32_t num_references = 0;
     std::optional<Reuse> keep;
-    // Neighbours in the ring of kept blocks, while keep is set and there is no reference.
+    // Neighbours in the ring of blocks kept so, while keep is set and there is no reference.
     uint32_t previous = 0;
     uint32_t next = 0;
   };
   void DropReference(uint32_t block);
-  // The ring begins and ends at states_[num_blocks()], which is no block: its `next` is the first
-  // to hand out.
-  uint32_t ring() const { return num_blocks(); }
-  void InsertIntoRing(uint32_t block, uint32_t before);
+  // The index in states_ at which a ring begins and ends, and which is no block: its `next` is the
+  // first to hand out.
+  uint32_t ring(Reuse reuse) const { return num_blocks() + (reuse == Reuse::kFirst ? 0 : 1); }
+  void AppendToRing(uint32_t block, Reuse reuse);
   void TakeFromRing(uint32_t block);
 
   const std::function<void(uint32_t)> on_reuse_;
-  std::vector<State> states_;   // [num_blocks + 1]: see ring()
+  std::vector<State> states_;   // [num_blocks + 2]: see ring()
   std::vector<uint32_t> free_;  // without content; the next to hand out is last
-  uint32_t num_kept_ = 0;       // in the ring
+  uint32_t num_kept_ = 0;       // in the rings
 };
 
 }  // namespace lockstep::server

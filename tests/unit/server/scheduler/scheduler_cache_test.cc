@@ -304,5 +304,23 @@ TEST_F(SchedulerTinyCache, AGroupsOwnBlocksAreReusedBeforeThoseThatOthersMayFind
   EXPECT_EQ(CachedTokens(MakeRequest(Tokens(9))), 8);
 }
 
+TEST_F(SchedulerTinyCache, AGroupsOwnBlocksAreReusedFromTheirEnd) {
+  std::vector<RequestHandle> handles;
+  for (int i = 0; i < 2; ++i) {
+    EngineRequest request = MakeRequest(Tokens(17, 1), 1);
+    request.prompt_group = 9;
+    request.cache_bypass = true;
+    handles.push_back(harness_.Add(request));
+  }
+  harness_.Schedule();
+  harness_.Apply();
+  ASSERT_TRUE(harness_.outcome(handles[0]).completion.has_value());
+  // Six blocks: the four without content, and two of the group's four.
+  EngineRequest other = MakeRequest(Tokens(21, 2));
+  other.priority = 1;
+  CachedTokens(other);
+  EXPECT_EQ(harness_.outcome(handles[1]).completion->num_cached_tokens, 8);
+}
+
 }  // namespace
 }  // namespace lockstep::server
