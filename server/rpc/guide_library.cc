@@ -1,24 +1,29 @@
 #include "server/rpc/guide_library.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 
 namespace lockstep::server {
 namespace {
 
-// One may be busy with a large schema while small ones pass.
+// One may be busy with a large schema while small ones pass: see kPatience.
 constexpr int kThreads = 2;
 constexpr std::size_t kMaxWaiting = 256;
 constexpr std::size_t kMaxKept = 256;
 // Of text; what is compiled from it takes some times as much.
 constexpr std::size_t kMaxKeptBytes = std::size_t{4} << 20;
 
+absl::Status Unwanted() { return absl::CancelledError("nobody waits for the guide any more"); }
+
 }  // namespace
 
 GuideLibrary::GuideLibrary(const TextModel& text, int32_t vocab_size,
-                           std::vector<int32_t> end_tokens)
+                           std::vector<int32_t> end_tokens, std::function<absl::Time()> clock)
     : text_(text),
       vocab_size_(vocab_size),
       end_tokens_(std::move(end_tokens)),
+      clock_(std::move(clock)),
       compiler_(absl::UnknownError("not made yet")),
       executor_(kThreads) {
   executor_.Post([this] { Compiler(); });
@@ -28,18 +33,21 @@ GuideLibrary::~GuideLibrary() { is_ending_ = true; }
 
 void GuideLibrary::Get(GuideSpec spec, IsWanted is_wanted, Done done) {
   std::optional<Result> found;
+  std::vector<Waiting> unwanted;
   {
     MutexLock lock(mutex_);
     found = Find(spec);
+    if (!found.has_value() && waiting_.size() >= kMaxWaiting) unwanted = TakeUnwanted();
     if (!found.has_value() && waiting_.size() >= kMaxWaiting) {
       found = absl::ResourceExhaustedError(
           absl::StrCat(kMaxWaiting, " guides wait to be compiled: retry later"));
     }
     if (!found.has_value()) {
       const std::size_t size = spec.text.size();
-      waiting_.insert({size, {std::move(spec), std::move(is_wanted), std::move(done)}});
+      waiting_.insert({size, {clock_(), std::move(spec), std::move(is_wanted), std::move(done)}});
     }
   }
+  for (const Waiting& each : unwanted) each.done(Unwanted());
   if (found.has_value()) {
     done(*std::move(found));
   } else {
@@ -49,12 +57,46 @@ void GuideLibrary::Get(GuideSpec spec, IsWanted is_wanted, Done done) {
 
 void GuideLibrary::CompileNext() {
   std::optional<Waiting> next;
+  bool is_impatient = false;
   {
     MutexLock lock(mutex_);
-    next = std::move(waiting_.begin()->second);
-    waiting_.erase(waiting_.begin());
+    if (waiting_.empty()) return;
+    auto it = serves_impatient_ ? waiting_.end() : FindImpatient();
+    is_impatient = it != waiting_.end();
+    if (is_impatient) {
+      serves_impatient_ = true;
+    } else {
+      it = waiting_.begin();
+    }
+    next = std::move(it->second);
+    waiting_.erase(it);
   }
-  next->done(Compile(next->spec, next->is_wanted));
+  Result result = Compile(next->spec, next->is_wanted);
+  if (is_impatient) {
+    MutexLock lock(mutex_);
+    serves_impatient_ = false;
+  }
+  next->done(std::move(result));
+}
+
+GuideLibrary::WaitingBySize::iterator GuideLibrary::FindImpatient() {
+  const auto oldest = std::min_element(
+      waiting_.begin(), waiting_.end(),
+      [](const auto& a, const auto& b) { return a.second.since < b.second.since; });
+  return clock_() - oldest->second.since >= kPatience ? oldest : waiting_.end();
+}
+
+std::vector<GuideLibrary::Waiting> GuideLibrary::TakeUnwanted() {
+  std::vector<Waiting> unwanted;
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    if (it->second.is_wanted()) {
+      ++it;
+    } else {
+      unwanted.push_back(std::move(it->second));
+      it = waiting_.erase(it);
+    }
+  }
+  return unwanted;
 }
 
 const absl::StatusOr<GuideCompiler>& GuideLibrary::Compiler() {
@@ -65,7 +107,7 @@ const absl::StatusOr<GuideCompiler>& GuideLibrary::Compiler() {
 
 GuideLibrary::Result GuideLibrary::Compile(const GuideSpec& spec, const IsWanted& is_wanted) {
   if (is_ending_) return absl::UnavailableError("the server is shutting down");
-  if (!is_wanted()) return absl::CancelledError("nobody waits for the guide any more");
+  if (!is_wanted()) return Unwanted();
   {
     // It may have been compiled while this request waited.
     MutexLock lock(mutex_);

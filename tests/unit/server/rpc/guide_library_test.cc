@@ -3,10 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "tests/unit/server/admission/byte_text_model.h"
 
 namespace lockstep::server {
@@ -40,9 +42,11 @@ class GuideLibraryTest : public ::testing::Test {
     return status.get_future().get();
   }
 
+  std::atomic<int64_t> now_ms_ = 0;
   const std::unique_ptr<TextModel> text_ = MakeByteTextModel();
   std::unique_ptr<GuideLibrary> library_ =
-      std::make_unique<GuideLibrary>(*text_, 256, std::vector<int32_t>{0});
+      std::make_unique<GuideLibrary>(*text_, 256, std::vector<int32_t>{0},
+                                     [this] { return absl::FromUnixMillis(now_ms_.load()); });
 };
 
 TEST_F(GuideLibraryTest, TheShortestOfThoseThatWaitIsNext) {
@@ -66,6 +70,93 @@ TEST_F(GuideLibraryTest, TheShortestOfThoseThatWaitIsNext) {
   all.get_future().wait();
   EXPECT_THAT(order, ElementsAre("a", "abc", "abcdef", "[a-z]{7}"));
   release_other.set_value();
+}
+
+TEST_F(GuideLibraryTest, WhatHasWaitedLongIsNotOvertakenAnyMore) {
+  std::promise<void> release_one, release_other;
+  Occupy(release_one.get_future().share());
+  Occupy(release_other.get_future().share());
+  std::vector<std::string> order;
+  std::promise<void> all;
+  for (const std::string regex : {"[a-z]{7}", "abcdef", "abc", "a"}) {
+    library_->Get(
+        {GuideSpec::Kind::kRegex, regex},
+        [&order, regex] {
+          order.push_back(regex);
+          return true;
+        },
+        [&](const auto&) {
+          if (order.size() == 4) all.set_value();
+        });
+    now_ms_ += 450;
+  }
+  // The first two have waited for more than a second.
+  release_one.set_value();
+  all.get_future().wait();
+  EXPECT_THAT(order, ElementsAre("[a-z]{7}", "abcdef", "a", "abc"));
+  release_other.set_value();
+}
+
+// One that has waited long occupies one thread; on the other, the shortest is next.
+TEST_F(GuideLibraryTest, ThoseThatHaveWaitedLongLeaveAThreadToTheShort) {
+  std::promise<void> release_one, release_other, release_long;
+  Occupy(release_one.get_future().share());
+  Occupy(release_other.get_future().share());
+  std::promise<void> long_begun;
+  std::vector<std::string> order;
+  std::promise<void> all;
+  library_->Get(
+      {GuideSpec::Kind::kRegex, "[a-z]{9}"},
+      [&] {
+        long_begun.set_value();
+        release_long.get_future().wait();
+        return false;
+      },
+      [](const auto&) {});
+  now_ms_ += 1;
+  for (const std::string regex : {"[a-z]{7}", "abc"}) {
+    library_->Get(
+        {GuideSpec::Kind::kRegex, regex},
+        [&order, regex] {
+          order.push_back(regex);
+          return true;
+        },
+        [&](const auto&) {
+          if (order.size() == 2) all.set_value();
+        });
+  }
+  now_ms_ += 1000;
+  release_one.set_value();
+  long_begun.get_future().wait();
+  release_other.set_value();
+  all.get_future().wait();
+  EXPECT_THAT(order, ElementsAre("abc", "[a-z]{7}"));
+  release_long.set_value();
+}
+
+TEST_F(GuideLibraryTest, WhatNobodyWaitsForMakesRoom) {
+  std::promise<void> release;
+  const std::shared_future<void> released = release.get_future().share();
+  for (int i = 0; i < kNumThreads; ++i) Occupy(released);
+  std::atomic<bool> is_wanted = true;
+  std::atomic<int> num_cancelled = 0;
+  const auto add = [&] {
+    library_->Get(
+        {GuideSpec::Kind::kRegex, "a"}, [&] { return is_wanted.load(); },
+        [&](const auto& guide) { num_cancelled += absl::IsCancelled(guide.status()) ? 1 : 0; });
+  };
+  for (int i = 0; i < 256; ++i) add();
+  EXPECT_EQ(StatusOf("b").code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(num_cancelled, 0);
+  is_wanted = false;
+  std::promise<absl::Status> status;
+  library_->Get(
+      {GuideSpec::Kind::kRegex, "b"}, [] { return true; },
+      [&status](const auto& guide) { status.set_value(guide.status()); });
+  EXPECT_EQ(num_cancelled, 256);
+  release.set_value();
+  const absl::Status waited = status.get_future().get();
+  EXPECT_TRUE(waited.ok()) << waited;
 }
 
 TEST_F(GuideLibraryTest, WhatNobodyWaitsForIsNotCompiled) {
