@@ -15,6 +15,7 @@ inline constexpr double kLogitBias = 100;
 inline constexpr std::size_t kLogitBiases = 4096;
 inline constexpr std::size_t kAllowedTokenIds = 65536;
 inline constexpr uint32_t kSequences = 128;
+inline constexpr int32_t kPriority = 100;  // and as far below 0
 inline constexpr std::size_t kStopStrings = 64;
 inline constexpr std::size_t kStopStringBytes = 1024;
 inline constexpr std::size_t kStopTokenIds = 1024;

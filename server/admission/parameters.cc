@@ -181,6 +181,10 @@ absl::Status CheckOtherOptions(const v1::GenerateRequest& request, const ServedM
                                      " at most (--max-num-seqs and "
                                      "--max-queued-requests); send several requests"));
   }
+  if (request.priority() < -limits::kPriority || request.priority() > limits::kPriority) {
+    return InvalidField("priority", absl::StrCat("is ", request.priority(), "; must be from ",
+                                                 -limits::kPriority, " to ", limits::kPriority));
+  }
   if (request.cache().salt().size() > limits::kCacheSaltBytes) {
     return InvalidField("cache.salt",
                         absl::StrCat("has ", request.cache().salt().size(), " bytes; at most ",

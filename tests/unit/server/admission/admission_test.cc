@@ -285,6 +285,8 @@ TEST_F(AdmissionTest, RefusesBadStopping) {
 TEST_F(AdmissionTest, RefusesOtherBadFields) {
   ExpectInvalid("text: 'a' request_id: 'a b'", "request_id");
   ExpectInvalid("text: 'a' num_sequences: 0", "num_sequences");
+  ExpectInvalid("text: 'a' priority: 101", "priority");
+  ExpectInvalid("text: 'a' priority: -101", "priority");
   ExpectInvalid("text: 'a' output { logprobs: 21 }", "output.logprobs");
   ExpectInvalid("text: 'a' cache { salt: '" + std::string(1025, 's') + "' }", "cache.salt");
 }
