@@ -51,8 +51,8 @@ class Engine {
 
   // Hands a request over. Whatever becomes of it, the sink's OnComplete is called exactly once,
   // also for a refusal:
-  //   RESOURCE_EXHAUSTED  the queue is full, or the request can never fit the KV cache
-  //   INVALID_ARGUMENT    there is no room for an answer
+  //   RESOURCE_EXHAUSTED  the queue is full
+  //   DEADLINE_EXCEEDED   the deadline cannot be met
   //   UNAVAILABLE         the pool has failed, or the engine is draining or stopped
   // Requests that come before the pool is ready wait for it.
   virtual RequestHandle Submit(std::unique_ptr<const EngineRequest> request,

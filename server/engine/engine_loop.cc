@@ -166,13 +166,21 @@ void EngineLoop::Take(DrainCommand) {
 }
 
 void EngineLoop::Take(PoolReadyCommand command) {
+  if (pool_failed_) return;
+  const uint64_t num_blocks = command.capacity.num_kv_blocks;
+  const auto block_size = static_cast<uint64_t>(options_.scheduler.block_size);
+  const auto longest = static_cast<uint64_t>(options_.scheduler.max_model_len);
+  // Our own workers refuse to start. Others could say anything.
+  if (num_blocks < (longest + block_size - 1) / block_size) {
+    Fail(absl::ResourceExhaustedError(
+        absl::StrCat("the workers' KV cache has ", num_blocks, " blocks of ", block_size,
+                     " tokens, less than one sequence of --max-model-len ", longest,
+                     " takes: lower --max-model-len, or raise the workers' --kv-cache-memory")));
+    return;
+  }
   // Blocks are numbered in 32 bits.
   const uint64_t limit = std::numeric_limits<uint32_t>::max();
-  if (!pool_failed_) {
-    scheduler_.Start(static_cast<uint32_t>(std::min(command.capacity.num_kv_blocks, limit)));
-    // Before a request that came at the same moment is refused: who is told looks at the capacity.
-    PublishSnapshot();
-  }
+  scheduler_.Start(static_cast<uint32_t>(std::min(num_blocks, limit)));
 }
 
 void EngineLoop::Take(PoolFailedCommand command) { Fail(command.status); }

@@ -2,7 +2,6 @@
 
 #include <google/protobuf/util/time_util.h>
 
-#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -92,8 +91,7 @@ absl::StatusOr<AdmittedForward> ForwardBatch::Check(const grpc::ByteBuffer& byte
   absl::Status status = ParseMessage(bytes, request);
   // Nothing is done for a queue without room.
   if (status.ok()) {
-    status = WithRetryIfUseful(context_, context_.engine.CheckOpen(),
-                               /*num_prompt_tokens=*/0);
+    status = WithRetryIfUseful(context_, context_.engine.CheckOpen());
   }
   if (!status.ok()) return status;
   return context_.admission.Admit(request, times_, [weak = weak_from_this()] {
@@ -110,9 +108,7 @@ absl::Status ForwardBatch::Submit(AdmittedForward admitted) {
   num_running_ = outputs_.size();
   std::vector<Submission> batch;
   for (std::size_t i = 0; i < admitted.requests.size(); ++i) {
-    const auto num_tokens = static_cast<int64_t>(admitted.requests[i]->prompt.size());
-    record_.num_prompt_tokens += num_tokens;
-    longest_prompt_ = std::max(longest_prompt_, num_tokens);
+    record_.num_prompt_tokens += static_cast<int64_t>(admitted.requests[i]->prompt.size());
     batch.push_back(
         {std::move(admitted.requests[i]), std::make_shared<Sink>(shared_from_this(), i)});
   }
@@ -150,7 +146,7 @@ void ForwardBatch::TakeLogits(std::size_t index, const SlotLogits& logits) {
 
 void ForwardBatch::Complete(std::size_t index, const Completion& completion) {
   if (!completion.status.ok()) {
-    Abandon(WithRetryIfUseful(context_, completion.status, longest_prompt_));
+    Abandon(WithRetryIfUseful(context_, completion.status));
   } else {
     for (const StepTime& step : completion.steps) step_times_[step.step] = step.duration;
   }

@@ -80,7 +80,6 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
   };
   std::vector<Output> outputs_;
   std::size_t num_running_ = 0;
-  int64_t longest_prompt_ = 0;  // tokens
   absl::Status status_;
   // Of the steps that some of the prompts were part of, by number: prompts share steps.
   std::map<uint64_t, absl::Duration> step_times_;

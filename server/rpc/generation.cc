@@ -117,7 +117,7 @@ void Generation::Admit(const grpc::ByteBuffer& bytes) {
   });
   // No text is tokenized, and no guide compiled, for a queue without room.
   if (status.ok()) {
-    status = WithRetryIfUseful(context_, context_.engine.CheckOpen(), /*num_prompt_tokens=*/0);
+    status = WithRetryIfUseful(context_, context_.engine.CheckOpen());
   }
   if (status.ok()) {
     Open(std::move(request));
@@ -177,7 +177,7 @@ void Generation::Encode(const v1::GenerateRequest& request, const std::string& i
                         absl::StatusOr<std::shared_ptr<const Guide>> guide) {
   if (cancelled_) return;
   if (!guide.ok()) {
-    PostFailure(WithRetryIfUseful(context_, NameGuideField(guide_field_, guide.status()), 0));
+    PostFailure(WithRetryIfUseful(context_, NameGuideField(guide_field_, guide.status())));
     return;
   }
   auto admitted = context_.admission.Admit(request, times_, id, *std::move(guide));
@@ -303,7 +303,7 @@ void Generation::TakeCompletion(uint32_t index, const Completion& completion) {
     if (!started_) SendStarted();
     receiver_.OnEnd();
   } else {
-    Fail(WithRetryIfUseful(context_, failure_, record_.num_prompt_tokens), completion);
+    Fail(WithRetryIfUseful(context_, failure_), completion);
   }
 }
 

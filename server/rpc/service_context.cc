@@ -22,14 +22,9 @@ absl::Duration QueueRetryDelay(const EngineSnapshot& snapshot) {
 
 }  // namespace
 
-absl::Status WithRetryIfUseful(const ServiceContext& context, absl::Status status,
-                               int64_t num_prompt_tokens) {
+absl::Status WithRetryIfUseful(const ServiceContext& context, absl::Status status) {
   if (!absl::IsResourceExhausted(status)) return status;
-  const EngineSnapshot snapshot = context.engine.Snapshot();
-  const auto capacity = static_cast<int64_t>(snapshot.kv_blocks_total) * context.block_size;
-  // 0: the workers are not ready, and nobody knows yet.
-  if (capacity > 0 && num_prompt_tokens > capacity) return status;
-  return WithRetryDelay(std::move(status), QueueRetryDelay(snapshot));
+  return WithRetryDelay(std::move(status), QueueRetryDelay(context.engine.Snapshot()));
 }
 
 }  // namespace lockstep::server

@@ -24,8 +24,6 @@ struct ServiceContext {
   // server's state.
   Executor& delivery;
   GuideLibrary& guides;
-  // Tokens per KV block.
-  int block_size;
   // Generate, GenerateStream and Forward calls that came while the server was not draining, and
   // whose clients do not have everything yet.
   std::atomic<int64_t> num_open_calls{0};
@@ -53,11 +51,9 @@ class OpenCall {
   const bool is_counted_;
 };
 
-// Adds a retry delay to the engine's RESOURCE_EXHAUSTED where retrying can help: the queue was
-// full. The delay is what the queue needs to become half as long, as fast as it moves now. A prompt
-// longer than the whole KV cache never fits.
-absl::Status WithRetryIfUseful(const ServiceContext& context, absl::Status status,
-                               int64_t num_prompt_tokens);
+// Adds a retry delay to RESOURCE_EXHAUSTED, where retrying can help: a queue was full. The delay is
+// what the engine's queue needs to become half as long, as fast as it moves now.
+absl::Status WithRetryIfUseful(const ServiceContext& context, absl::Status status);
 
 }  // namespace lockstep::server
 

@@ -23,7 +23,7 @@ struct EngineRequest {
   // From the client or made by admission. Unique among the requests that are alive, except that the
   // requests of one batch (Engine::SubmitBatch) may share one.
   std::string id;
-  // [num_prompt_tokens], never empty, each in [0, vocab_size).
+  // [num_prompt_tokens], 1 to max_model_len of them, each in [0, vocab_size).
   std::vector<int32_t> prompt;
   // What the workers need to choose tokens; num_prompt_tokens and end_token_ids are filled by
   // admission.
@@ -35,7 +35,8 @@ struct EngineRequest {
   // Report the log probability of each prompt token but the first, with this many alternatives.
   std::optional<uint32_t> num_prompt_logprobs;
 
-  // The answer ends at this many tokens; never beyond max_model_len - num_prompt_tokens.
+  // The answer ends at this many tokens: 1 to max_model_len - num_prompt_tokens, where there is
+  // one.
   int32_t max_new_tokens = 0;
   // No end token ends the answer before this many.
   int32_t min_new_tokens = 0;

@@ -1,12 +1,22 @@
 #include "server/scheduler/scheduler.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "server/scheduler/invariant.h"
 
 namespace lockstep::server {
+namespace {
+
+// So that a sequence that is alone always fits the KV cache.
+bool HasAdmittedLengths(const EngineRequest& request, int32_t max_model_len) {
+  const bool samples = request.logits == worker::v1::LOGITS_NONE;
+  const int64_t num_new_tokens = samples ? request.max_new_tokens : 0;
+  return !request.prompt.empty() && (!samples || num_new_tokens > 0) &&
+         static_cast<int64_t>(request.prompt.size()) + num_new_tokens <= max_model_len;
+}
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerOptions& options)
     : options_(options), least_work_(options.max_num_batched_tokens) {
@@ -23,29 +33,22 @@ Scheduler::~Scheduler() = default;
 
 void Scheduler::Start(uint32_t num_kv_blocks) {
   LOCKSTEP_INVARIANT(!started(), "the scheduler is started twice");
+  LOCKSTEP_INVARIANT(num_kv_blocks >= static_cast<uint32_t>(NumBlocksFor(options_.max_model_len)),
+                     "the KV cache does not hold one sequence of max_model_len");
   cache_ = std::make_unique<PrefixCache>(num_kv_blocks, options_.block_size);
   blocks_ =
       std::make_unique<BlockPool>(num_kv_blocks, [this](uint32_t block) { cache_->Erase(block); });
-  std::vector<std::pair<RequestHandle, absl::Status>> refused;
-  for (const Sequence* sequence : waiting_) {
-    absl::Status status = CheckFits(*sequence->request);
-    if (!status.ok()) refused.emplace_back(sequence->handle, std::move(status));
-  }
-  for (auto& [handle, status] : refused) {
-    End(handle, v1::FINISH_REASON_UNSPECIFIED, std::move(status));
-  }
 }
 
 absl::Status Scheduler::Add(RequestHandle handle, std::shared_ptr<const EngineRequest> request) {
-  absl::Status status = CheckFits(*request);
-  if (!status.ok()) return status;
-
+  LOCKSTEP_INVARIANT(HasAdmittedLengths(*request, options_.max_model_len),
+                     "a request was not admitted: its prompt or answer has no tokens, or too many");
   auto owned = std::make_unique<Sequence>(handle, std::move(request));
   Sequence& sequence = *owned;
   SetCacheUse(sequence);
   const absl::Duration least_work = LeastWorkOf(sequence, FindCached(sequence).size());
-  status = CheckDeadline(sequence, least_work, sequence.request->arrival,
-                         /*is_alone=*/sequences_.empty());
+  absl::Status status = CheckDeadline(sequence, least_work, sequence.request->arrival,
+                                      /*is_alone=*/sequences_.empty());
   if (!status.ok()) return status;
   sequence.turn = TurnOf(*sequence.request, least_work);
   const bool inserted = sequences_.try_emplace(handle, std::move(owned)).second;
@@ -55,26 +58,6 @@ absl::Status Scheduler::Add(RequestHandle handle, std::shared_ptr<const EngineRe
   }
   JoinGroup(sequence);
   Enqueue(sequence);
-  if (sequence.samples() && sequence.request->max_new_tokens <= 0) End(handle, v1::LENGTH, {});
-  return absl::OkStatus();
-}
-
-absl::Status Scheduler::CheckFits(const EngineRequest& request) const {
-  const int64_t num_tokens = static_cast<int64_t>(request.prompt.size());
-  if (num_tokens == 0) return absl::InvalidArgumentError("the prompt is empty");
-  const int64_t limit =
-      options_.max_model_len - (request.logits == worker::v1::LOGITS_NONE ? 1 : 0);
-  if (num_tokens > limit) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "the prompt has ", num_tokens, " tokens; at most ", limit,
-        " fit the context of --max-model-len ", options_.max_model_len, ": shorten the prompt"));
-  }
-  const int64_t capacity = int64_t{num_blocks()} * options_.block_size;
-  if (started() && num_tokens > capacity) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the prompt has ", num_tokens, " tokens; the whole KV cache holds ", capacity,
-                     ": shorten the prompt, or start the server with more --kv-cache-memory"));
-  }
   return absl::OkStatus();
 }
 
@@ -127,14 +110,6 @@ absl::Status Scheduler::CheckDeadline(const Sequence& sequence, absl::Duration l
   return absl::DeadlineExceededError(absl::StrCat(
       "the deadline is in ", absl::FormatDuration(left), ", and the request takes ",
       absl::FormatDuration(least_work), " at least: allow more time, or shorten the prompt"));
-}
-
-int32_t Scheduler::AnswerLimit(const EngineRequest& request) const {
-  // The last token of an answer is never run, so it needs no place in the KV cache.
-  const int64_t capacity = int64_t{num_blocks()} * options_.block_size + 1;
-  const int64_t context = std::min<int64_t>(options_.max_model_len, capacity);
-  return static_cast<int32_t>(std::min<int64_t>(
-      request.max_new_tokens, context - static_cast<int64_t>(request.prompt.size())));
 }
 
 void Scheduler::Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status) {

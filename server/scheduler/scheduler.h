@@ -75,17 +75,16 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
   ~Scheduler();
 
-  // The workers are ready. Until then requests wait, and no step is planned. Call at most once.
-  // Waiting requests that can never fit end with RESOURCE_EXHAUSTED.
+  // The workers are ready, and their KV cache holds a sequence of max_model_len tokens at least.
+  // Until then requests wait, and no step is planned. Call at most once.
   void Start(uint32_t num_kv_blocks);
 
   // RESOURCE_EXHAUSTED where so many requests more, of so many prompt tokens together, are too many
   // to wait. Requests that come together are asked for together: they wait all or none.
   absl::Status CheckQueue(size_t num_requests, int64_t num_tokens) const;
 
-  // Takes a request for which the queue has room; `handle` must be new. Refused, without an event:
-  //   INVALID_ARGUMENT    the prompt is empty or leaves no room for an answer within max_model_len
-  //   RESOURCE_EXHAUSTED  the prompt can never fit the KV cache
+  // Takes a request for which the queue has room; `handle` must be new, and prompt and answer as
+  // long as EngineRequest says. Refused, without an event:
   //   DEADLINE_EXCEEDED   the deadline cannot be met, even by the fastest steps seen so far
   absl::Status Add(RequestHandle handle, std::shared_ptr<const EngineRequest> request);
 
@@ -242,7 +241,6 @@ class Scheduler {
   void ApplyLogits(Sequence& sequence, const std::vector<size_t>& parts, StepResult& result);
 
   // --- Life of a sequence (scheduler.cc) ---
-  absl::Status CheckFits(const EngineRequest& request) const;
   // Of the waiting sequences that come first, as many as there are free slots.
   int64_t NumTokensWithSlots() const;
   // The least time until the end of a sequence that begins now.
@@ -251,8 +249,6 @@ class Scheduler {
   // and to run it shows whether the estimate was right; so it has its time.
   absl::Status CheckDeadline(const Sequence& sequence, absl::Duration least_work, absl::Time now,
                              bool is_alone) const;
-  // Tokens that the answer may have, by max_new_tokens, max_model_len and the KV cache.
-  int32_t AnswerLimit(const EngineRequest& request) const;
   int32_t NumBlocksFor(int32_t num_positions) const {
     return (num_positions + options_.block_size - 1) / options_.block_size;
   }

@@ -234,7 +234,7 @@ void Scheduler::ApplyToken(Sequence& sequence, worker::v1::SampledToken token, a
     End(sequence.handle, v1::EOS, {}, token_id);
   } else if (may_end && Contains(request.stop_token_ids, token_id)) {
     End(sequence.handle, v1::STOP_TOKEN, {}, token_id);
-  } else if (num_tokens >= AnswerLimit(request)) {
+  } else if (num_tokens >= request.max_new_tokens) {
     End(sequence.handle, v1::LENGTH, {});
   }
 }

@@ -80,8 +80,8 @@ int32_t Scheduler::NumRunnable(const Sequence& sequence) const {
   // The last token of an answer is never run: nothing follows it.
   if (!sequence.has_next_mask()) return 0;
   const bool answered =
-      sequence.samples() &&
-      sequence.num_known_tokens() - sequence.num_prompt_tokens() >= AnswerLimit(*sequence.request);
+      sequence.samples() && sequence.num_known_tokens() - sequence.num_prompt_tokens() >=
+                                sequence.request->max_new_tokens;
   return answered ? 0 : num_runnable;
 }
 

@@ -137,6 +137,15 @@ TEST_F(EngineLoopTest, APoolThatFailsBeforeItIsReadyEndsTheRequestsThatWait) {
   EXPECT_EQ(Code(sink), absl::StatusCode::kUnavailable);
 }
 
+TEST_F(EngineLoopTest, AKvCacheOfLessThanAContextFailsTheEngine) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  const auto sink = Submit(MakeRequest("a"));
+  engine_->OnReady({.num_kv_blocks = 31});
+  EXPECT_EQ(Code(sink), absl::StatusCode::kUnavailable);
+  EXPECT_THAT(sink->WaitForCompletion()->status.message(),
+              HasSubstr("31 blocks of 4 tokens, less than one sequence of --max-model-len 128"));
+}
+
 TEST_F(EngineLoopTest, AResultThatNoStepAskedForFailsTheEngine) {
   StartEngine(FakeWorkerPool::Mode::kManual);
   pool_->Ready();

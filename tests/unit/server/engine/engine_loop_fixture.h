@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <optional>
@@ -72,7 +73,7 @@ class EngineLoopTest : public ::testing::Test {
 
   void StartEngine(FakeWorkerPool::Mode mode, uint32_t num_blocks = 64) {
     EngineOptions options;
-    options.scheduler.max_model_len = 128;
+    options.scheduler.max_model_len = std::min(128, static_cast<int32_t>(num_blocks) * 4);
     options.scheduler.max_num_seqs = 8;
     options.scheduler.vocab_size = kVocabSize;
     options.scheduler.max_num_batched_tokens = 32;
@@ -89,7 +90,7 @@ class EngineLoopTest : public ::testing::Test {
     worker.block_size = 4;
     worker.max_num_seqs = 8;
     worker.max_num_batched_tokens = 32;
-    worker.max_model_len = 128;
+    worker.max_model_len = static_cast<uint32_t>(options.scheduler.max_model_len);
     worker.vocab_size = kVocabSize;
     engine_ = std::make_unique<EngineLoop>(options);
     pool_ = std::make_unique<FakeWorkerPool>(*engine_, worker, mode);
@@ -130,11 +131,13 @@ class EngineLoopTest : public ::testing::Test {
     return sink->num_completions() == 1;
   }
 
-  // Whatever the engine had in its inbox has been taken and delivered: a prompt that is too long is
-  // refused when it is taken, and the second one is taken after the first one's turn.
+  // Whatever the engine had in its inbox has been taken and delivered: what is too late is refused
+  // when it is taken, and the second one is taken after the first one's turn.
   void Settle() {
     for (const char* id : {"u", "v"}) {
-      EXPECT_EQ(Code(Submit(MakeRequest(id, 200, 1))), absl::StatusCode::kInvalidArgument);
+      std::unique_ptr<EngineRequest> late = MakeRequest(id);
+      late->deadline = late->arrival;
+      EXPECT_EQ(Code(Submit(std::move(late))), absl::StatusCode::kDeadlineExceeded);
     }
   }
 

@@ -262,13 +262,6 @@ TEST(GrpcServerFaults, AFullQueueIsRefusedWithARetryDelay) {
   ReadStream(*waiting);
 }
 
-TEST(GrpcServerFaults, APromptThatNeverFitsIsRefusedWithoutARetryDelay) {
-  Frontend frontend({.answer = "a", .num_kv_blocks = 2});
-  const auto refused = Stream(frontend, ParseRequest("text: '" + std::string(33, 'x') + "'"));
-  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_FALSE(HasRetryInfo(refused.status));
-}
-
 TEST(GrpcServerFaults, DrainLetsRunningStreamsEndAndTakesNoNewOnes) {
   Frontend frontend({.answer = "", .mode = kManual});
   frontend.server().SetServing(true);

@@ -16,11 +16,9 @@ namespace {
 
 class RetryDelay : public ::testing::Test {
  protected:
-  RetryDelay() { engine_.snapshot.kv_blocks_total = 10; }
-
   // What the status says; nothing where it is not worth while to try again.
-  std::optional<absl::Duration> DelayOf(const absl::Status& status, int64_t num_prompt_tokens = 1) {
-    const absl::Status with_delay = WithRetryIfUseful(context_, status, num_prompt_tokens);
+  std::optional<absl::Duration> DelayOf(const absl::Status& status) {
+    const absl::Status with_delay = WithRetryIfUseful(context_, status);
     EXPECT_EQ(with_delay.code(), status.code());
     EXPECT_EQ(with_delay.message(), status.message());
     const auto payload = with_delay.GetPayload(kRetryInfoUrl);
@@ -41,7 +39,7 @@ class RetryDelay : public ::testing::Test {
   Intake intake_{1};
   Executor delivery_{1};
   GuideLibrary guides_{*text_, kByteVocabSize, {kByteEos}};
-  ServiceContext context_{engine_, *text_, admission_, intake_, delivery_, guides_, 16};
+  ServiceContext context_{engine_, *text_, admission_, intake_, delivery_, guides_};
 };
 
 TEST_F(RetryDelay, IsWhatHalfOfTheQueueTakes) {
@@ -59,13 +57,6 @@ TEST_F(RetryDelay, IsBounded) {
 }
 
 TEST_F(RetryDelay, IsASecondWhileNothingIsKnown) { EXPECT_EQ(DelayOf(full_), absl::Seconds(1)); }
-
-TEST_F(RetryDelay, IsNotGivenToWhatNeverFits) {
-  EXPECT_EQ(DelayOf(full_, 10 * 16), absl::Seconds(1));
-  EXPECT_EQ(DelayOf(full_, 10 * 16 + 1), std::nullopt);
-  engine_.snapshot.kv_blocks_total = 0;  // the workers are not ready: it may fit
-  EXPECT_EQ(DelayOf(full_, 10 * 16 + 1), absl::Seconds(1));
-}
 
 TEST_F(RetryDelay, IsAboutAFullQueueAlone) {
   EXPECT_EQ(DelayOf(absl::OkStatus()), std::nullopt);

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <utility>
+
 #include "tests/unit/server/scheduler/scheduler_harness.h"
 
 namespace lockstep::server {
@@ -98,15 +100,6 @@ TEST(SchedulerAdmission, ARequestAloneIsTakenHoweverManyTokensItHas) {
   EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
 }
 
-TEST(SchedulerAdmission, APromptWithoutRoomForAnAnswerIsRefused) {
-  SchedulerHarness harness(TwoSlotOptions(), 16);
-  harness.Add(harness.MakeRequest(32, 4));
-  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(harness.last_add.message(), HasSubstr("32 tokens; at most 31"));
-  harness.Add(harness.MakeRequest(31, 4));
-  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
-}
-
 TEST(SchedulerAdmission, APromptForLogitsMayFillTheContext) {
   SchedulerHarness harness(TwoSlotOptions(), 16);
   EngineRequest request = harness.MakeRequest(32, 0);
@@ -115,20 +108,21 @@ TEST(SchedulerAdmission, APromptForLogitsMayFillTheContext) {
   EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
 }
 
-TEST(SchedulerAdmission, AnEmptyPromptIsRefused) {
+TEST(SchedulerAdmissionDeathTest, LengthsThatWereNotAdmittedAbort) {
   SchedulerHarness harness(TwoSlotOptions(), 16);
-  harness.Add(harness.MakeRequest(0, 4));
-  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kInvalidArgument);
+  for (const auto& [num_prompt_tokens, num_new_tokens] : {std::pair(0, 4), {4, 0}, {28, 5}}) {
+    const EngineRequest request = harness.MakeRequest(num_prompt_tokens, num_new_tokens);
+    EXPECT_DEATH(harness.Add(request), "was not admitted");
+  }
+  harness.Add(harness.MakeRequest(28, 4));
+  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
 }
 
-TEST(SchedulerAdmission, APromptLargerThanTheKvCacheIsRefusedAtOnce) {
-  SchedulerHarness harness(TwoSlotOptions(), 3);
-  harness.Start();
-  harness.Add(harness.MakeRequest(13, 1));
-  EXPECT_EQ(harness.last_add.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(harness.last_add.message(), HasSubstr("13 tokens; the whole KV cache holds 12"));
-  harness.Add(harness.MakeRequest(12, 1));
-  EXPECT_TRUE(harness.last_add.ok()) << harness.last_add;
+TEST(SchedulerAdmissionDeathTest, AKvCacheOfLessThanAContextAborts) {
+  Scheduler scheduler(TwoSlotOptions());
+  EXPECT_DEATH(scheduler.Start(7), "does not hold one sequence");
+  scheduler.Start(8);
+  EXPECT_TRUE(scheduler.started());
 }
 
 TEST(SchedulerAdmission, RequestsWaitUntilTheWorkersAreReady) {
@@ -138,16 +132,6 @@ TEST(SchedulerAdmission, RequestsWaitUntilTheWorkersAreReady) {
   harness.Start();
   harness.RunAll();
   EXPECT_EQ(harness.outcome(handle).answer.size(), 3);
-}
-
-TEST(SchedulerAdmission, WaitingRequestsThatCannotFitEndWhenTheWorkersAreReady) {
-  SchedulerHarness harness(TwoSlotOptions(), 3);
-  const RequestHandle large = harness.Add(harness.MakeRequest(13, 1));
-  const RequestHandle small = harness.Add(harness.MakeRequest(4, 1));
-  harness.Start();
-  harness.RunAll();
-  EXPECT_EQ(harness.outcome(large).completion->status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_TRUE(harness.outcome(small).completion->status.ok());
 }
 
 TEST(SchedulerAdmission, PriorityComesBeforeArrivalAndArrivalBeforeSubmission) {

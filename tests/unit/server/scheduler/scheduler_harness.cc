@@ -11,8 +11,10 @@
 namespace lockstep::server {
 namespace {
 
-SchedulerOptions WithVocabulary(SchedulerOptions options) {
+SchedulerOptions ForPool(SchedulerOptions options, uint32_t num_blocks) {
   options.vocab_size = SchedulerHarness::kVocabSize;
+  options.max_model_len =
+      std::min(options.max_model_len, static_cast<int32_t>(num_blocks) * options.block_size);
   return options;
 }
 
@@ -91,16 +93,16 @@ SchedulerOptions SmallOptions() {
 }
 
 SchedulerHarness::SchedulerHarness(const SchedulerOptions& options, uint32_t num_blocks)
-    : options(WithVocabulary(options)),
+    : options(ForPool(options, num_blocks)),
       scheduler(this->options),
-      worker_options_(WorkerOptions(options, num_blocks)),
+      worker_options_(WorkerOptions(this->options, num_blocks)),
       worker_(worker_options_) {}
 
 SchedulerHarness::SchedulerHarness(const SchedulerOptions& options, uint32_t num_blocks,
                                    std::vector<int32_t> script)
-    : options(WithVocabulary(options)),
+    : options(ForPool(options, num_blocks)),
       scheduler(this->options),
-      worker_options_(ScriptedOptions(options, num_blocks, std::move(script))),
+      worker_options_(ScriptedOptions(this->options, num_blocks, std::move(script))),
       worker_(worker_options_) {}
 
 EngineRequest SchedulerHarness::MakeRequest(int32_t num_prompt_tokens, int32_t max_new_tokens) {
@@ -172,9 +174,7 @@ void SchedulerHarness::Deliver() {
 std::vector<int32_t> SchedulerHarness::AnswerAlone(const EngineRequest& request,
                                                    Completion* completion) const {
   std::vector<int32_t> tokens = request.prompt;
-  const size_t num_places = size_t{worker_options_.num_kv_blocks} * worker_options_.block_size + 1;
-  const size_t limit = std::min({request.prompt.size() + request.max_new_tokens,
-                                 static_cast<size_t>(options.max_model_len), num_places});
+  const size_t limit = request.prompt.size() + static_cast<size_t>(request.max_new_tokens);
   completion->reason = v1::LENGTH;
   while (tokens.size() < limit) {
     const int32_t token = testing::FakeNextToken(tokens, request.sampling, kVocabSize);

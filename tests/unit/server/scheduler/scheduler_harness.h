@@ -34,6 +34,7 @@ class SchedulerHarness {
  public:
   static constexpr int32_t kVocabSize = 64;
 
+  // The context is no longer than the blocks hold.
   SchedulerHarness(const SchedulerOptions& options, uint32_t num_blocks);
   // With a model that answers with `script`, over and over, whatever the prompt.
   SchedulerHarness(const SchedulerOptions& options, uint32_t num_blocks,

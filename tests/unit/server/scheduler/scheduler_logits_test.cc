@@ -105,7 +105,7 @@ TEST(SchedulerLogits, RowsThatAreNotAsWideAsTheVocabularyAreAnError) {
   SchedulerOptions options = SmallOptions();
   options.vocab_size = 10;
   Scheduler scheduler(options);
-  scheduler.Start(8);
+  scheduler.Start(16);
   auto request = std::make_shared<EngineRequest>();
   request->prompt = {1, 2, 3};
   request->logits = worker::v1::LOGITS_ALL;

@@ -95,31 +95,6 @@ TEST(SchedulerStop, AnEosTokenAtMaxNewTokensCountsAsEos) {
   EXPECT_EQ(harness.outcome(handle).completion->reason, v1::EOS);
 }
 
-TEST(SchedulerStop, AnAnswerOfNoTokensEndsAtOnce) {
-  SchedulerHarness harness(ShortOptions(), 8);
-  const RequestHandle handle = harness.Add(harness.MakeRequest(3, 0));
-  EXPECT_EQ(harness.outcome(handle).completion->reason, v1::LENGTH);
-  EXPECT_EQ(harness.outcome(handle).num_scheduled, 0);
-}
-
-TEST(SchedulerStop, AnAnswerEndsAtTheContextsEnd) {
-  SchedulerHarness harness(ShortOptions(), 8);
-  harness.Start();
-  const RequestHandle handle = harness.Add(harness.MakeRequest(3, 100));
-  harness.RunAll();
-  EXPECT_EQ(harness.outcome(handle).answer.size(), 9);
-  EXPECT_EQ(harness.outcome(handle).completion->reason, v1::LENGTH);
-}
-
-TEST(SchedulerStop, AnAnswerEndsWhereTheWholeKvCacheIsFull) {
-  SchedulerHarness harness(ShortOptions(), 2);
-  harness.Start();
-  const RequestHandle handle = harness.Add(harness.MakeRequest(3, 100));
-  harness.RunAll();
-  EXPECT_EQ(harness.outcome(handle).answer.size(), 6);
-  EXPECT_EQ(harness.outcome(handle).completion->reason, v1::LENGTH);
-}
-
 TEST(SchedulerStop, TimesAreTakenFromTheInjectedClock) {
   SchedulerOptions options = ShortOptions();
   options.max_steps_in_flight = 1;
