@@ -46,7 +46,11 @@ absl::Status Scheduler::Add(RequestHandle handle, std::shared_ptr<const EngineRe
   auto owned = std::make_unique<Sequence>(handle, std::move(request));
   Sequence& sequence = *owned;
   SetCacheUse(sequence);
-  const absl::Duration least_work = LeastWorkOf(sequence, FindCached(sequence).size());
+  absl::Duration least_work;
+  // Nothing else asks for it, and to look for a long prompt in the cache takes time.
+  if (sequence.request->deadline != absl::InfiniteFuture()) {
+    least_work = LeastWorkOf(sequence, FindCached(sequence).size());
+  }
   absl::Status status = CheckDeadline(sequence, least_work, sequence.request->arrival,
                                       /*is_alone=*/sequences_.empty());
   if (!status.ok()) return status;
