@@ -138,6 +138,7 @@ absl::Status Checkpoint::OpenShards(const fs::path& index_path) {
     if (absl::Status status = AddFile(path); !status.ok()) return status;
   }
   for (const auto& [tensor, shard] : *index) {
+    if (IsIgnored(tensor)) continue;
     const auto it = tensors_.find(tensor);
     if (it == tensors_.end() || it->second.file->path().filename() != shard) {
       return absl::InvalidArgumentError(absl::StrCat(index_path.string(), " says that tensor ",

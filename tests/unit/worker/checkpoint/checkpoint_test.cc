@@ -235,6 +235,14 @@ TEST_F(CheckpointTest, NamesAnIndexEntryThatIsNotInItsShard) {
   EXPECT_THAT(Error(), AllOf(HasSubstr(kIndex), HasSubstr("lm_head.weight")));
 }
 
+TEST_F(CheckpointTest, AnIndexMayNameABufferThatNobodyReads) {
+  Write(3);
+  nlohmann::json index = nlohmann::json::parse(std::ifstream(directory_ / kIndex));
+  index["weight_map"]["model.layers.0.self_attn.rotary_emb.inv_freq"] = kSecondShard;
+  std::ofstream(directory_ / kIndex) << index;
+  EXPECT_TRUE(Open().ok()) << Open();
+}
+
 TEST_F(CheckpointTest, RefusesABrokenIndexAndPathsOutOfTheDirectory) {
   Write(3);
   for (const char* text :
