@@ -137,7 +137,6 @@ absl::Status ShmSegment::Create() {
   }
   if (absl::Status status = Map(); !status.ok()) return status;
   header_ = new (mapping_) ShmHeader{};
-  header_->world_size = static_cast<uint32_t>(world_size_);
   header_->num_attached.store(1);
   header_->magic.store(kMagic, std::memory_order_release);
   return absl::OkStatus();

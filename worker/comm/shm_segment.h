@@ -29,7 +29,6 @@ struct alignas(128) ShmRankState {
 // The segment begins with this; the buffers follow.
 struct ShmHeader {
   std::atomic<uint64_t> magic;  // written last by the creator
-  uint32_t world_size;
   // 0, or 1 + the rank that aborted.
   std::atomic<uint32_t> aborted;
   std::atomic<uint32_t> num_attached;
@@ -45,7 +44,7 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free);
 class ShmSegment {
  public:
   // Returns when all ranks have attached. ALREADY_EXISTS: the id is in use. RESOURCE_EXHAUSTED:
-  // /dev/shm is too small. DEADLINE_EXCEEDED names how many ranks did not come.
+  // /dev/shm is too small. DEADLINE_EXCEEDED names the ranks that did not come.
   static absl::StatusOr<std::unique_ptr<ShmSegment>> Attach(const std::string& communicator_id,
                                                             int rank, int world_size,
                                                             absl::Duration timeout);

@@ -34,9 +34,6 @@ class RotaryEmbedding {
 
   // Whether rows differ in their frequencies at all, so that spans are needed.
   bool is_dynamic() const { return base_length_.has_value(); }
-  double attention_scaling() const { return attention_scaling_; }
-  // [head_dim / 2] float32; `sequence_length` is of no matter where !is_dynamic().
-  at::Tensor InvFreq(int64_t sequence_length) const;
 
   // Cosines and sines of a step's rows.
   //
@@ -47,6 +44,9 @@ class RotaryEmbedding {
                      const std::vector<RopeSpan>& spans, at::Tensor& cos_sin) const;
 
  private:
+  // [head_dim / 2] float32; `sequence_length` is of no matter where !is_dynamic().
+  at::Tensor InvFreq(int64_t sequence_length) const;
+
   const RopeParameters rope_;
   const int64_t head_dim_;
   const int64_t max_position_embeddings_;

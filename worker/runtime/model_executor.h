@@ -88,7 +88,7 @@ class ModelExecutor : public StepExecutor {
 
   MaskInbox masks_;
 
-  // Owned by the thread that calls Start and Execute.
+  // Owned by the thread that calls Start, Begin and Finish.
   std::unique_ptr<Communicator> communicator_;
   std::unique_ptr<StepRunner> runner_;  // once started
 
