@@ -88,23 +88,39 @@ void ReportTiedHead(const std::filesystem::path& model_dir, worker::TiedHead hea
   }
 }
 
-// Dynamic RoPE is made for contexts beyond the training's: its frequencies follow the length, up to
-// `factor` times as long.
+// The context whose length the factor of the RoPE multiplies; 0: there is no such factor. Yarn says
+// which one it is. Others have the stored one, and that of llama3 and longrope is extended already.
+int64_t ContextBeforeFactor(const worker::LlamaConfig& config) {
+  switch (config.rope.type) {
+    case worker::RopeType::kLinear:
+    case worker::RopeType::kDynamic:
+      return config.max_position_embeddings;
+    case worker::RopeType::kYarn:
+      return config.rope.original_max_position_embeddings;
+    case worker::RopeType::kDefault:
+    case worker::RopeType::kLlama3:
+    case worker::RopeType::kLongRope:
+      return 0;
+  }
+  return 0;
+}
+
+// Some checkpoints store the context that their RoPE extends, and not the extended one.
 int64_t LongestModelLen(const worker::LlamaConfig& config) {
-  const int64_t trained = config.max_position_embeddings;
-  if (config.rope.type != worker::RopeType::kDynamic) return trained;
-  const double extended = static_cast<double>(trained) * config.rope.factor;
-  return std::max(trained, static_cast<int64_t>(std::min(extended, double{1 << 30})));
+  const double extended = static_cast<double>(ContextBeforeFactor(config)) * config.rope.factor;
+  return std::max(config.max_position_embeddings,
+                  static_cast<int64_t>(std::min(extended, double{1 << 30})));
 }
 
 absl::StatusOr<int32_t> MaxModelLen(const ServerOptions& options,
                                     const worker::LlamaConfig& config) {
   const int64_t trained = config.max_position_embeddings, longest = LongestModelLen(config);
   if (options.max_model_len > longest) {
+    const std::string rope(worker::RopeTypeName(config.rope.type));
     return absl::InvalidArgumentError(absl::StrCat(
         "--max-model-len is ", options.max_model_len, ", and the checkpoint's ",
         "max_position_embeddings ", trained,
-        longest > trained ? absl::StrCat(", with the factor of its dynamic RoPE ", longest) : "",
+        longest > trained ? absl::StrCat(", with the factor of its ", rope, " RoPE ", longest) : "",
         ": lower it"));
   }
   return static_cast<int32_t>(options.max_model_len > 0 ? options.max_model_len : trained);

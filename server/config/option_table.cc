@@ -163,7 +163,7 @@ std::vector<OptionSpec> ModelOptions() {
       Integer(
           {"max-model-len", kModel, "TOKENS",
            "Longest sequence, prompt and answer together; at most the checkpoint's own limit, or "
-           "with dynamic RoPE that times its factor"},
+           "what the factor of its linear, dynamic or yarn RoPE makes of it"},
           &ServerOptions::max_model_len, 1, 1 << 30, "max_position_embeddings"),
   };
 }

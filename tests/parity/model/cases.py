@@ -1,7 +1,8 @@
 """The parity cases: one Llama configuration each, small enough that its reference values are a few kilobytes.
 
 Head counts are multiples of 4 (or a single KV head), so that every case but the ones that say otherwise splits over 1, 2
-and 4 ranks. Prompts and generated tokens stay within the context that the configuration promises, dynamic RoPE aside.
+and 4 ranks. Prompts and generated tokens stay within the context that the configuration promises, dynamic RoPE and
+the cases that say otherwise aside.
 """
 
 import numpy as np
@@ -144,6 +145,8 @@ def plain_rope_cases():
     yield case("linear_old_spelling", prompts=LONG, **old_rope(type="linear", factor=4.0), **heads(4, 2, 16))
     yield case("linear_type_and_rope_type", "Both names of the type: rope_type counts.", prompts=LONG,
                **old_rope(type="default", rope_type="linear", factor=4.0), **heads(4, 2, 16))
+    yield case("linear_beyond_the_stored_context", "The context that was trained is stored: the factor extends it.",
+               prompts=LONG, max_position_embeddings=32, **old_rope(type="linear", factor=4.0), **heads(4, 2, 16))
     yield case("linear_new_spelling", prompts=LONG, **heads(4, 2, 16),
                **new_rope(rope_type="linear", factor=2.5, rope_theta=20000.0))
 
@@ -204,6 +207,8 @@ def yarn_rope_cases():
                **new_rope(rope_type="yarn", rope_theta=1000.0, beta_fast=3.0, beta_slow=0.4, truncate=False, **yarn))
     yield case("yarn_beta_truncated", prompts=LONG, **wide,
                **new_rope(rope_type="yarn", rope_theta=1000.0, beta_fast=3.0, beta_slow=0.4, truncate=True, **yarn))
+    yield case("yarn_beyond_the_stored_context", "The original context is stored: the factor extends it.",
+               prompts=LONG, **{**wide, "max_position_embeddings": 32}, **old_rope(type="yarn", **yarn))
     yield case("yarn_without_original_context",
                "original_max_position_embeddings defaults to max_position_embeddings, not to its quotient by factor.",
                prompts=LONG, **old_rope(type="yarn", factor=4.0), **wide)

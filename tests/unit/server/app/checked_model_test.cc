@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "tests/testing/random_checkpoint.h"
@@ -19,7 +20,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// A checkpoint trained on 64 tokens whose config.json has these fields too, as it would be served.
+// A checkpoint of 64 positions whose config.json has these fields too, as it would be served.
 absl::StatusOr<CheckedModel> Check(const std::string& fields, int max_model_len,
                                    const std::string& dtype,
                                    testing::StoredHead tied_head = testing::StoredHead::kNot) {
@@ -55,20 +56,34 @@ std::string Refusal(const std::string& rope, int max_model_len) {
 
 constexpr char kDynamic[] = R"({"type": "dynamic", "factor": 2.0})";
 constexpr char kLinear[] = R"({"type": "linear", "factor": 2.0})";
+// The stored 64 are the original context, and the extended one.
+constexpr char kYarn[] = R"({"type": "yarn", "factor": 2.0})";
+constexpr char kExtendedYarn[] =
+    R"({"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32})";
+constexpr char kLlama3[] = R"({"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0,
+  "high_freq_factor": 4.0, "original_max_position_embeddings": 64})";
 
-TEST(CheckedModelTest, TheContextIsThatOfTheTraining) {
-  for (const char* rope : {"null", kLinear, kDynamic}) {
+TEST(CheckedModelTest, TheContextIsTheStoredOne) {
+  for (const char* rope : {"null", kLinear, kDynamic, kYarn, kExtendedYarn, kLlama3}) {
     EXPECT_EQ(ContextOf(rope, 0).value_or(-1), 64) << rope;
     EXPECT_EQ(ContextOf(rope, 40).value_or(-1), 40) << rope;
   }
 }
 
-TEST(CheckedModelTest, OnlyDynamicRopeMayBeAskedForMore) {
-  EXPECT_EQ(ContextOf(kDynamic, 128).value_or(-1), 128);
-  EXPECT_EQ(Refusal(kDynamic, 129),
-            "--max-model-len is 129, and the checkpoint's max_position_embeddings 64, with the "
-            "factor of its dynamic RoPE 128: lower it");
-  for (const char* rope : {"null", kLinear}) {
+TEST(CheckedModelTest, RopeThatExtendsTheStoredContextMayBeAskedForMore) {
+  const std::pair<const char*, std::string> kExtending[] = {
+      {kLinear, "linear"}, {kDynamic, "dynamic"}, {kYarn, "yarn"}};
+  for (const auto& [rope, name] : kExtending) {
+    EXPECT_EQ(ContextOf(rope, 128).value_or(-1), 128) << rope;
+    EXPECT_EQ(Refusal(rope, 129),
+              absl::StrCat("--max-model-len is 129, and the checkpoint's max_position_embeddings "
+                           "64, with the factor of its ",
+                           name, " RoPE 128: lower it"));
+  }
+}
+
+TEST(CheckedModelTest, AnExtendedContextThatIsStoredIsTheLongest) {
+  for (const char* rope : {"null", kExtendedYarn, kLlama3}) {
     EXPECT_EQ(Refusal(rope, 65),
               "--max-model-len is 65, and the checkpoint's max_position_embeddings 64: lower it");
   }
