@@ -46,7 +46,8 @@ absl::StatusOr<worker::LoadedInfo> FakeStepExecutor::Load(const worker::WorkerCo
       .kv_block_bytes = 64,
       .device_description =
           absl::StrCat("fake rank ", rank, " of ", world_size, ", ", config.num_threads,
-                       " threads, local rank ", config.local_rank, " of ", config.local_world_size),
+                       " threads, local rank ", config.local_rank, " of ", config.local_world_size,
+                       config.sees_the_others_gpus ? ", sees the others' GPUs" : ""),
       .communicator_handle = rank == 0 ? std::string(kHandle) : ""};
 }
 

@@ -108,7 +108,7 @@ struct CommunicatorOptions {
   int world_size = 1;
   // The ranks' devices are all CPUs or all GPUs.
   at::Device device = at::kCPU;
-  // Whether other ranks compute on the same GPU.
+  // Whether other ranks are known to compute on the same GPU.
   bool shares_device = false;
   // Unique for each start of a pool; at most 200 characters.
   std::string communicator_id;

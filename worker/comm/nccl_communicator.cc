@@ -43,7 +43,9 @@ absl::Status FromNccl(ncclResult_t result, const std::string& what, const char* 
       return absl::UnavailableError(text);
     case ncclInvalidUsage:
       return absl::FailedPreconditionError(
-          absl::StrCat(text, "; lower --tensor-parallel-size or see CUDA_VISIBLE_DEVICES"));
+          absl::StrCat(text,
+                       "; each rank needs a GPU of its own: lower --tensor-parallel-size, or see "
+                       "which one each worker takes (CUDA_VISIBLE_DEVICES, LOCAL_RANK)"));
     default:
       return absl::InternalError(absl::StrCat(text, " (NCCL_DEBUG=WARN says more)"));
   }

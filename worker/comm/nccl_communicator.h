@@ -22,7 +22,8 @@ absl::StatusOr<std::string> MakeNcclHandle();
 // parts are exchanged and added in the order of the ranks, so that ranks agree and runs repeat bit
 // for bit; see nccl_sum.h.
 //
-// Ranks that share a GPU, for tests, reach each other through the network, as hosts would.
+// Ranks that are known to share a GPU, for tests, reach each other through the network, as hosts
+// would. Others that do are refused.
 //
 // NCCL works without blocking: each of its calls is polled for its end, with the deadline, and
 // Abort ends it from any thread. NCCL does not tell which rank is missing.

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/device/graph_recorder.h"
+#include "worker/device/local_rank.h"
 #include "worker/device/stream_mark.h"
 
 namespace lockstep::worker {
@@ -39,8 +40,8 @@ class ComputeDevice {
   // Whether work goes on after the call that enqueued it has returned.
   virtual bool computes_beside_host() const = 0;
 
-  // How many ranks of this machine compute on this device, this one included. They divide its
-  // memory.
+  // How many ranks compute on this device, this one included, as far as it is known. They divide
+  // its memory.
   virtual int num_ranks() const = 0;
 
   // The place behind all that has been enqueued on stream(). `on_reached`, unless empty, is called
@@ -81,12 +82,6 @@ class ComputeDevice {
   // Ends it and writes it to `path` in Chrome's trace format, once everything enqueued is done.
   // Blocks for as long as that takes, seconds even. Throws as StartProfile.
   virtual absl::Status StopProfile(const std::string& path) = 0;
-};
-
-// A rank's number among those of its machine, and how many they are.
-struct LocalRank {
-  int rank = 0;
-  int world_size = 1;
 };
 
 // Opens the device that `name` asks for, "cpu" or "cuda". Rank r of a machine takes GPU r, and GPU

@@ -175,7 +175,7 @@ absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(LocalRank local_ra
   int num_gpus = 0;
   const cudaError_t counted = cudaGetDeviceCount(&num_gpus);
   if (counted != cudaSuccess || num_gpus == 0) return ExplainNoGpu(counted);
-  const int index = local_rank.rank % num_gpus;
+  const int index = GpuIndex(local_rank, num_gpus);
   cudaDeviceProp properties{};
   cudaError_t error = cudaGetDeviceProperties(&properties, index);
   if (error == cudaSuccess) error = cudaSetDevice(index);
@@ -193,8 +193,7 @@ absl::StatusOr<std::unique_ptr<ComputeDevice>> OpenCudaDevice(LocalRank local_ra
   // TORCH_ALLOW_TF32_CUBLAS_OVERRIDE would have it round float32 to 11 bits.
   at::globalContext().setAllowTF32CuBLAS(false);
   const at::Device device(at::kCUDA, static_cast<c10::DeviceIndex>(index));
-  // Those whose number leaves the same remainder.
-  const int num_ranks = (local_rank.world_size - 1 - index) / num_gpus + 1;
+  const int num_ranks = NumRanksOnGpu(local_rank, num_gpus);
   std::string description =
       absl::StrFormat("%s %s, %.1f GiB", device.str(), properties.name,
                       static_cast<double>(properties.totalGlobalMem) / (1 << 30));

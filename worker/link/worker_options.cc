@@ -141,7 +141,9 @@ void Declare(CLI::App& app) {
   app.footer(absl::StrCat(
       "LOCKSTEP_POOL_TOKEN holds the secret that the frontend was given, if it was given one. "
       "LOCAL_WORLD_SIZE, as torchrun\nsets it, says how many workers share the cores that this "
-      "one may use, and LOCAL_RANK which of them this is: its GPU.\n\n",
+      "one may use, and LOCAL_RANK which of them this is: its GPU\namong those that it sees. On "
+      "GPUs "
+      "each needs one of its own.\n\n",
       kFooter));
 }
 

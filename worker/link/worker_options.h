@@ -21,11 +21,12 @@ struct WorkerOptions {
   // The secret that the frontend asks for; may be empty.
   std::string pool_token;
   // Workers that share the cores that this one may use, where the frontend leaves the number of
-  // threads to the worker.
+  // threads to the worker. They share GPUs only where the frontend has started them.
   uint32_t local_world_size = 1;
-  // This worker's number among those of its machine: which GPU it takes.
+  // This worker's number among those of its machine: which of the GPUs that it sees it takes,
+  // modulo their number.
   uint32_t local_rank = 0;
-  // The end of this pipe is the end of the frontend; -1: none.
+  // The end of this pipe is the end of the frontend, which has started this worker; -1: it has not.
   int death_fd = -1;
   // The file for results that the frontend reads where they lie (worker/memory/result_file.h); -1:
   // none, results are sent.

@@ -199,6 +199,8 @@ absl::Status WorkerSession::Load(const v1::Configure& configure) {
   }
   config.local_rank = options_.local_rank;
   config.local_world_size = options_.local_world_size;
+  // The frontend's own workers inherit what it sees.
+  config.sees_the_others_gpus = options_.death_fd >= 0;
   const auto report = [this](uint64_t bytes_loaded, uint64_t bytes_total) {
     v1::WorkerMessage message;
     message.mutable_load_progress()->set_bytes_loaded(bytes_loaded);

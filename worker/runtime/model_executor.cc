@@ -65,7 +65,8 @@ absl::StatusOr<LoadedInfo> ModelExecutor::Load(const WorkerConfig& config, int r
   return CatchExceptions(kLoadAdvice, [&]() -> absl::StatusOr<LoadedInfo> {
     auto device =
         open_device_(config_.device, {.rank = static_cast<int>(config_.local_rank),
-                                      .world_size = static_cast<int>(config_.local_world_size)});
+                                      .world_size = static_cast<int>(config_.local_world_size),
+                                      .sees_the_others_gpus = config_.sees_the_others_gpus});
     if (!device.ok()) return device.status();
     device_ = *std::move(device);
     const c10::DeviceGuard guard(device_->device());

@@ -36,12 +36,13 @@ struct WorkerConfig {
   uint64_t checkpoint_fingerprint = 0;
   // The share of a GPU's memory that may be in use once the KV cache is there; above 0, below 1.
   double gpu_memory_utilization = 0.9;
-  bool enforce_eager = false;     // no recorded graphs, where the device has them
-  uint32_t num_threads = 1;       // per rank
-  bool has_own_cores = false;     // those that this rank may run on are no other rank's
-  uint32_t local_rank = 0;        // among the ranks of this machine: which GPU is this rank's
-  uint32_t local_world_size = 1;  // of this machine
-  std::string communicator_id;    // unique for each start of a pool
+  bool enforce_eager = false;         // no recorded graphs, where the device has them
+  uint32_t num_threads = 1;           // per rank
+  bool has_own_cores = false;         // those that this rank may run on are no other rank's
+  uint32_t local_rank = 0;            // among the ranks of this machine: which GPU is this rank's
+  uint32_t local_world_size = 1;      // of this machine
+  bool sees_the_others_gpus = false;  // see LocalRank
+  std::string communicator_id;        // unique for each start of a pool
   uint32_t collective_timeout_ms = 0;
   // Where a rank writes what its GPU did during `profiles`, ascending and apart; empty: nowhere.
   std::string profile_dir;

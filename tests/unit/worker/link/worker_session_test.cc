@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -25,6 +26,7 @@ using lockstep::testing::FakeStepExecutor;
 using lockstep::testing::Fault;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using Kind = v1::WorkerMessage::MessageCase;
 
 constexpr std::chrono::seconds kPatience(20);
@@ -185,6 +187,12 @@ class WorkerSessionTest : public ::testing::Test {
     message.mutable_configure()->set_num_threads(num_threads);
     link_.Send(message);
   }
+  // What the worker says of its device once it has loaded.
+  std::string LoadedDevice() {
+    v1::WorkerMessage message = link_.Next();
+    while (message.has_hello() || message.has_load_progress()) message = link_.Next();
+    return message.loaded().device_description();
+  }
   void StartSteps(const std::string& communicator_handle) {
     v1::FrontendMessage message;
     message.mutable_start()->set_num_kv_blocks(10);
@@ -243,12 +251,20 @@ TEST_F(WorkerSessionTest, TakesAThreadForEachProcessorThatItMayRunOn) {
   Begin();
   sched_setaffinity(0, sizeof(before), &before);
   Configure(0);
-  while (true) {
-    const v1::WorkerMessage message = link_.Next();
-    if (message.has_hello() || message.has_load_progress()) continue;
-    EXPECT_THAT(message.loaded().device_description(), HasSubstr(", 1 threads"));
-    break;
-  }
+  EXPECT_THAT(LoadedDevice(), HasSubstr(", 1 threads"));
+}
+
+TEST_F(WorkerSessionTest, SeesTheOthersGpusWhereTheFrontendHasStartedIt) {
+  options_.death_fd = 3;
+  Begin();
+  Configure();
+  EXPECT_THAT(LoadedDevice(), HasSubstr("sees the others' GPUs"));
+}
+
+TEST_F(WorkerSessionTest, IsNotTakenToSeeTheOthersGpusWhereAPlatformHasStartedIt) {
+  Begin();
+  Configure();
+  EXPECT_THAT(LoadedDevice(), Not(HasSubstr("sees the others' GPUs")));
 }
 
 TEST_F(WorkerSessionTest, AStartWithoutTheHandleOfRankZeroFails) {
