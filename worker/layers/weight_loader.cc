@@ -134,6 +134,11 @@ void WeightLoader::PackRows(const Part& part, const Range& rows, int64_t first_r
   for (const std::exception_ptr& error : errors) {
     if (error) std::rethrow_exception(error);
   }
+  if (!target_.device.is_cpu()) {
+    c10::Event end(target_.device.type());
+    end.record(stream);
+    copies_.Add(std::move(end));
+  }
   FinishRows(part, rows);
 }
 

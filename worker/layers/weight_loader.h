@@ -2,6 +2,7 @@
 #define LOCKSTEP_WORKER_LAYERS_WEIGHT_LOADER_H_
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/Event.h>
 
 #include <chrono>
 #include <cstdint>
@@ -14,6 +15,7 @@
 #include "worker/checkpoint/tensor_parallel.h"
 #include "worker/kernels/linear.h"
 #include "worker/kernels/thread_pool.h"
+#include "worker/layers/copies_under_way.h"
 
 namespace lockstep::worker {
 
@@ -60,7 +62,8 @@ class WeightLoader {
   Part MakePart(const std::string& name) const;
   const std::byte* RowPointer(const Part& part, int64_t row) const;
   void PackPart(const Part& part, int64_t first_row, LinearWeight& weight);
-  // Packs rows [begin, end) of the stored tensor, in parallel, to rows from `first_row` on.
+  // Packs rows [begin, end) of the stored tensor, in parallel, to rows from `first_row` on. Waits
+  // for copies to a GPU that are too far behind.
   void PackRows(const Part& part, const Range& rows, int64_t first_row, LinearWeight& weight);
   void PackPaddedColumns(const Part& part, const Range& rows, int64_t first_row,
                          LinearWeight& weight);
@@ -77,6 +80,7 @@ class WeightLoader {
   uint64_t bytes_total_ = 0;
   uint64_t bytes_read_ = 0;
   std::chrono::steady_clock::time_point next_report_{};
+  CopiesUnderWay<c10::Event> copies_;
 };
 
 }  // namespace lockstep::worker

@@ -62,7 +62,7 @@ void PackWeightRows(at::Tensor& packed, int64_t first_row, int64_t num_rows, con
   // On whatever thread: a weight that was made without gradients is written without them.
   const c10::InferenceMode no_gradients;
   // Page-locked, so that the copy runs while the next rows are read. LibTorch gives the memory out
-  // again only when the copy has ended.
+  // again only when the copy has ended: WeightLoader bounds how many are under way.
   const at::Tensor staging =
       at::empty({num_rows, packed.size(1)},
                 at::TensorOptions().dtype(packed.scalar_type()).pinned_memory(packed.is_cuda()));
