@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "worker/device/compute_device.h"
 
 namespace lockstep::worker {
 
@@ -29,7 +30,8 @@ using FinishRows = absl::FunctionRef<void(int64_t first_row, int64_t num_rows)>;
 // order; tensors are contiguous and on the communicator's device.
 //
 // On the CPU an operation is done when it returns. On a GPU it has been enqueued on the device's
-// current stream, so that its result may be used there, and Wait tells whether it was carried out.
+// stream(), which has to be the current one, so that its result may be used there, and Wait tells
+// whether it was carried out.
 //
 // Every wait for a peer ends: with OK, with DEADLINE_EXCEEDED naming, where they are known, the
 // ranks that did not come within the timeout, with UNAVAILABLE naming a rank whose process has
@@ -91,9 +93,12 @@ class Communicator {
   // Returns when all ranks have come.
   virtual absl::Status Barrier() = 0;
 
-  // Returns when all operations so far, and what was enqueued between them, are done. To be called
-  // before the host waits for the device in any other way, which would have no deadline.
-  virtual absl::Status Wait() = 0;
+  // Returns when all operations so far, and all else that was enqueued on the device's stream(),
+  // are done. To be called before the host waits for the device in any other way, which would have
+  // no deadline. Also INTERNAL, where the device fails. Not while the stream is being recorded.
+  absl::Status Wait();
+  // The same for what was enqueued before a mark of the device.
+  absl::Status WaitForMark(StreamMark& mark);
 
   // The error of an operation that has failed by now; does not wait.
   virtual absl::Status Check() = 0;
@@ -101,20 +106,29 @@ class Communicator {
   // Makes every operation of this rank that is under way or comes later fail soon; those of the
   // other ranks too, at the latest when their timeout has passed.
   virtual void Abort() = 0;
+
+ protected:
+  // The device is borrowed. `timeout`: the longest wait for a peer or the device.
+  Communicator(ComputeDevice& device, absl::Duration timeout)
+      : device_(device), timeout_(timeout) {}
+  absl::Duration timeout() const { return timeout_; }
+
+ private:
+  ComputeDevice& device_;
+  const absl::Duration timeout_;
 };
 
 struct CommunicatorOptions {
   int rank = 0;
   int world_size = 1;
-  // The ranks' devices are all CPUs or all GPUs.
-  at::Device device = at::kCPU;
-  // Whether other ranks are known to compute on the same GPU.
-  bool shares_device = false;
+  // What this rank computes on; the ranks' devices are all CPUs or all GPUs. Not null; outlives the
+  // communicator.
+  ComputeDevice* device = nullptr;
   // Unique for each start of a pool; at most 200 characters.
   std::string communicator_id;
   // What MakeCommunicatorHandle gave on rank 0.
   std::string handle;
-  // The longest wait for a peer, in an operation and for attaching.
+  // The longest wait for a peer, in an operation and for attaching, and for the device.
   absl::Duration timeout = absl::Seconds(60);
   // CPU threads of each rank: with more threads than processors, waiting ranks give theirs up soon.
   int num_threads_per_rank = 1;

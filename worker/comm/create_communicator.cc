@@ -13,7 +13,7 @@ namespace {
 constexpr size_t kMaxIdLength = 200;
 
 absl::Status CheckOptions(const CommunicatorOptions& options) {
-  const int max_ranks = options.device.is_cpu() ? kMaxShmRanks : kMaxNcclRanks;
+  const int max_ranks = options.device->device().is_cpu() ? kMaxShmRanks : kMaxNcclRanks;
   if (options.world_size < 1 || options.world_size > max_ranks) {
     return absl::InvalidArgumentError(absl::StrCat("the number of ranks is ", options.world_size,
                                                    "; it must be from 1 to ", max_ranks));
@@ -25,7 +25,7 @@ absl::Status CheckOptions(const CommunicatorOptions& options) {
   if (options.timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("the timeout of collectives must be positive");
   }
-  if (options.device.is_cuda()) return absl::OkStatus();  // the id is shared memory's
+  if (options.device->device().is_cuda()) return absl::OkStatus();  // the id is shared memory's
   const std::string& id = options.communicator_id;
   if (id.empty() || id.size() > kMaxIdLength || id.find('/') != std::string::npos) {
     return absl::InvalidArgumentError(absl::StrCat("the communicator id \"", id,
@@ -44,9 +44,10 @@ absl::StatusOr<std::string> MakeCommunicatorHandle(at::Device device, int world_
 
 absl::StatusOr<std::unique_ptr<Communicator>> CreateCommunicator(
     const CommunicatorOptions& options) {
-  if (options.world_size == 1) return std::make_unique<LocalCommunicator>();
+  if (options.world_size == 1)
+    return std::make_unique<LocalCommunicator>(*options.device, options.timeout);
   if (absl::Status status = CheckOptions(options); !status.ok()) return status;
-  if (options.device.is_cuda()) return CreateNcclCommunicator(options);
+  if (options.device->device().is_cuda()) return CreateNcclCommunicator(options);
   return ShmCommunicator::Create(options);
 }
 

@@ -25,8 +25,6 @@ absl::Status LocalCommunicator::Broadcast(at::Tensor& data) { return Check(); }
 
 absl::Status LocalCommunicator::Barrier() { return Check(); }
 
-absl::Status LocalCommunicator::Wait() { return Check(); }
-
 void LocalCommunicator::Abort() { aborted_.store(true); }
 
 }  // namespace lockstep::worker

@@ -10,6 +10,9 @@ namespace lockstep::worker {
 // The communicator of a single rank, on any device. It has no peers to wait for.
 class LocalCommunicator : public Communicator {
  public:
+  LocalCommunicator(ComputeDevice& device, absl::Duration timeout)
+      : Communicator(device, timeout) {}
+
   int rank() const override { return 0; }
   int world_size() const override { return 1; }
   absl::Status AllReduceSum(at::Tensor& data) override;
@@ -18,7 +21,6 @@ class LocalCommunicator : public Communicator {
                              at::Tensor& out) override;
   absl::Status Broadcast(at::Tensor& data) override;
   absl::Status Barrier() override;
-  absl::Status Wait() override;
   absl::Status Check() override;
   void Abort() override;
 

@@ -17,18 +17,13 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "process/monotonic_time.h"
 #include "worker/comm/nccl_sum.h"
 #include "worker/comm/one_shot_all_reduce.h"
 #include "worker/comm/poll.h"
-#include "worker/device/stream_mark.h"
 #include "worker/kernels/cuda/ops.h"
 
 namespace lockstep::worker {
 namespace {
-
-// How often a wait for the device looks for failures of NCCL, for an abort and for the deadline.
-constexpr absl::Duration kLookInterval = absl::Milliseconds(20);
 
 // `details`: of ncclGetLastError.
 absl::Status FromNccl(ncclResult_t result, const std::string& what, const char* details) {
@@ -65,12 +60,12 @@ ncclResult_t AsGroup(int world_size, const Enqueue& enqueue) {
 class NcclCommunicator : public Communicator {
  public:
   explicit NcclCommunicator(const CommunicatorOptions& options)
-      : rank_(options.rank),
+      : Communicator(*options.device, options.timeout),
+        rank_(options.rank),
         world_size_(options.world_size),
-        device_(options.device),
-        shares_device_(options.shares_device),
-        timeout_(options.timeout),
-        one_shot_(options.device) {}
+        device_(options.device->device()),
+        shares_device_(options.device->num_ranks() > 1),
+        one_shot_(device_) {}
   // No peer is waited for: after errors there may be none, and otherwise nothing is under way. What
   // is ended before one_shot_ waits for the device.
   ~NcclCommunicator() override;
@@ -85,7 +80,6 @@ class NcclCommunicator : public Communicator {
                              at::Tensor& out) override;
   absl::Status Broadcast(at::Tensor& data) override;
   absl::Status Barrier() override;
-  absl::Status Wait() override;
   absl::Status Check() override { return HasSettled().status(); }
   void Abort() override;
 
@@ -105,7 +99,6 @@ class NcclCommunicator : public Communicator {
   const int world_size_;
   const at::Device device_;
   const bool shares_device_;
-  const absl::Duration timeout_;
   at::Tensor barrier_;  // [1] float32
   OneShotAllReduce one_shot_;
 
@@ -153,7 +146,7 @@ absl::StatusOr<bool> NcclCommunicator::HasSettled() {
 }
 
 absl::Status NcclCommunicator::Settle(const char* what) {
-  return PollUntil([this] { return HasSettled(); }, timeout_, what);
+  return PollUntil([this] { return HasSettled(); }, timeout(), what);
 }
 
 template <typename Enqueue>
@@ -253,40 +246,6 @@ absl::Status NcclCommunicator::Broadcast(at::Tensor& data) {
 absl::Status NcclCommunicator::Barrier() {
   absl::Status status = AllReduceSum(barrier_);
   return status.ok() ? Wait() : status;
-}
-
-absl::Status NcclCommunicator::Wait() {
-  if (const auto settled = HasSettled(); !settled.ok()) return settled.status();
-  // Shared with the device's call back, which comes after this has given up, or never.
-  const auto mark = std::make_shared<StreamMark>();
-  auto argument = std::make_unique<std::shared_ptr<StreamMark>>(mark);
-  const cudaStream_t stream = Stream();
-  cudaError_t error = cudaLaunchHostFunc(
-      stream,
-      [](void* data) {
-        const std::unique_ptr<std::shared_ptr<StreamMark>> owner(
-            static_cast<std::shared_ptr<StreamMark>*>(data));
-        (*owner)->SetReached();
-      },
-      argument.get());
-  if (error == cudaSuccess) argument.release();
-  const absl::Time deadline = MonotonicNow() + timeout_;
-  while (error == cudaSuccess && !mark->Await(kLookInterval)) {
-    if (const auto settled = HasSettled(); !settled.ok()) return settled.status();
-    // A device that has failed calls nobody back.
-    error = cudaStreamQuery(stream);
-    if (error == cudaErrorNotReady) error = cudaSuccess;
-    if (MonotonicNow() >= deadline) {
-      return absl::DeadlineExceededError(
-          absl::StrCat("rank ", rank_, " waited ", absl::FormatDuration(timeout_),
-                       " for its GPU or for another rank to take part in a collective"));
-    }
-  }
-  if (error != cudaSuccess) {
-    return absl::InternalError(absl::StrCat(device_.str(), ": ", cudaGetErrorString(error)));
-  }
-  // Kernels also end when a peer has failed.
-  return HasSettled().status();
 }
 
 void NcclCommunicator::Abort() {

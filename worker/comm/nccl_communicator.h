@@ -14,8 +14,8 @@ inline constexpr int kMaxNcclRanks = 64;
 // See MakeCommunicatorHandle. In a build without CUDA: FAILED_PRECONDITION.
 absl::StatusOr<std::string> MakeNcclHandle();
 
-// Connects GPUs, of one machine or several, by NCCL, on the current stream of options.device, which
-// has to be the same in every call. Operations may be recorded in graphs, which must be gone before
+// Connects GPUs, of one machine or several, by NCCL, on the stream of options.device, which has to
+// be the current one in every call. Operations may be recorded in graphs, which must be gone before
 // the communicator is.
 //
 // Sums are not NCCL's, whose order of additions depends on the topology and the message's size: the

@@ -53,9 +53,9 @@ absl::StatusOr<std::unique_ptr<ShmCommunicator>> ShmCommunicator::Create(
 
 ShmCommunicator::ShmCommunicator(const CommunicatorOptions& options,
                                  std::unique_ptr<ShmSegment> segment)
-    : rank_(options.rank),
+    : Communicator(*options.device, options.timeout),
+      rank_(options.rank),
       world_size_(options.world_size),
-      timeout_(options.timeout),
       max_spins_(MaxSpins(options)),
       num_spins_(max_spins_),
       segment_(std::move(segment)) {}
@@ -99,7 +99,7 @@ absl::Status ShmCommunicator::WaitFor(int peer, uint32_t arrival) {
 absl::Status ShmCommunicator::SleepUntilArrived(int peer, uint32_t arrival) {
   ShmRankState& state = segment_->header().ranks[peer];
   const absl::Time begin = MonotonicNow();
-  const absl::Time deadline = begin + timeout_;
+  const absl::Time deadline = begin + timeout();
   absl::Status status;
   state.num_sleepers.fetch_add(1);
   while (status.ok() && !HasArrived(peer, arrival)) {
@@ -127,7 +127,7 @@ absl::Status ShmCommunicator::MissingRanks(uint32_t arrival) const {
     if (!HasArrived(peer, arrival)) absl::StrAppend(&missing, missing.empty() ? "" : ", ", peer);
   }
   return absl::DeadlineExceededError(absl::StrCat("rank ", rank_, " waited ",
-                                                  absl::FormatDuration(timeout_),
+                                                  absl::FormatDuration(timeout()),
                                                   " in a collective for rank ", missing));
 }
 
@@ -282,8 +282,6 @@ absl::Status ShmCommunicator::Barrier() {
   if (absl::Status status = Begin(); !status.ok()) return status;
   return WaitForAll(Arrive());
 }
-
-absl::Status ShmCommunicator::Wait() { return CheckAborted(); }
 
 absl::Status ShmCommunicator::Check() { return CheckAborted(); }
 

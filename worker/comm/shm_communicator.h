@@ -35,7 +35,6 @@ class ShmCommunicator : public Communicator {
                              at::Tensor& out) override;
   absl::Status Broadcast(at::Tensor& data) override;
   absl::Status Barrier() override;
-  absl::Status Wait() override;
   absl::Status Check() override;
   void Abort() override;
 
@@ -75,7 +74,6 @@ class ShmCommunicator : public Communicator {
 
   const int rank_;
   const int world_size_;
-  const absl::Duration timeout_;
   const int max_spins_;
   // How long a wait spins: halved by waits for which spinning would have been in vain, because the
   // processors have other work, and doubled by short ones.

@@ -46,15 +46,16 @@ class ComputeDevice {
 
   // The place behind all that has been enqueued on stream(). `on_reached`, unless empty, is called
   // once when the device gets there, on any thread, and must neither block nor use the device. A
-  // device that fails never gets there: see Check.
+  // device that fails never gets there: see Check. INTERNAL, too, while the stream is being
+  // recorded: a mark would be recorded with it.
   virtual absl::StatusOr<std::shared_ptr<StreamMark>> Mark(std::function<void()> on_reached) = 0;
 
   // INTERNAL when the device has failed. Does not wait.
   virtual absl::Status Check() = 0;
 
   // Returns when everything that this process enqueued on the device is done, on any stream.
-  // INTERNAL when the device failed. Has no deadline: a wait that depends on other ranks is
-  // Communicator::Wait's.
+  // INTERNAL when the device failed. Has no deadline: a wait for
+  // stream() alone is Communicator::Wait.
   virtual absl::Status Synchronize() = 0;
 
   // INTERNAL when the device does not answer.

@@ -126,12 +126,18 @@ class CudaDevice : public ComputeDevice {
 
 absl::StatusOr<std::shared_ptr<StreamMark>> CudaDevice::Mark(std::function<void()> on_reached) {
   const c10::DeviceGuard guard(device_);
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  cudaError_t error = cudaStreamIsCapturing(stream_, &capture);
+  if (error == cudaSuccess && capture != cudaStreamCaptureStatusNone) {
+    return absl::InternalError(
+        absl::StrCat(device_.str(), ": waited for while its work is being recorded"));
+  }
   auto arrival = std::make_unique<Arrival>();
   arrival->mark = std::make_shared<StreamMark>();
   arrival->on_reached = std::move(on_reached);
   std::shared_ptr<StreamMark> mark = arrival->mark;
   cudaEvent_t event = nullptr;
-  cudaError_t error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  if (error == cudaSuccess) error = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
   if (error == cudaSuccess) error = cudaEventRecord(event, stream_);
   if (error == cudaSuccess) error = cudaStreamWaitEvent(arrivals_, event, 0);
   // Its memory is kept until the GPU has passed it.

@@ -16,7 +16,8 @@ namespace {
 // Ranks that are not there: nothing is exchanged, and the memory that an exchange takes is.
 class AbsentPeers : public Communicator {
  public:
-  AbsentPeers(int rank, int world_size) : rank_(rank), world_size_(world_size) {}
+  AbsentPeers(int rank, int world_size, ComputeDevice& device, absl::Duration timeout)
+      : Communicator(device, timeout), rank_(rank), world_size_(world_size) {}
 
   int rank() const override { return rank_; }
   int world_size() const override { return world_size_; }
@@ -34,7 +35,6 @@ class AbsentPeers : public Communicator {
   }
   absl::Status Broadcast(at::Tensor& data) override { return absl::OkStatus(); }
   absl::Status Barrier() override { return absl::OkStatus(); }
-  absl::Status Wait() override { return absl::OkStatus(); }
   absl::Status Check() override { return absl::OkStatus(); }
   void Abort() override {}
 
@@ -92,9 +92,9 @@ std::vector<int64_t> LargestStepRows(const StepLimits& limits) {
 
 absl::Status RunLargestStep(LlamaModel& model, const KvCacheGeometry& geometry,
                             const StepLimits& limits, int rank, int world_size, StepInputs& inputs,
-                            ComputeDevice& device) {
+                            ComputeDevice& device, absl::Duration timeout) {
   const StepBatch batch = MakeBatch(LargestStepRows(limits), inputs);
-  AbsentPeers peers(rank, world_size);
+  AbsentPeers peers(rank, world_size, device, timeout);
   KvCache cache(geometry, /*num_blocks=*/1);
   at::Tensor hidden;
   absl::Status status = model.Forward(batch, peers, cache, hidden);
@@ -102,7 +102,7 @@ absl::Status RunLargestStep(LlamaModel& model, const KvCacheGeometry& geometry,
   const int64_t num_rows = std::min(model.max_logit_rows(), batch.num_logit_rows);
   at::Tensor logits;
   status = model.Logits(hidden.narrow(0, 0, num_rows), peers, logits);
-  return status.ok() ? device.Synchronize() : status;
+  return status.ok() ? peers.Wait() : status;
 }
 
 }  // namespace lockstep::worker

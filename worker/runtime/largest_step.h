@@ -24,10 +24,11 @@ std::vector<int64_t> LargestStepRows(const StepLimits& limits);
 // Runs that step with its logits on one rank alone, so that afterwards the device's allocator holds
 // all the memory that a step will ever need: what is free then is free for the KV cache. The sums
 // over the ranks are left out, the memory that they take is not. `geometry` is that of the cache to
-// be. Throws c10::OutOfMemoryError when the step does not fit.
+// be. Errors are the device's, which is waited for as long as `timeout`; throws
+// c10::OutOfMemoryError when the step does not fit.
 absl::Status RunLargestStep(LlamaModel& model, const KvCacheGeometry& geometry,
                             const StepLimits& limits, int rank, int world_size, StepInputs& inputs,
-                            ComputeDevice& device);
+                            ComputeDevice& device, absl::Duration timeout);
 
 }  // namespace lockstep::worker
 

@@ -160,7 +160,8 @@ absl::StatusOr<uint64_t> ModelExecutor::CountKvBlocks() {
   if (device_->device().is_cuda()) {
     const c10::StreamGuard stream(device_->stream());
     absl::Status status =
-        RunLargestStep(*model_, cache_geometry_, Limits(), rank_, world_size_, *inputs_, *device_);
+        RunLargestStep(*model_, cache_geometry_, Limits(), rank_, world_size_, *inputs_, *device_,
+                       absl::Milliseconds(config_.collective_timeout_ms));
     if (!status.ok()) return status;
   }
   const absl::StatusOr<DeviceMemory> memory = device_->Memory();
@@ -235,7 +236,8 @@ absl::Status ModelExecutor::ReportSpeed() {
 absl::Status ModelExecutor::TestReferenceModel() {
   const absl::StatusOr<at::ScalarType> dtype = ParseDtype(config_.dtype);
   if (!dtype.ok()) return dtype.status();
-  const auto logits = ReferenceModelLogits(*device_, *dtype, *context_);
+  const auto logits = ReferenceModelLogits(
+      *device_, *dtype, absl::Milliseconds(config_.collective_timeout_ms), *context_);
   if (!logits.ok()) return logits.status();
   return CompareWithStored(*logits, *dtype, DescribeDevice());
 }
@@ -251,8 +253,7 @@ absl::Status ModelExecutor::AttachToPeers(const std::string& communicator_handle
   absl::StatusOr<std::unique_ptr<Communicator>> communicator =
       CreateCommunicator({.rank = rank_,
                           .world_size = world_size_,
-                          .device = device_->device(),
-                          .shares_device = device_->num_ranks() > 1,
+                          .device = device_.get(),
                           .communicator_id = config_.communicator_id,
                           .handle = communicator_handle,
                           .timeout = absl::Milliseconds(config_.collective_timeout_ms),

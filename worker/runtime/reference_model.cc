@@ -93,6 +93,7 @@ StepBatch MakeBatch(int32_t first, int32_t count, at::Device device) {
 }  // namespace
 
 absl::StatusOr<std::vector<float>> ReferenceModelLogits(ComputeDevice& device, at::ScalarType dtype,
+                                                        absl::Duration timeout,
                                                         KernelContext& context) {
   const LlamaConfig config = MakeConfig();
   const Checkpoint checkpoint = Checkpoint::Make(config, Fill);
@@ -101,7 +102,7 @@ absl::StatusOr<std::vector<float>> ReferenceModelLogits(ComputeDevice& device, a
       .dtype = dtype, .device = device.device(), .max_num_tokens = kPromptTokens};
   LlamaModel model(config, checkpoint, plan, options, context, nullptr);
   KvCache cache(CacheGeometry(config, plan, options, kBlockSize), /*num_blocks=*/2);
-  LocalCommunicator alone;
+  LocalCommunicator alone(device, timeout);
   std::vector<float> all;
   for (const auto& [first, count] : {std::pair(0, kPromptTokens), std::pair(kPromptTokens, 1)}) {
     const StepBatch batch = MakeBatch(first, count, device.device());
@@ -109,7 +110,7 @@ absl::StatusOr<std::vector<float>> ReferenceModelLogits(ComputeDevice& device, a
     at::Tensor logits;
     absl::Status status = model.Forward(batch, alone, cache, hidden);
     if (status.ok()) status = model.Logits(hidden, alone, logits);
-    if (status.ok()) status = device.Synchronize();
+    if (status.ok()) status = alone.Wait();
     if (!status.ok()) return status;
     const at::Tensor host = logits.cpu();
     const auto* values = host.const_data_ptr<float>();

@@ -16,8 +16,10 @@ namespace lockstep::worker {
 // A small Llama with weights from a seed, through all kernels of a device: a prefill of some
 // tokens, then a decode. Its logits, those of the prefill's last token and those of the decode, in
 // the given dtype. Ranks compute it whole, each by itself, so that a wrong one is known by its
-// number. Errors are the device's; throws c10::Error when a kernel fails.
+// number. Errors are the device's, which is waited for as long as `timeout`; throws c10::Error when
+// a kernel fails.
 absl::StatusOr<std::vector<float>> ReferenceModelLogits(ComputeDevice& device, at::ScalarType dtype,
+                                                        absl::Duration timeout,
                                                         KernelContext& context);
 
 // The same as a CPU computed them in float32 when this was written.

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/time/time.h"
-#include "worker/runtime/device_wait.h"
 #include "worker/sampling/sampler.h"
 
 namespace lockstep::worker {
@@ -89,7 +88,7 @@ absl::Status StepRunner::RecordGraphs() {
           [this](const StepBatch& batch, at::Tensor& hidden) {
             return parts_.model.Forward(batch, parts_.communicator, parts_.cache, hidden);
           },
-      .wait = [this] { return WaitForDevice(parts_.communicator, parts_.device); }};
+      .wait = [this] { return parts_.communicator.Wait(); }};
   return graphs_.Record(*recorder, DecodeBatchSizes(parts_.config.max_num_seqs), steps);
 }
 
@@ -217,7 +216,7 @@ absl::Status StepRunner::ReportLater(const BuiltBatch& built, const at::Tensor& 
 
 absl::Status StepRunner::ReadOnHost(const StepPlan& plan, const BuiltBatch& built,
                                     const at::Tensor& hidden, StepResult& result) {
-  if (built.logit_spans.empty()) return WaitForDevice(parts_.communicator, parts_.device);
+  if (built.logit_spans.empty()) return parts_.communicator.Wait();
   absl::Status status = ComputeLogits(plan, built, hidden, result);
   return status.ok() ? ShareTokens(built, result) : status;
 }
@@ -271,14 +270,14 @@ absl::StatusOr<at::Tensor> StepRunner::HostLogits(const at::Tensor& logits) {
   if (logits.is_cpu()) return logits;
   at::Tensor host = host_logits_.narrow(0, 0, logits.size(0));
   host.copy_(logits, /*non_blocking=*/true);
-  absl::Status status = WaitForDevice(parts_.communicator, parts_.device);
+  absl::Status status = parts_.communicator.Wait();
   if (!status.ok()) return status;
   return host;
 }
 
 absl::Status StepRunner::ShareTokens(const BuiltBatch& built, const StepResult& result) {
   const int64_t num_sampled = CountSpans(built, LogitSpan::Use::kSample);
-  if (num_sampled == 0) return WaitForDevice(parts_.communicator, parts_.device);
+  if (num_sampled == 0) return parts_.communicator.Wait();
   const auto token_ids = tokens_.Share(result.sampled, num_sampled, parts_.communicator);
   if (!token_ids.ok()) return token_ids.status();
   for (const LogitSpan& span : built.logit_spans) {
@@ -303,8 +302,7 @@ absl::StatusOr<StepResult> StepRunner::Finish() {
 
 absl::Status StepRunner::WaitFor(StepUnderWay& step) {
   if (step.mark == nullptr) return absl::OkStatus();
-  const absl::Status status = WaitForMark(*step.mark, parts_.communicator, parts_.device,
-                                          absl::Milliseconds(parts_.config.collective_timeout_ms));
+  const absl::Status status = parts_.communicator.WaitForMark(*step.mark);
   if (!status.ok()) return status;
   if (step.ticket.has_value()) ReadChoices(step);
   if (!step.reported.empty()) {

@@ -2,13 +2,10 @@
 
 #include <ATen/ops/empty.h>
 
-#include "worker/runtime/device_wait.h"
-
 namespace lockstep::worker {
 
-TokenExchange::TokenExchange(ComputeDevice& device, int64_t max_num_tokens)
-    : device_(device),
-      host_(device.AllocateHost(max_num_tokens * static_cast<int64_t>(sizeof(int64_t)))
+TokenExchange::TokenExchange(const ComputeDevice& device, int64_t max_num_tokens)
+    : host_(device.AllocateHost(max_num_tokens * static_cast<int64_t>(sizeof(int64_t)))
                 .view(at::kLong)) {
   on_device_ = device.device().is_cpu()
                    ? host_
@@ -30,7 +27,7 @@ absl::StatusOr<std::span<const int64_t>> TokenExchange::Share(
     if (!status.ok()) return status;
     if (!is_source && has_copies) host.copy_(on_device, /*non_blocking=*/true);
   }
-  if (absl::Status status = WaitForDevice(communicator, device_); !status.ok()) return status;
+  if (absl::Status status = communicator.Wait(); !status.ok()) return status;
   return std::span<const int64_t>(host.const_data_ptr<int64_t>(), static_cast<size_t>(num_tokens));
 }
 

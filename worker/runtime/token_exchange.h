@@ -17,17 +17,16 @@ namespace lockstep::worker {
 // Tells every rank what rank 0 sampled.
 class TokenExchange {
  public:
-  // The device is borrowed. For steps of at most `max_num_tokens` sampled tokens.
-  TokenExchange(ComputeDevice& device, int64_t max_num_tokens);
+  // For steps of at most `max_num_tokens` sampled tokens.
+  TokenExchange(const ComputeDevice& device, int64_t max_num_tokens);
 
   // The ids of the step's `num_tokens` sampled tokens, on every rank, valid until the next call.
   // `sampled` is read on rank 0 alone. Everything enqueued on the device is then done. Errors are
-  // the communicator's and the device's.
+  // those of Communicator::Wait.
   absl::StatusOr<std::span<const int64_t>> Share(const std::vector<SampledToken>& sampled,
                                                  int64_t num_tokens, Communicator& communicator);
 
  private:
-  ComputeDevice& device_;
   at::Tensor host_;       // [max_num_tokens] int64
   at::Tensor on_device_;  // the same on the device; host_ itself on the CPU
 };

@@ -236,8 +236,12 @@ TEST(CommunicatorHandleTest, TheCpuAndSingleRanksNeedNone) {
 }
 
 TEST(CommunicatorHandleTest, GpusAreNotConnectedByAHandleThatIsNone) {
+  class Gpu : public CpuDevice {
+    at::Device device() const override { return {at::kCUDA, 0}; }
+  };
+  Gpu gpu;
   CommunicatorOptions options = RankOptions(UniqueId(), 0, 2);
-  options.device = at::Device(at::kCUDA, 0);
+  options.device = &gpu;
   options.handle = "short";
   EXPECT_THAT(CreateCommunicator(options).status().code(),
               AnyOf(absl::StatusCode::kFailedPrecondition, absl::StatusCode::kInvalidArgument));

@@ -13,11 +13,14 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/comm/communicator.h"
+#include "worker/device/cpu_device.h"
 
 namespace lockstep::worker {
 
 inline CommunicatorOptions RankOptions(const std::string& id, int rank, int world_size) {
+  static CpuDevice device;  // has no state
   CommunicatorOptions options;
+  options.device = &device;
   options.rank = rank;
   options.world_size = world_size;
   options.communicator_id = id;

@@ -66,8 +66,9 @@ TEST(LargestStepTest, RunsOnOneRankAlone) {
     const StepLimits limits = {
         .max_num_seqs = 70, .max_num_batched_tokens = 200, .max_model_len = 100};
     StepInputs inputs(device, {.num_tokens = 200, .num_sequences = 70, .num_logit_rows = 200}, 13);
-    const absl::Status status = RunLargestStep(llama, CacheGeometry(*config, plan, options, 8),
-                                               limits, rank, world_size, inputs, device);
+    const absl::Status status =
+        RunLargestStep(llama, CacheGeometry(*config, plan, options, 8), limits, rank, world_size,
+                       inputs, device, absl::Seconds(60));
     EXPECT_TRUE(status.ok()) << status;
   }
 }

@@ -310,12 +310,9 @@ TEST(ModelExecutorTest, WeightsThatGiveNoFiniteLogitsFailAtTheStart) {
 // A device that works while a model is loaded, and then no more.
 class FailingDevice : public CpuDevice {
  public:
-  absl::Status Synchronize() override {
-    return ++num_calls_ == 1 ? absl::OkStatus() : absl::InternalError("the device fell over");
+  absl::StatusOr<std::shared_ptr<StreamMark>> Mark(std::function<void()>) override {
+    return absl::InternalError("the device fell over");
   }
-
- private:
-  int num_calls_ = 0;
 };
 
 TEST(ModelExecutorTest, ADeviceThatFailsInTheSelfTestFailsTheStart) {

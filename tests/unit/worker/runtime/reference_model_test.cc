@@ -17,7 +17,7 @@ using ::testing::HasSubstr;
 class ReferenceModelTest : public ::testing::Test {
  protected:
   std::vector<float> Compute(at::ScalarType dtype) {
-    return ReferenceModelLogits(device_, dtype, *context_).value();
+    return ReferenceModelLogits(device_, dtype, absl::Seconds(60), *context_).value();
   }
 
   CpuDevice device_;

@@ -5,6 +5,7 @@
 
 #include "worker/comm/local_communicator.h"
 #include "worker/comm/nccl_sum.h"
+#include "worker/device/cpu_device.h"
 
 namespace lockstep::worker {
 namespace {
@@ -12,11 +13,14 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+constexpr absl::Duration kTimeout = absl::Seconds(60);
+
 // Rank 0 of four, whose data differ by a factor. With `slices_swapped` it puts the second and the
 // third rank's part of a sum into each other's place.
 class FourRanks : public LocalCommunicator {
  public:
-  explicit FourRanks(bool slices_swapped) : slices_swapped_(slices_swapped) {}
+  FourRanks(ComputeDevice& device, bool slices_swapped)
+      : LocalCommunicator(device, kTimeout), slices_swapped_(slices_swapped) {}
   int world_size() const override { return 4; }
   absl::Status AllReduceSum(at::Tensor& data) override {
     data.mul_(1 + 2 + 3 + 4);
@@ -34,9 +38,10 @@ class FourRanks : public LocalCommunicator {
 };
 
 TEST(SelfTestTest, ASumWhosePartsComeToTheWrongPlaceIsFound) {
-  FourRanks right(/*slices_swapped=*/false);
+  CpuDevice cpu;
+  FourRanks right(cpu, /*slices_swapped=*/false);
   EXPECT_TRUE(TestCollectives(right, at::kCPU).ok());
-  FourRanks wrong(/*slices_swapped=*/true);
+  FourRanks wrong(cpu, /*slices_swapped=*/true);
   const absl::Status status = TestCollectives(wrong, at::kCPU);
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_THAT(status.message(), HasSubstr("self-test: an all-reduce of 262144 elements gave"));
@@ -56,7 +61,8 @@ TEST(SelfTestTest, ASumThatIsMuchTooSlowHasALikelyReason) {
 }
 
 TEST(SelfTestTest, SumsAreMeasured) {
-  LocalCommunicator alone;
+  CpuDevice cpu;
+  LocalCommunicator alone(cpu, kTimeout);
   const auto speed = MeasureCollectives(alone, at::kCPU);
   ASSERT_TRUE(speed.ok()) << speed.status();
   EXPECT_GE(speed->small.count(), 0.0);
@@ -64,7 +70,8 @@ TEST(SelfTestTest, SumsAreMeasured) {
 }
 
 TEST(SelfTestTest, AnAbortEndsTheMeasurement) {
-  LocalCommunicator alone;
+  CpuDevice cpu;
+  LocalCommunicator alone(cpu, kTimeout);
   alone.Abort();
   EXPECT_EQ(MeasureCollectives(alone, at::kCPU).status().code(), absl::StatusCode::kCancelled);
 }

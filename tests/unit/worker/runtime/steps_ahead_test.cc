@@ -10,7 +10,6 @@
 #include "tests/testing/ahead_device.h"
 #include "tests/unit/worker/runtime/small_model.h"
 #include "worker/comm/local_communicator.h"
-#include "worker/runtime/device_wait.h"
 #include "worker/runtime/model_executor.h"
 
 namespace lockstep::worker {
@@ -305,18 +304,25 @@ class StuckDevice : public AheadDevice {
   absl::Status status;
 };
 
-TEST(WaitForMarkTest, EndsWithTheDeadlineTheDevicesFailureOrAnAbort) {
+TEST(WaitForADeviceTest, EndsWithTheDeadlineTheDevicesFailureOrAnAbort) {
   GraphCounts counts;
   StuckDevice device(counts);
-  LocalCommunicator communicator;
-  const auto wait = [&] {
-    return WaitForMark(**device.Mark({}), communicator, device, absl::Milliseconds(1));
+  // Of a rank without peers too.
+  LocalCommunicator communicator(device, absl::Milliseconds(1));
+  const auto waits = [&] {
+    return std::vector<absl::Status>{communicator.Wait(),
+                                     communicator.WaitForMark(**device.Mark({}))};
   };
-  EXPECT_EQ(wait().code(), absl::StatusCode::kDeadlineExceeded);
+  for (const absl::Status& status : waits()) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+    EXPECT_EQ(status.message(), "rank 0 waited 1ms for cpu");
+  }
   device.status = absl::InternalError("an illegal address");
-  EXPECT_EQ(wait(), device.status);
+  for (const absl::Status& status : waits()) EXPECT_EQ(status, device.status);
   communicator.Abort();
-  EXPECT_EQ(wait().code(), absl::StatusCode::kCancelled);
+  for (const absl::Status& status : waits()) {
+    EXPECT_EQ(status.code(), absl::StatusCode::kCancelled);
+  }
 }
 
 }  // namespace
