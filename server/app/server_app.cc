@@ -70,6 +70,7 @@ ServerApp::ServerApp(ServerOptions options, CheckedModel model, PoolOptions pool
     : options_(std::move(options)),
       model_(std::move(model)),
       events_(events),
+      request_metrics_(registry_),
       engine_events_(registry_),
       engine_(MakeEngineOptions()),
       pool_events_(engine_, events_),
@@ -132,7 +133,8 @@ absl::Status ServerApp::LoadText() {
 
 absl::Status ServerApp::OpenPorts() {
   auto grpc_server = GrpcServer::Start(
-      options_, {engine_, pool_, *text_, served_model_, model_.config}, model_.dtype);
+      options_, {engine_, pool_, *text_, served_model_, model_.config, request_metrics_},
+      model_.dtype);
   if (!grpc_server.ok()) return grpc_server.status();
   grpc_server_ = *std::move(grpc_server);
   if (options_.metrics_listen.empty()) return absl::OkStatus();

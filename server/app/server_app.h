@@ -16,6 +16,7 @@
 #include "server/engine/engine_loop.h"
 #include "server/metrics/engine_metrics.h"
 #include "server/metrics/metrics_server.h"
+#include "server/metrics/request_metrics.h"
 #include "server/metrics/state_collector.h"
 #include "server/rpc/grpc_server.h"
 #include "server/rpc/request_log.h"
@@ -84,6 +85,7 @@ class ServerApp {
   ProcessEvents& events_;
 
   prometheus::Registry registry_;
+  RequestMetrics request_metrics_;
   EngineEvents engine_events_;
   EngineLoop engine_;
   PoolEvents pool_events_;

@@ -79,9 +79,8 @@ class Engine {
   // No new requests from now on; those alive go on.
   virtual void Drain() = 0;
 
-  // Why any request would be refused now, by what Submit says, before anything is done for it. An
-  // error counts as a refused request.
-  virtual absl::Status CheckOpen() = 0;
+  // Why any request would be refused now, by what Submit says, before anything is done for it.
+  virtual absl::Status CheckOpen() const = 0;
 
   virtual EngineSnapshot Snapshot() const = 0;
 };

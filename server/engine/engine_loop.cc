@@ -82,14 +82,9 @@ void EngineLoop::Finish(RequestHandle handle, v1::FinishReason reason, absl::Sta
 
 void EngineLoop::Drain() { inbox_.Push(DrainCommand{}); }
 
-absl::Status EngineLoop::CheckOpen() {
-  absl::Status refusal;
-  {
-    MutexLock lock(snapshot_mutex_);
-    refusal = refusal_;
-  }
-  if (!refusal.ok() && options_.observer != nullptr) options_.observer->OnRefused(refusal);
-  return refusal;
+absl::Status EngineLoop::CheckOpen() const {
+  MutexLock lock(snapshot_mutex_);
+  return refusal_;
 }
 
 EngineSnapshot EngineLoop::Snapshot() const {
@@ -155,7 +150,9 @@ void EngineLoop::Take(SubmitCommand command) {
 
 void EngineLoop::Take(FinishCommand command) {
   const std::optional<uint64_t> last_step = scheduler_.LastStepOf(command.handle);
-  const bool cancels = !command.status.ok() || command.reason == v1::ABORTED;
+  // Others that end early do so for reasons of the server's own, such as the failure of a request
+  // that came with them.
+  const bool cancels = absl::IsCancelled(command.status) || command.reason == v1::ABORTED;
   if (last_step.has_value() && cancels) cancelled_.push_back({*last_step, command.since});
   scheduler_.Finish(command.handle, command.reason, std::move(command.status));
 }
@@ -291,9 +288,6 @@ void EngineLoop::Refuse(const SubmitCommand& command, const absl::Status& status
 void EngineLoop::Refuse(const SubmitCommand::Member& member, const absl::Status& status) {
   Completion completion;
   completion.status = status;
-  if (options_.observer != nullptr) {
-    options_.observer->OnRequestDone(*member.request, completion, options_.clock());
-  }
   member.sink->OnComplete(completion);
 }
 

@@ -63,7 +63,7 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status,
               absl::Time since) override;
   void Drain() override;
-  absl::Status CheckOpen() override;
+  absl::Status CheckOpen() const override;
   EngineSnapshot Snapshot() const override;
 
   // WorkerPoolListener

@@ -12,7 +12,7 @@
 
 namespace lockstep::server {
 
-// All calls but OnRefused come from the engine's thread; none may block.
+// All calls come from the engine's thread; none may block.
 class EngineObserver {
  public:
   virtual ~EngineObserver() = default;
@@ -24,8 +24,8 @@ class EngineObserver {
   // this long after the token before it.
   virtual void OnToken(bool first, absl::Duration elapsed) = 0;
 
-  // A request has ended, refused ones included; right before its sink's OnComplete. `now` is the
-  // engine's clock.
+  // A request that the scheduler had has ended; right before its sink's OnComplete. `now` is the
+  // engine's clock. What its client is told may differ: see RequestCounter in rpc/.
   virtual void OnRequestDone(const EngineRequest& request, const Completion& completion,
                              absl::Time now) = 0;
 
@@ -36,9 +36,6 @@ class EngineObserver {
   // A running request lost its slot and blocks to another, when `num_tokens_lost` positions had
   // been run.
   virtual void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) = 0;
-
-  // A request was refused before anything was done for it. From any thread.
-  virtual void OnRefused(const absl::Status& status) = 0;
 };
 
 }  // namespace lockstep::server

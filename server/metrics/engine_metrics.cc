@@ -1,8 +1,5 @@
 #include "server/metrics/engine_metrics.h"
 
-#include "absl/status/status.h"
-#include "absl/strings/ascii.h"
-
 namespace lockstep::server {
 namespace {
 
@@ -43,10 +40,6 @@ prometheus::Family<prometheus::Counter>& CounterFamily(prometheus::Registry& reg
   return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
 }
 
-std::string Label(v1::FinishReason reason) {
-  return absl::AsciiStrToLower(v1::FinishReason_Name(reason));
-}
-
 void ObserveSpan(prometheus::Histogram& histogram, absl::Time begin, absl::Time end) {
   if (begin == absl::InfinitePast() || end == absl::InfinitePast()) return;
   histogram.Observe(absl::ToDoubleSeconds(end - begin));
@@ -83,11 +76,6 @@ EngineMetrics::EngineMetrics(prometheus::Registry& r)
       prefill_step_(step_duration_.Add({{"phase", "prefill"}}, TokenLatencyBuckets())),
       decode_step_(step_duration_.Add({{"phase", "decode"}}, TokenLatencyBuckets())),
       mixed_step_(step_duration_.Add({{"phase", "mixed"}}, TokenLatencyBuckets())),
-      successes_(
-          CounterFamily(r, "lockstep_request_success_total",
-                        "Requests that ended as they should, by the reason that ended them.")),
-      failures_(CounterFamily(r, "lockstep_request_failures_total",
-                              "Requests that the engine ended with an error, by status code.")),
       cancel_to_free_(OneHistogram(r, "lockstep_cancel_to_free_seconds",
                                    "From a cancellation until slot and KV blocks are free.",
                                    LatencyBuckets())),
@@ -104,16 +92,6 @@ EngineMetrics::EngineMetrics(prometheus::Registry& r)
   CounterFamily(r, "lockstep_requests_resumed_total",
                 "Requests that went on after a restart of the worker pool.")
       .Add({});
-  // There from the first scrape on, so that rates have a beginning.
-  for (const auto reason :
-       {v1::LENGTH, v1::EOS, v1::STOP_STRING, v1::STOP_TOKEN, v1::TIME_LIMIT, v1::ABORTED}) {
-    successes_.Add({{"reason", Label(reason)}});
-  }
-  for (const auto code : {absl::StatusCode::kCancelled, absl::StatusCode::kDeadlineExceeded,
-                          absl::StatusCode::kInternal, absl::StatusCode::kInvalidArgument,
-                          absl::StatusCode::kResourceExhausted, absl::StatusCode::kUnavailable}) {
-    failures_.Add({{"code", absl::StatusCodeToString(code)}});
-  }
 }
 
 void EngineMetrics::OnStepDone(const StepSummary& step) {
@@ -131,7 +109,6 @@ void EngineMetrics::OnToken(bool first, absl::Duration elapsed) {
 
 void EngineMetrics::OnRequestDone(const EngineRequest& request, const Completion& completion,
                                   absl::Time now) {
-  CountEnd(completion);
   ObserveSpan(queue_time_, request.arrival, completion.first_scheduled);
   if (!completion.status.ok()) return;
   ObserveSpan(request_latency_, request.arrival, now);
@@ -142,24 +119,10 @@ void EngineMetrics::OnRequestDone(const EngineRequest& request, const Completion
     generation_tokens_.Observe(completion.num_completion_tokens);
 }
 
-void EngineMetrics::CountEnd(const Completion& completion) {
-  if (completion.status.ok()) {
-    successes_.Add({{"reason", Label(completion.reason)}}).Increment();
-  } else {
-    CountFailure(completion.status.code());
-  }
-}
-
 void EngineMetrics::OnCancelFreed(absl::Duration elapsed) {
   cancel_to_free_.Observe(absl::ToDoubleSeconds(elapsed));
 }
 
 void EngineMetrics::OnPreempted(const std::string&, int32_t) { preemptions_.Increment(); }
-
-void EngineMetrics::OnRefused(const absl::Status& status) { CountFailure(status.code()); }
-
-void EngineMetrics::CountFailure(absl::StatusCode code) {
-  failures_.Add({{"code", absl::StatusCodeToString(code)}}).Increment();
-}
 
 }  // namespace lockstep::server

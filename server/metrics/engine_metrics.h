@@ -25,12 +25,8 @@ class EngineMetrics : public EngineObserver {
                      absl::Time now) override;
   void OnCancelFreed(absl::Duration elapsed) override;
   void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) override;
-  void OnRefused(const absl::Status& status) override;
 
  private:
-  void CountEnd(const Completion& completion);
-  void CountFailure(absl::StatusCode code);
-
   prometheus::Histogram& time_to_first_token_;
   prometheus::Histogram& inter_token_latency_;
   prometheus::Histogram& request_latency_;
@@ -44,8 +40,6 @@ class EngineMetrics : public EngineObserver {
   prometheus::Histogram& prefill_step_;
   prometheus::Histogram& decode_step_;
   prometheus::Histogram& mixed_step_;
-  prometheus::Family<prometheus::Counter>& successes_;
-  prometheus::Family<prometheus::Counter>& failures_;
   prometheus::Histogram& cancel_to_free_;
   prometheus::Counter& preemptions_;
   prometheus::Counter& recomputed_tokens_;

@@ -158,8 +158,7 @@ void ForwardBatch::Abandon(const absl::Status& status) {
   if (num_running_ == 0 || !status_.ok()) return;
   status_ = status;
   for (RequestHandle handle : handles_) {
-    context_.engine.Finish(handle, v1::FINISH_REASON_UNSPECIFIED,
-                           absl::CancelledError("its batch has ended"), MonotonicNow());
+    context_.engine.Finish(handle, v1::FINISH_REASON_UNSPECIFIED, status_, MonotonicNow());
   }
 }
 
@@ -171,6 +170,11 @@ void ForwardBatch::End(absl::Status status) {
   record_.status = status;
   record_.timing = ToTiming(last_, times_.arrival, MonotonicNow());
   LogRequest(record_);
+  if (status.ok()) {
+    context_.counter.CountSuccess(v1::LENGTH);
+  } else {
+    context_.counter.CountFailure(status.code());
+  }
   lease_ = RequestIdLease();
   done_(status, status.ok() ? TakeAnswer() : grpc::ByteBuffer());
 }

@@ -335,6 +335,7 @@ void Generation::FinishSequence(uint32_t index) {
   record_.num_completion_tokens += num_tokens;
   record_.num_cached_tokens = completion.num_cached_tokens;
   record_.timing = finished.timing();
+  context_.counter.CountSuccess(finished.reason());
   if (++num_finished_ == sequences_.size()) {
     LogRequest(record_);
     // The id is free before the client can know that the request has ended.
@@ -358,6 +359,7 @@ void Generation::Fail(absl::Status status, const Completion& completion) {
   record_.num_cached_tokens = completion.num_cached_tokens;
   record_.timing = ToTiming(completion, times_.arrival, MonotonicNow());
   LogRequest(record_);
+  context_.counter.CountFailure(status.code());
   lease_ = RequestIdLease();
   receiver_.OnFailed(status);
 }

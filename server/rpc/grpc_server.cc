@@ -88,7 +88,7 @@ struct GrpcServer::Impl {
         delivery(std::make_unique<Executor>(NumExecutorThreads())),
         guides(std::make_unique<GuideLibrary>(parts.text, parts.model.vocab_size,
                                               parts.model.defaults.eos_token_ids)),
-        context{parts.engine, parts.text, admission, *intake, *delivery, *guides},
+        context{parts.engine, parts.text, admission, *intake, *delivery, *guides, parts.counter},
         inference(context, Describe(options, parts, dtype)),
         admin({.engine = parts.engine,
                .admission = admission,

@@ -11,6 +11,7 @@
 #include "server/admission/served_model.h"
 #include "server/config/server_options.h"
 #include "server/engine/engine.h"
+#include "server/rpc/request_counter.h"
 #include "server/text/text_model.h"
 #include "server/worker_pool/worker_pool.h"
 #include "worker/checkpoint/llama_config.h"
@@ -27,6 +28,7 @@ class GrpcServer {
     const TextModel& text;
     const ServedModel& model;
     const worker::LlamaConfig& config;
+    RequestCounter& counter;
   };
 
   // Listens on options.listen and takes calls at once: requests wait in the engine for the workers.

@@ -9,6 +9,7 @@
 #include "server/engine/engine.h"
 #include "server/rpc/guide_library.h"
 #include "server/rpc/intake.h"
+#include "server/rpc/request_counter.h"
 #include "server/sync/executor.h"
 #include "server/text/text_model.h"
 
@@ -24,6 +25,7 @@ struct ServiceContext {
   // server's state.
   Executor& delivery;
   GuideLibrary& guides;
+  RequestCounter& counter;
   // Generate, GenerateStream and Forward calls that came while the server was not draining, and
   // whose clients do not have everything yet.
   std::atomic<int64_t> num_open_calls{0};

@@ -112,6 +112,22 @@ TEST_F(EngineLoopTest, AnAnswerThatIsStoppedIsNotCancelled) {
   EXPECT_THAT(seen_.freed_after, IsEmpty());
 }
 
+TEST_F(EngineLoopTest, ARequestThatFailsWithAnotherIsNotCancelled) {
+  StartEngine(FakeWorkerPool::Mode::kManual);
+  pool_->Ready();
+  const auto sink = Submit(MakeRequest("sibling", 5, 20));
+  ASSERT_TRUE(pool_->WaitAndRunStep());
+  engine_->Finish(last_handle_, v1::FINISH_REASON_UNSPECIFIED,
+                  absl::DeadlineExceededError("of the one that failed"),
+                  absl::FromUnixMillis(now_ms_.load()));
+  EXPECT_EQ(Code(sink), absl::StatusCode::kDeadlineExceeded);
+  while (pool_->RunStep()) {
+  }
+  Settle();
+  MutexLock lock(seen_.mutex);
+  EXPECT_THAT(seen_.freed_after, IsEmpty());
+}
+
 TEST_F(EngineLoopTest, AFailedPoolEndsEveryRequestWithUnavailableAndTheReason) {
   StartEngine(FakeWorkerPool::Mode::kManual);
   pool_->Ready();

@@ -28,7 +28,6 @@ struct Seen {
   std::vector<absl::Duration> first_tokens ABSL_GUARDED_BY(mutex);
   std::vector<absl::Duration> later_tokens ABSL_GUARDED_BY(mutex);
   std::vector<std::pair<std::string, absl::StatusCode>> done ABSL_GUARDED_BY(mutex);
-  std::vector<absl::StatusCode> refused ABSL_GUARDED_BY(mutex);
   std::vector<absl::Duration> freed_after ABSL_GUARDED_BY(mutex);
   std::vector<std::string> preempted ABSL_GUARDED_BY(mutex);
 };
@@ -52,10 +51,6 @@ class RecordingObserver : public EngineObserver {
   void OnCancelFreed(absl::Duration elapsed) override {
     MutexLock lock(seen_.mutex);
     seen_.freed_after.push_back(elapsed);
-  }
-  void OnRefused(const absl::Status& status) override {
-    MutexLock lock(seen_.mutex);
-    seen_.refused.push_back(status.code());
   }
   void OnPreempted(const std::string& request_id, int32_t) override {
     MutexLock lock(seen_.mutex);

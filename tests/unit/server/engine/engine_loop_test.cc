@@ -168,8 +168,7 @@ TEST_F(EngineLoopTest, AFullQueueRefusesWithResourceExhausted) {
   EXPECT_EQ(refusal.code(), absl::StatusCode::kResourceExhausted);
   {
     MutexLock lock(seen_.mutex);
-    EXPECT_THAT(seen_.done, ElementsAre(Pair("r12", absl::StatusCode::kResourceExhausted)));
-    EXPECT_THAT(seen_.refused, ElementsAre(absl::StatusCode::kResourceExhausted));
+    EXPECT_THAT(seen_.done, ::testing::IsEmpty());
   }
   pool_->Ready();
   for (int i = 0; i < 12; ++i) EXPECT_EQ(Code(sinks[i]), absl::StatusCode::kOk);

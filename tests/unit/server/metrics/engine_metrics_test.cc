@@ -24,7 +24,7 @@ class EngineMetricsTest : public ::testing::Test {
     return line == std::string::npos ? -1 : std::stod(text.substr(line + series.size() + 2));
   }
 
-  void EndRequest(v1::FinishReason reason, absl::Status status = absl::OkStatus(),
+  void EndRequest(absl::Status status = absl::OkStatus(),
                   worker::v1::LogitsRequest logits = worker::v1::LOGITS_NONE) {
     EngineRequest request;
     request.logits = logits;
@@ -32,7 +32,6 @@ class EngineMetricsTest : public ::testing::Test {
     request.arrival = start_;
     Completion completion;
     completion.status = std::move(status);
-    completion.reason = reason;
     completion.num_completion_tokens = 4;
     completion.first_scheduled = start_ + absl::Milliseconds(1);
     completion.first_token = start_ + absl::Milliseconds(4);
@@ -54,20 +53,17 @@ TEST_F(EngineMetricsTest, SplitsTokenLatenciesIntoFirstAndFollowing) {
   EXPECT_DOUBLE_EQ(Value("lockstep_inter_token_latency_seconds_sum"), 0.0004);
 }
 
-TEST_F(EngineMetricsTest, CountsSuccessesByReasonAndFailuresByCode) {
-  EndRequest(v1::EOS);
-  EndRequest(v1::EOS);
-  EndRequest(v1::FINISH_REASON_UNSPECIFIED, absl::CancelledError(""));
-  EXPECT_THAT(Text(), HasSubstr("lockstep_request_success_total{reason=\"eos\"} 2\n"));
-  EXPECT_THAT(Text(), HasSubstr("lockstep_request_success_total{reason=\"length\"} 0\n"));
-  EXPECT_THAT(Text(), HasSubstr("lockstep_request_failures_total{code=\"CANCELLED\"} 1\n"));
+TEST_F(EngineMetricsTest, TimesOfAFailedRequestOnlyItsWait) {
+  EndRequest();
+  EndRequest();
+  EndRequest(absl::CancelledError(""));
   EXPECT_THAT(Text(), HasSubstr("lockstep_e2e_request_latency_seconds_count 2\n"));
   EXPECT_THAT(Text(), HasSubstr("lockstep_request_queue_time_seconds_count 3\n"));
   EXPECT_THAT(Text(), HasSubstr("lockstep_request_prompt_tokens_sum 6\n"));
 }
 
 TEST_F(EngineMetricsTest, SplitsARequestsTimeIntoItsParts) {
-  EndRequest(v1::LENGTH);
+  EndRequest();
   EXPECT_DOUBLE_EQ(Value("lockstep_request_queue_time_seconds_sum"), 0.001);
   EXPECT_DOUBLE_EQ(Value("lockstep_request_prefill_time_seconds_sum"), 0.003);
   EXPECT_DOUBLE_EQ(Value("lockstep_request_decode_time_seconds_sum"), 0.036);
@@ -77,7 +73,7 @@ TEST_F(EngineMetricsTest, SplitsARequestsTimeIntoItsParts) {
 }
 
 TEST_F(EngineMetricsTest, AForwardPassHasNoAnswerToCount) {
-  EndRequest(v1::LENGTH, absl::OkStatus(), worker::v1::LOGITS_LAST);
+  EndRequest(absl::OkStatus(), worker::v1::LOGITS_LAST);
   EXPECT_EQ(Value("lockstep_request_prompt_tokens_sum"), 3);
   EXPECT_EQ(Value("lockstep_request_generation_tokens_count"), 0);
 }
@@ -86,14 +82,6 @@ TEST_F(EngineMetricsTest, TimesCancellationsUntilTheirPlaceIsFree) {
   metrics_.OnCancelFreed(absl::Milliseconds(20));
   EXPECT_EQ(Value("lockstep_cancel_to_free_seconds_count"), 1);
   EXPECT_DOUBLE_EQ(Value("lockstep_cancel_to_free_seconds_sum"), 0.02);
-}
-
-TEST_F(EngineMetricsTest, CountsRequestsThatAreRefusedBeforeTheEngineHasThem) {
-  EXPECT_THAT(Text(),
-              HasSubstr("lockstep_request_failures_total{code=\"RESOURCE_EXHAUSTED\"} 0\n"));
-  metrics_.OnRefused(absl::ResourceExhaustedError("the queue is full"));
-  EXPECT_THAT(Text(),
-              HasSubstr("lockstep_request_failures_total{code=\"RESOURCE_EXHAUSTED\"} 1\n"));
 }
 
 TEST_F(EngineMetricsTest, TellsPhasesOfStepsApart) {

@@ -16,7 +16,7 @@ class IdleEngine : public Engine {
   RequestHandle Submit(std::unique_ptr<const EngineRequest>, std::shared_ptr<OutputSink>) override {
     return 0;
   }
-  absl::Status CheckOpen() override { return absl::OkStatus(); }
+  absl::Status CheckOpen() const override { return absl::OkStatus(); }
   void Finish(RequestHandle, v1::FinishReason, absl::Status, absl::Time) override {}
   void Drain() override {}
   EngineSnapshot Snapshot() const override { return snapshot; }

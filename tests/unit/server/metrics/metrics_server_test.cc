@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "server/metrics/engine_metrics.h"
+#include "server/metrics/request_metrics.h"
 #include "server/metrics/state_collector.h"
 #include "tests/testing/wall_clock.h"
 #include "tests/unit/server/metrics/idle_engine.h"
@@ -68,16 +69,13 @@ class MetricsServerTest : public ::testing::Test {
   }
 
   // Labels appear with their first value.
-  void EndOneWithAnError() {
-    Completion completion;
-    completion.status = absl::CancelledError("");
-    metrics_.OnRequestDone(EngineRequest{}, completion, absl::Now());
-  }
+  void EndOneWithAnError() { request_metrics_.CountFailure(absl::StatusCode::kUnauthenticated); }
 
   IdleEngine engine_;
   IdlePool pool_;
   prometheus::Registry registry_;
   EngineMetrics metrics_{registry_};
+  RequestMetrics request_metrics_{registry_};
   StateCollector state_{engine_, pool_, "1.2.3"};
   std::atomic<bool> serving_ = false;
   std::unique_ptr<MetricsServer> server_;

@@ -16,6 +16,7 @@
 #include "server/rpc/grpc_server.h"
 #include "tests/testing/fake_worker_pool.h"
 #include "tests/unit/server/admission/byte_text_model.h"
+#include "tests/unit/server/rpc/recording_counter.h"
 
 namespace lockstep::server {
 
@@ -46,6 +47,7 @@ class Frontend {
   EngineLoop& engine() { return *engine_; }
   testing::FakeWorkerPool& pool() { return *pool_; }
   GrpcServer& server() { return *server_; }
+  RecordingCounter& counter() { return counter_; }
   v1::Inference::Stub& inference() { return *inference_; }
   v1::Admin::Stub& admin() { return *admin_; }
   const std::shared_ptr<grpc::Channel>& channel() { return channel_; }
@@ -62,6 +64,7 @@ class Frontend {
   std::unique_ptr<TextModel> text_;
   ServedModel model_;
   worker::LlamaConfig config_;
+  RecordingCounter counter_;
   std::unique_ptr<EngineLoop> engine_;
   std::unique_ptr<testing::FakeWorkerPool> pool_;
   std::unique_ptr<GrpcServer> server_;

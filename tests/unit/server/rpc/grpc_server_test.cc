@@ -259,7 +259,9 @@ TEST(GrpcServer, AListeningAddressThatIsTakenIsAnErrorThatNamesIt) {
   const ServedModel model{"bytes", kByteVocabSize, 64, {}};
   const worker::LlamaConfig config;
   const auto second = GrpcServer::Start(
-      options, {frontend.engine(), frontend.pool(), frontend.text(), model, config}, "float32");
+      options,
+      {frontend.engine(), frontend.pool(), frontend.text(), model, config, frontend.counter()},
+      "float32");
   ASSERT_EQ(second.status().code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.status().message()), HasSubstr(options.listen));
 }
