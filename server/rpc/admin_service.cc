@@ -42,7 +42,7 @@ grpc::ServerUnaryReactor* AdminService::GetServerInfo(grpc::CallbackServerContex
                                                       grpc::ByteBuffer* response) {
   made_.Take();
   return RunUnaryCall<v1::GetServerInfoRequest>(
-      parts_.executor, *call, *request, *response,
+      parts_.executor, parts_.request_bytes, *call, *request, *response,
       [this](const v1::GetServerInfoRequest&) -> absl::StatusOr<v1::GetServerInfoResponse> {
         return Describe();
       });
@@ -53,7 +53,7 @@ grpc::ServerUnaryReactor* AdminService::Abort(grpc::CallbackServerContext* call,
                                               grpc::ByteBuffer* response) {
   made_.Take();
   return RunUnaryCall<v1::AbortRequest>(
-      parts_.executor, *call, *request, *response,
+      parts_.executor, parts_.request_bytes, *call, *request, *response,
       [this](const v1::AbortRequest& abort) -> absl::StatusOr<v1::AbortResponse> {
         if (abort.request_id().empty())
           return InvalidField("request_id", "is missing; name the request to abort");
@@ -68,7 +68,7 @@ grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call,
                                               grpc::ByteBuffer* response) {
   made_.Take();
   return RunUnaryCall<v1::DrainRequest>(
-      parts_.executor, *call, *request, *response,
+      parts_.executor, parts_.request_bytes, *call, *request, *response,
       [this](const v1::DrainRequest&) -> absl::StatusOr<v1::DrainResponse> {
         parts_.engine.Drain();
         parts_.on_drain();

@@ -10,6 +10,7 @@
 #include "lockstep/v1/admin.grpc.pb.h"
 #include "server/admission/admission.h"
 #include "server/engine/engine.h"
+#include "server/sync/byte_budget.h"
 #include "server/sync/executor.h"
 #include "server/sync/handoff.h"
 #include "server/worker_pool/worker_pool.h"
@@ -28,6 +29,7 @@ class AdminService final : public RawAdmin {
     Admission& admission;
     const WorkerPool& pool;
     Executor& executor;
+    ByteBudget& request_bytes;
     std::string model_name;
     // Called by Drain, after the engine takes nothing more: turns health off.
     std::function<void()> on_drain;

@@ -9,7 +9,6 @@
 #include "process/monotonic_time.h"
 #include "proto/wire_message.h"
 #include "server/admission/field_error.h"
-#include "server/admission/limits.h"
 #include "server/rpc/call_times.h"
 #include "server/rpc/message_codec.h"
 #include "server/rpc/status_mapping.h"
@@ -17,8 +16,6 @@
 namespace lockstep::server {
 namespace {
 
-// Logits of all Forward calls together.
-constexpr uint64_t kMaxBytesInFlight = 2 * limits::kForwardResponseBytes;
 constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 
 }  // namespace
@@ -51,12 +48,17 @@ ForwardBatch::ForwardBatch(ServiceContext& context, Done done)
   record_.method = "Forward";
 }
 
-ForwardBatch::~ForwardBatch() { context_.forward_bytes -= reserved_bytes_; }
-
 void ForwardBatch::Start(grpc::ByteBuffer request, const CallTimes& times) {
   times_ = times;
+  auto lease = ReserveRequest(context_.request_bytes, request.Length());
+  if (!lease.ok()) {
+    EndEarly(lease.status());
+    return;
+  }
   Executor& intake = context_.intake.For(request.Length());
-  intake.Post([self = shared_from_this(), request = std::move(request)] { self->Admit(request); });
+  intake.Post([self = shared_from_this(), lease = *std::move(lease), request = std::move(request)] {
+    self->Admit(request);
+  });
 }
 
 void ForwardBatch::Cancel() {
@@ -117,15 +119,15 @@ absl::Status ForwardBatch::Submit(AdmittedForward admitted) {
 }
 
 absl::Status ForwardBatch::ReserveBytes(uint64_t num_bytes) {
-  const uint64_t before = context_.forward_bytes.fetch_add(num_bytes);
-  reserved_bytes_ = num_bytes;
-  // One call alone always passes: admission has limited it.
-  if (before == 0 || before + num_bytes <= kMaxBytesInFlight) return absl::OkStatus();
-  return WithRetryDelay(absl::ResourceExhaustedError(absl::StrCat(
-                            "the answer takes ", num_bytes,
-                            " bytes of logits, and Forward calls under way already take ", before,
-                            " of the server's ", kMaxBytesInFlight, "; try again later")),
-                        kRetryDelay);
+  ByteBudget& budget = context_.forward_bytes;
+  logit_bytes_ = budget.Take(num_bytes);
+  if (logit_bytes_ != nullptr) return absl::OkStatus();
+  return WithRetryDelay(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "the answer takes ", num_bytes,
+          " bytes of logits, and Forward calls under way already take ", budget.num_used(),
+          " of the server's ", budget.limit(), "; try again later")),
+      kRetryDelay);
 }
 
 void ForwardBatch::TakeLogits(std::size_t index, const SlotLogits& logits) {
@@ -201,7 +203,7 @@ grpc::ByteBuffer ForwardBatch::TakeAnswer() {
 }
 
 ForwardCall::ForwardCall(ServiceContext& context, grpc::CallbackServerContext& call,
-                         const grpc::ByteBuffer& request, grpc::ByteBuffer& response)
+                         grpc::ByteBuffer request, grpc::ByteBuffer& response)
     : open_(context),
       batch_(std::make_shared<ForwardBatch>(
           context, [this, &response](const absl::Status& status, grpc::ByteBuffer answer) {
@@ -210,7 +212,7 @@ ForwardCall::ForwardCall(ServiceContext& context, grpc::CallbackServerContext& c
             Finish(ToGrpcStatus(status));
           })) {
   handoff_.Give();
-  batch_->Start(request, TimesOf(call));
+  batch_->Start(std::move(request), TimesOf(call));
 }
 
 }  // namespace lockstep::server

@@ -34,7 +34,6 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
   using Done = absl::AnyInvocable<void(const absl::Status&, grpc::ByteBuffer)>;
 
   ForwardBatch(ServiceContext& context, Done done);
-  ~ForwardBatch();
 
   void Start(grpc::ByteBuffer request, const CallTimes& times);
   // The client has gone. After Start; thread-safe.
@@ -70,7 +69,7 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
   Done done_;
   bool has_ended_ = false;
   RequestIdLease lease_;
-  uint64_t reserved_bytes_ = 0;
+  ByteBudget::Lease logit_bytes_;
   std::vector<RequestHandle> handles_;
   // What a prompt is answered with.
   struct Output {
@@ -91,8 +90,8 @@ class ForwardBatch : public std::enable_shared_from_this<ForwardBatch> {
 class ForwardCall final : public grpc::ServerUnaryReactor {
  public:
   // `response` lives as long as the call.
-  ForwardCall(ServiceContext& context, grpc::CallbackServerContext& call,
-              const grpc::ByteBuffer& request, grpc::ByteBuffer& response);
+  ForwardCall(ServiceContext& context, grpc::CallbackServerContext& call, grpc::ByteBuffer request,
+              grpc::ByteBuffer& response);
 
   void OnCancel() override {
     handoff_.Take();

@@ -9,10 +9,10 @@
 namespace lockstep::server {
 
 GenerateStreamCall::GenerateStreamCall(ServiceContext& context, grpc::CallbackServerContext& call,
-                                       const grpc::ByteBuffer& request)
+                                       grpc::ByteBuffer request)
     : open_(context), generation_(std::make_shared<Generation>(context, *this, "GenerateStream")) {
   handoff_.Give();
-  generation_->Start(request, TimesOf(call));
+  generation_->Start(std::move(request), TimesOf(call));
 }
 
 void GenerateStreamCall::OnStarted(v1::Started started) {
@@ -132,12 +132,12 @@ void GenerateStreamCall::Do(Next next) {
 }
 
 GenerateCall::GenerateCall(ServiceContext& context, grpc::CallbackServerContext& call,
-                           const grpc::ByteBuffer& request, grpc::ByteBuffer& response)
+                           grpc::ByteBuffer request, grpc::ByteBuffer& response)
     : open_(context),
       generation_(std::make_shared<Generation>(context, *this, "Generate")),
       response_(response) {
   handoff_.Give();
-  generation_->Start(request, TimesOf(call));
+  generation_->Start(std::move(request), TimesOf(call));
 }
 
 void GenerateCall::OnStarted(v1::Started started) {

@@ -30,7 +30,7 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
   static constexpr int kMaxDeltaTokens = 1024;
 
   GenerateStreamCall(ServiceContext& context, grpc::CallbackServerContext& call,
-                     const grpc::ByteBuffer& request);
+                     grpc::ByteBuffer request);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override {
@@ -88,8 +88,8 @@ class GenerateStreamCall final : public grpc::ServerWriteReactor<grpc::ByteBuffe
 class GenerateCall final : public grpc::ServerUnaryReactor, public AnswerReceiver {
  public:
   // `response` lives as long as the call.
-  GenerateCall(ServiceContext& context, grpc::CallbackServerContext& call,
-               const grpc::ByteBuffer& request, grpc::ByteBuffer& response);
+  GenerateCall(ServiceContext& context, grpc::CallbackServerContext& call, grpc::ByteBuffer request,
+               grpc::ByteBuffer& response);
 
   void OnCancel() override {
     handoff_.Take();

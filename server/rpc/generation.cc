@@ -51,8 +51,14 @@ Generation::Generation(ServiceContext& context, AnswerReceiver& receiver, const 
 
 void Generation::Start(grpc::ByteBuffer request, const CallTimes& times) {
   times_ = times;
+  auto lease = ReserveRequest(context_.request_bytes, request.Length());
+  if (!lease.ok()) {
+    PostFailure(lease.status());
+    return;
+  }
   Executor& intake = context_.intake.For(request.Length());
-  intake.Post([self = shared_from_this(), request = std::move(request)] { self->Admit(request); });
+  intake.Post([self = shared_from_this(), request = std::move(request),
+               lease = *std::move(lease)]() mutable { self->Admit(request, std::move(lease)); });
 }
 
 void Generation::Cancel() {
@@ -106,9 +112,15 @@ void Generation::FinishAll(v1::FinishReason reason, const absl::Status& status, 
   }
 }
 
-void Generation::Admit(const grpc::ByteBuffer& bytes) {
+void Generation::Admit(const grpc::ByteBuffer& bytes, ByteBudget::Lease lease) {
   if (cancelled_) return;
-  auto request = std::make_shared<v1::GenerateRequest>();
+  // The message lives until the request has been taken in, and the lease with it.
+  struct Incoming {
+    ByteBudget::Lease lease;
+    v1::GenerateRequest message;
+  };
+  const auto incoming = std::make_shared<Incoming>(Incoming{std::move(lease), {}});
+  const std::shared_ptr<v1::GenerateRequest> request(incoming, &incoming->message);
   absl::Status status = ParseMessage(bytes, *request);
   // The log has it also where the request is refused.
   const bool has_id = CheckRequestId(request->request_id()).ok();
@@ -120,7 +132,7 @@ void Generation::Admit(const grpc::ByteBuffer& bytes) {
     status = WithRetryIfUseful(context_, context_.engine.CheckOpen());
   }
   if (status.ok()) {
-    Open(std::move(request));
+    Open(request);
   } else {
     PostFailure(std::move(status));
   }

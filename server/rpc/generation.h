@@ -73,7 +73,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   };
 
   // --- On the intake, one after the other ---
-  void Admit(const grpc::ByteBuffer& bytes);
+  void Admit(const grpc::ByteBuffer& bytes, ByteBudget::Lease lease);
   // Takes the request's id.
   void Open(std::shared_ptr<const v1::GenerateRequest> request);
   // Has the guide compiled, and goes on on the intake.

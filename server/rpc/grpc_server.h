@@ -11,6 +11,7 @@
 #include "server/admission/served_model.h"
 #include "server/config/server_options.h"
 #include "server/engine/engine.h"
+#include "server/rpc/intake.h"
 #include "server/rpc/request_counter.h"
 #include "server/text/text_model.h"
 #include "server/worker_pool/worker_pool.h"
@@ -29,6 +30,8 @@ class GrpcServer {
     const ServedModel& model;
     const worker::LlamaConfig& config;
     RequestCounter& counter;
+    // See ReserveRequest.
+    uint64_t max_request_bytes = Intake::kMaxBytes;
   };
 
   // Listens on options.listen and takes calls at once: requests wait in the engine for the workers.

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 
+#include "absl/status/statusor.h"
+#include "server/sync/byte_budget.h"
 #include "server/sync/executor.h"
 
 namespace lockstep::server {
@@ -13,6 +16,9 @@ namespace lockstep::server {
 // Long requests have threads of their own, so that a few of them do not hold up short ones.
 class Intake {
  public:
+  // Bytes of all requests that wait to be taken in, or are: clients choose how many come at once,
+  // and how large they are.
+  static constexpr uint64_t kMaxBytes = uint64_t{512} << 20;
   // Bytes. One request beyond it takes some ten milliseconds to tokenize.
   static constexpr std::size_t kMaxShort = std::size_t{64} << 10;
 
@@ -26,6 +32,10 @@ class Intake {
   Executor for_short_;
   Executor for_long_;
 };
+
+// Of the budget of requests that are taken in; before anything is done for one, and held until it
+// has been. RESOURCE_EXHAUSTED with a retry delay where there is no room.
+absl::StatusOr<ByteBudget::Lease> ReserveRequest(ByteBudget& budget, std::size_t num_bytes);
 
 }  // namespace lockstep::server
 

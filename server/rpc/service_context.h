@@ -6,10 +6,12 @@
 #include <cstdint>
 
 #include "server/admission/admission.h"
+#include "server/admission/limits.h"
 #include "server/engine/engine.h"
 #include "server/rpc/guide_library.h"
 #include "server/rpc/intake.h"
 #include "server/rpc/request_counter.h"
+#include "server/sync/byte_budget.h"
 #include "server/sync/executor.h"
 #include "server/text/text_model.h"
 
@@ -26,12 +28,14 @@ struct ServiceContext {
   Executor& delivery;
   GuideLibrary& guides;
   RequestCounter& counter;
+  // See ReserveRequest.
+  ByteBudget request_bytes;
   // Generate, GenerateStream and Forward calls that came while the server was not draining, and
   // whose clients do not have everything yet.
   std::atomic<int64_t> num_open_calls{0};
   std::atomic<bool> is_draining{false};
   // Of logits that Forward calls are collecting.
-  std::atomic<uint64_t> forward_bytes{0};
+  ByteBudget forward_bytes{2 * limits::kForwardResponseBytes};
 };
 
 // Counts a call as open for as long as it lives. Those that come while the server drains are

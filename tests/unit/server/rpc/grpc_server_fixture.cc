@@ -79,8 +79,9 @@ Frontend::Frontend(const FrontendOptions& options)
   server_options.listen = "127.0.0.1:0";
   server_options.max_num_seqs = options.max_num_seqs;
   server_options.max_queued_requests = options.max_queued_requests;
-  auto server = GrpcServer::Start(server_options,
-                                  {*engine_, *pool_, *text_, model_, config_, counter_}, "float32");
+  auto server = GrpcServer::Start(
+      server_options,
+      {*engine_, *pool_, *text_, model_, config_, counter_, options.max_request_bytes}, "float32");
   EXPECT_TRUE(server.ok()) << server.status();
   server_ = *std::move(server);
   channel_ = grpc::CreateChannel(server_->address(), grpc::InsecureChannelCredentials());

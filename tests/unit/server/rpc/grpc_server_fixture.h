@@ -34,6 +34,7 @@ struct FrontendOptions {
   int max_queued_requests = 16;
   int max_num_batched_tokens = 2048;
   uint32_t num_kv_blocks = 4096;
+  uint64_t max_request_bytes = Intake::kMaxBytes;
   // How long the workers wait for a mask.
   absl::Duration mask_patience = absl::Seconds(60);
 };

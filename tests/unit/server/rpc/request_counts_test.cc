@@ -4,7 +4,7 @@
 
 #include <future>
 #include <memory>
-#include <optional>
+#include <ostream>
 #include <string>
 #include <thread>
 
@@ -12,6 +12,7 @@
 #include "server/rpc/forward_call.h"
 #include "server/rpc/generation.h"
 #include "server/rpc/message_codec.h"
+#include "tests/unit/server/rpc/end_receiver.h"
 #include "tests/unit/server/rpc/grpc_server_fixture.h"
 #include "tests/unit/server/rpc/test_context.h"
 
@@ -22,42 +23,6 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-// Waits for the end of one generation.
-class EndReceiver final : public AnswerReceiver {
- public:
-  void OnStarted(v1::Started) override {}
-  void OnDelta(v1::Delta) override {}
-  void OnFinished(v1::Finished finished) override {
-    MutexLock lock(mutex_);
-    finished_ = std::move(finished);
-  }
-  void OnEnd() override { End(absl::OkStatus()); }
-  void OnFailed(const absl::Status& status) override { End(status); }
-
-  absl::Status WaitForEnd() {
-    const absl::Time give_up = MonotonicNow() + absl::Seconds(60);
-    MutexLock lock(mutex_);
-    while (!end_.has_value() && MonotonicNow() < give_up) ended_.WaitFor(mutex_, absl::Seconds(1));
-    return end_.value_or(absl::UnknownError("there was no end"));
-  }
-  v1::Finished finished() {
-    MutexLock lock(mutex_);
-    return finished_;
-  }
-
- private:
-  void End(absl::Status status) {
-    MutexLock lock(mutex_);
-    end_ = std::move(status);
-    ended_.NotifyAll();
-  }
-
-  Mutex mutex_;
-  CondVar ended_;
-  v1::Finished finished_ ABSL_GUARDED_BY(mutex_);
-  std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
-};
-
 Completion EndOf(v1::FinishReason reason, absl::Status status = absl::OkStatus()) {
   Completion completion;
   completion.reason = reason;
@@ -66,7 +31,13 @@ Completion EndOf(v1::FinishReason reason, absl::Status status = absl::OkStatus()
 }
 
 // The end that the engine comes to by itself, before it hears of the stop string.
-class EndAfterAStopString : public ::testing::TestWithParam<Completion> {};
+struct EngineEnd {
+  const char* name;
+  Completion completion;
+};
+void PrintTo(const EngineEnd& end, std::ostream* out) { *out << end.name; }
+
+class EndAfterAStopString : public ::testing::TestWithParam<EngineEnd> {};
 
 TEST_P(EndAfterAStopString, CountsAsTheStopStringThatTheClientIsTold) {
   TestContext context;
@@ -79,17 +50,19 @@ TEST_P(EndAfterAStopString, CountsAsTheStopStringThatTheClientIsTold) {
   worker::v1::SampledToken token;
   token.set_token_id(static_cast<uint32_t>(BytesAsTokens(context.text(), ".")[0]));
   sink->OnToken(token);
-  sink->OnComplete(GetParam());
+  sink->OnComplete(GetParam().completion);
   EXPECT_TRUE(receiver.WaitForEnd().ok()) << receiver.WaitForEnd();
   EXPECT_EQ(receiver.finished().reason(), v1::STOP_STRING);
   EXPECT_THAT(context.counter().successes(), ElementsAre(Pair(v1::STOP_STRING, 1)));
   EXPECT_THAT(context.counter().failures(), IsEmpty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Ends, EndAfterAStopString,
-                         ::testing::Values(EndOf(v1::EOS), EndOf(v1::LENGTH), EndOf(v1::TIME_LIMIT),
-                                           EndOf(v1::FINISH_REASON_UNSPECIFIED,
-                                                 absl::UnavailableError("the pool has failed"))));
+INSTANTIATE_TEST_SUITE_P(
+    Ends, EndAfterAStopString,
+    ::testing::Values(EngineEnd{"eos", EndOf(v1::EOS)}, EngineEnd{"length", EndOf(v1::LENGTH)},
+                      EngineEnd{"time limit", EndOf(v1::TIME_LIMIT)},
+                      EngineEnd{"pool failed", EndOf(v1::FINISH_REASON_UNSPECIFIED,
+                                                     absl::UnavailableError("it has failed"))}));
 
 TEST(RequestCounts, EachSequenceCounts) {
   Frontend frontend({.answer = "ab"});

@@ -59,6 +59,8 @@ class KeepingEngine final : public IdleEngine {
 
 class TestContext {
  public:
+  static constexpr uint64_t kMaxRequestBytes = 1 << 20;
+
   KeepingEngine& engine() { return engine_; }
   RecordingCounter& counter() { return counter_; }
   const TextModel& text() const { return *text_; }
@@ -74,7 +76,8 @@ class TestContext {
   Executor delivery_{1};
   GuideLibrary guides_{*text_, kByteVocabSize, {kByteEos}};
   Intake intake_{1};
-  ServiceContext context_{engine_, *text_, admission_, intake_, delivery_, guides_, counter_};
+  ServiceContext context_{engine_,   *text_,  admission_, intake_,
+                          delivery_, guides_, counter_,   ByteBudget(kMaxRequestBytes)};
 };
 
 }  // namespace lockstep::server
