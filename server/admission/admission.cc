@@ -34,15 +34,13 @@ absl::string_view PromptField(const v1::GenerateRequest& request) {
   return "prompt";
 }
 
-AnswerOptions ToAnswerOptions(const v1::GenerateRequest& request,
-                              std::vector<int32_t> end_token_ids) {
+AnswerOptions ToAnswerOptions(const v1::GenerateRequest& request) {
   const auto& stopping = request.stopping();
   const auto& output = request.output();
   AnswerOptions options;
   options.stop_strings.assign(stopping.stop_strings().begin(), stopping.stop_strings().end());
   options.include_stop_string = stopping.include_stop_string();
   options.min_new_tokens = static_cast<int32_t>(stopping.min_new_tokens());
-  options.end_token_ids = std::move(end_token_ids);
   options.skip_special_tokens =
       output.has_skip_special_tokens() ? output.skip_special_tokens() : true;
   options.token_details = output.token_details();
@@ -173,8 +171,7 @@ absl::StatusOr<AdmittedGeneration> Admission::Admit(const v1::GenerateRequest& r
   engine->deadline = times.deadline;
 
   AdmittedGeneration admitted;
-  const auto& end = engine->sampling.end_token_ids();
-  admitted.answer = ToAnswerOptions(request, std::vector<int32_t>(end.begin(), end.end()));
+  admitted.answer = ToAnswerOptions(request);
   admitted.prompt_text = std::move(prompt->text);
   admitted.requests = MakeSequences(std::move(engine), request.num_sequences());
   return admitted;

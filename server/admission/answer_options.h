@@ -15,8 +15,6 @@ struct AnswerOptions {
   bool include_stop_string = false;
   // A stop string counts from the token with this number (1 = the first) on.
   int32_t min_new_tokens = 0;
-  // Tokens that end the answer: they are reported, but are no part of its text.
-  std::vector<int32_t> end_token_ids;
 
   bool skip_special_tokens = true;
   // Report each token's bytes.

@@ -16,7 +16,7 @@ struct Delivery {
   OutputSink& sink;
 
   void operator()(ScheduledEvent& event) const { sink.OnScheduled(event.num_cached_tokens); }
-  void operator()(worker::v1::SampledToken& token) const { sink.OnToken(token); }
+  void operator()(TokenEvent& token) const { sink.OnToken(token); }
   void operator()(SlotLogits& logits) const { sink.OnLogits(std::move(logits)); }
   void operator()(PromptTokensEvent& prompt) const {
     sink.OnPromptTokens(std::move(prompt.tokens));
@@ -263,7 +263,7 @@ void EngineLoop::DeliverEvents() {
 
 void EngineLoop::Observe(const Event& event, LiveRequest& live, absl::Time now) {
   if (options_.observer == nullptr) return;
-  if (std::holds_alternative<worker::v1::SampledToken>(event.what)) {
+  if (std::holds_alternative<TokenEvent>(event.what)) {
     const bool first = !live.last_token.has_value();
     options_.observer->OnToken(first, now - live.last_token.value_or(live.request->arrival));
     live.last_token = now;

@@ -21,11 +21,11 @@ void GuidedRequests::Add(RequestHandle handle, const EngineRequest& request) {
 void GuidedRequests::Take(const std::vector<Event>& events) {
   if (answers_.empty()) return;
   for (const Event& event : events) {
-    if (const auto* token = std::get_if<worker::v1::SampledToken>(&event.what)) {
+    if (const auto* taken = std::get_if<TokenEvent>(&event.what)) {
       const auto it = answers_.find(event.handle);
       if (it == answers_.end()) continue;
-      it->second->Accept(static_cast<int32_t>(token->token_id()),
-                         static_cast<int32_t>(token->position()) + 1);
+      it->second->Accept(static_cast<int32_t>(taken->token.token_id()),
+                         static_cast<int32_t>(taken->token.position()) + 1);
     } else if (std::holds_alternative<Completion>(event.what)) {
       Remove(event.handle);
     }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "lockstep/worker/v1/control_link.pb.h"
-#include "server/scheduler/completion.h"  // IWYU pragma: export
+#include "server/scheduler/event.h"  // IWYU pragma: export
 #include "server/worker_pool/step_result.h"
 
 namespace lockstep::server {
@@ -25,8 +25,8 @@ class OutputSink {
   // the second on, in order of position, all of them before the first OnToken.
   virtual void OnPromptTokens(std::vector<worker::v1::SampledToken>) {}
 
-  // One token of the answer. The token that ends the answer (EOS, stop token) is reported too.
-  virtual void OnToken(const worker::v1::SampledToken& token) = 0;
+  // One token of the answer, the one that ends it included.
+  virtual void OnToken(const TokenEvent& token) = 0;
 
   // Rows of logits of a request that asked for them, in order of position.
   virtual void OnLogits(SlotLogits logits) = 0;

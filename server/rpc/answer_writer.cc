@@ -58,12 +58,8 @@ std::string AnswerWriter::TakeAnswerText(std::string piece, v1::Delta& delta) {
   return piece;
 }
 
-bool AnswerWriter::EndsAnswer(int32_t id) const {
-  const auto& ends = options_.end_token_ids;
-  return CanStop() && std::find(ends.begin(), ends.end(), id) != ends.end();
-}
-
-bool AnswerWriter::Append(const worker::v1::SampledToken& token, v1::Delta& delta) {
+bool AnswerWriter::Append(const TokenEvent& event, v1::Delta& delta) {
+  const worker::v1::SampledToken& token = event.token;
   ++num_tokens_;
   delta.add_token_ids(token.token_id());
   // Present, if empty: clients put it out as it is.
@@ -71,8 +67,8 @@ bool AnswerWriter::Append(const worker::v1::SampledToken& token, v1::Delta& delt
   if (options_.token_details || options_.logprobs) {
     *delta.add_tokens() = DescribeToken(text_, token, options_.logprobs);
   }
+  if (event.ends_answer) return false;
   const auto id = static_cast<int32_t>(token.token_id());
-  if (EndsAnswer(id)) return false;
   return AddText(TakeAnswerText(detokenizer_.Append(id), delta), delta) || StopInPendingText(delta);
 }
 

@@ -10,9 +10,9 @@
 
 #include "absl/types/span.h"
 #include "lockstep/v1/generate.pb.h"
-#include "lockstep/worker/v1/control_link.pb.h"
 #include "server/admission/answer_options.h"
 #include "server/rpc/stop_string_matcher.h"
+#include "server/scheduler/event.h"
 #include "server/text/detokenizer.h"
 #include "server/text/text_model.h"
 
@@ -37,9 +37,9 @@ class AnswerWriter {
   // of token ids is not final text yet comes with the deltas.
   const std::string& echo() const { return echo_; }
 
-  // Takes a token and adds to `delta` what it gives. True: a stop string ends the answer here, and
-  // nothing may be appended any more.
-  bool Append(const worker::v1::SampledToken& token, v1::Delta& delta);
+  // Takes a token and adds to `delta` what it gives; one that ends the answer gives no text. True:
+  // a stop string ends the answer here, and nothing may be appended any more.
+  bool Append(const TokenEvent& event, v1::Delta& delta);
 
   // The answer ended for another reason: adds the text that was held back. True if that completes a
   // stop string after all. Not after Append returned true.
@@ -57,7 +57,6 @@ class AnswerWriter {
   // Without the prompt's bytes, which go to the delta where they are to be echoed.
   std::string TakeAnswerText(std::string piece, v1::Delta& delta);
 
-  bool EndsAnswer(int32_t id) const;
   bool CanStop() const { return num_tokens_ >= options_.min_new_tokens; }
   bool AddText(std::string_view piece, v1::Delta& delta);
   bool StopInPendingText(v1::Delta& delta);

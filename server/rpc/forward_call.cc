@@ -27,7 +27,7 @@ class ForwardBatch::Sink : public OutputSink {
       : batch_(std::move(batch)), index_(index) {}
 
   void OnScheduled(int32_t) override {}
-  void OnToken(const worker::v1::SampledToken&) override {}
+  void OnToken(const TokenEvent&) override {}
   void OnLogits(SlotLogits logits) override {
     batch_->strand_.Post([batch = batch_, index = index_, logits = std::move(logits)] {
       batch->TakeLogits(index, logits);

@@ -28,7 +28,7 @@ class Generation::Sink final : public OutputSink {
       generation->TakePromptTokens(tokens);
     });
   }
-  void OnToken(const worker::v1::SampledToken& token) override {
+  void OnToken(const TokenEvent& token) override {
     generation_->strand_.Post(
         [generation = generation_, index = index_, token] { generation->TakeToken(index, token); });
   }
@@ -276,7 +276,7 @@ void Generation::SendStarted() {
   }
 }
 
-void Generation::TakeToken(uint32_t index, const worker::v1::SampledToken& token) {
+void Generation::TakeToken(uint32_t index, const TokenEvent& token) {
   if (!failure_.ok()) return;
   if (started_) {
     SendToken(index, token);
@@ -285,7 +285,7 @@ void Generation::TakeToken(uint32_t index, const worker::v1::SampledToken& token
   }
 }
 
-void Generation::SendToken(uint32_t index, const worker::v1::SampledToken& token) {
+void Generation::SendToken(uint32_t index, const TokenEvent& token) {
   Sequence& sequence = sequences_[index];
   // Steps that were under way when the stop string was found.
   if (sequence.has_stopped()) return;

@@ -64,7 +64,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
     uint64_t seed = 0;
     std::optional<AnswerWriter> writer;
     // Tokens that came before Started could be sent.
-    std::vector<worker::v1::SampledToken> waiting;
+    std::vector<TokenEvent> waiting;
     // When the engine has let go of it.
     std::optional<Completion> completion;
 
@@ -99,10 +99,10 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void FinishAll(v1::FinishReason reason, const absl::Status& status, absl::Time since);
   void TakeScheduled(int32_t num_cached_tokens);
   void TakePromptTokens(absl::Span<const worker::v1::SampledToken> tokens);
-  void TakeToken(uint32_t index, const worker::v1::SampledToken& token);
+  void TakeToken(uint32_t index, const TokenEvent& token);
   void TakeCompletion(uint32_t index, const Completion& completion);
   void SendStarted();
-  void SendToken(uint32_t index, const worker::v1::SampledToken& token);
+  void SendToken(uint32_t index, const TokenEvent& token);
   void FinishSequence(uint32_t index);
   // Tells the receiver; only the first time.
   void Fail(absl::Status status, const Completion& completion);

@@ -18,6 +18,13 @@ struct ScheduledEvent {
   int32_t num_cached_tokens = 0;
 };
 
+// A token of the answer.
+struct TokenEvent {
+  worker::v1::SampledToken token;
+  // It is an end token (EOS, stop token): the answer's last, and no part of its text.
+  bool ends_answer = false;
+};
+
 // The request lost its slot and blocks, and waits again.
 struct PreemptedEvent {
   // Positions that had been run; those that the prefix cache keeps need not be run again.
@@ -41,8 +48,8 @@ struct GuidedRow {
 // preemptions anywhere between; Completion once, last.
 struct Event {
   RequestHandle handle = 0;
-  std::variant<ScheduledEvent, worker::v1::SampledToken, SlotLogits, PromptTokensEvent,
-               PreemptedEvent, Completion>
+  std::variant<ScheduledEvent, TokenEvent, SlotLogits, PromptTokensEvent, PreemptedEvent,
+               Completion>
       what;
 };
 

@@ -1,5 +1,6 @@
 // How the scheduler takes in a step's result.
 #include <algorithm>
+#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -226,14 +227,18 @@ void Scheduler::ApplyToken(Sequence& sequence, worker::v1::SampledToken token, a
     sequence.completion.first_token = now;
   }
   sequence.completion.last_token = now;
-  Emit(sequence.handle, std::move(token));
 
   const auto num_tokens = static_cast<int32_t>(sequence.answer.size());
   const bool may_end = num_tokens > request.min_new_tokens;
+  std::optional<v1::FinishReason> end_token;
   if (may_end && Contains(request.eos_token_ids, token_id)) {
-    End(sequence.handle, v1::EOS, {}, token_id);
+    end_token = v1::EOS;
   } else if (may_end && Contains(request.stop_token_ids, token_id)) {
-    End(sequence.handle, v1::STOP_TOKEN, {}, token_id);
+    end_token = v1::STOP_TOKEN;
+  }
+  Emit(sequence.handle, TokenEvent{std::move(token), end_token.has_value()});
+  if (end_token.has_value()) {
+    End(sequence.handle, *end_token, {}, token_id);
   } else if (num_tokens >= request.max_new_tokens) {
     End(sequence.handle, v1::LENGTH, {});
   }

@@ -47,7 +47,7 @@ void ApplyText(const std::string& text) {
   const bool taken = scheduler.Apply(std::move(result), absl::UnixEpoch()).ok();
   if (!taken && !scheduler.events().empty()) std::abort();
   for (const Event& event : scheduler.events()) {
-    if (const auto* token = std::get_if<worker::v1::SampledToken>(&event.what)) CheckToken(*token);
+    if (const auto* taken = std::get_if<TokenEvent>(&event.what)) CheckToken(taken->token);
     if (const auto* prompt = std::get_if<PromptTokensEvent>(&event.what)) {
       for (const worker::v1::SampledToken& token : prompt->tokens) CheckToken(token);
     }

@@ -22,9 +22,9 @@ class RecordingSink : public server::OutputSink {
     ++num_scheduled_;
     changed_.NotifyAll();
   }
-  void OnToken(const worker::v1::SampledToken& token) override {
+  void OnToken(const server::TokenEvent& event) override {
     server::MutexLock lock(mutex_);
-    tokens_.push_back(static_cast<int32_t>(token.token_id()));
+    tokens_.push_back(static_cast<int32_t>(event.token.token_id()));
     changed_.NotifyAll();
   }
   void OnLogits(server::SlotLogits logits) override {

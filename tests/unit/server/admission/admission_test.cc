@@ -61,7 +61,6 @@ TEST_F(AdmissionTest, WhatTheRequestSaysWinsOverDefaultsAlsoWhereItIsZero) {
   EXPECT_EQ(request.sampling.min_new_tokens(), 4u);
   EXPECT_THAT(request.eos_token_ids, IsEmpty());
   EXPECT_THAT(request.stop_token_ids, ElementsAre(7));
-  EXPECT_THAT(admitted->answer.end_token_ids, ElementsAre(7));
   EXPECT_THAT(admitted->answer.stop_strings, ElementsAre("x"));
   EXPECT_TRUE(admitted->answer.include_stop_string && admitted->answer.token_details &&
               admitted->answer.logprobs && admitted->answer.echo);

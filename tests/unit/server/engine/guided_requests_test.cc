@@ -43,10 +43,10 @@ class GuidedRequestsTest : public ::testing::Test {
   }
 
   static Event Token(RequestHandle handle, uint32_t position, char token) {
-    worker::v1::SampledToken sampled;
-    sampled.set_position(position);
-    sampled.set_token_id(static_cast<uint32_t>(token));
-    return {handle, sampled};
+    TokenEvent event;
+    event.token.set_position(position);
+    event.token.set_token_id(static_cast<uint32_t>(token));
+    return {handle, event};
   }
 
   static bool Allows(const std::string& mask, char token) {

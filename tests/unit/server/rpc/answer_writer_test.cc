@@ -15,10 +15,10 @@ namespace {
 
 using ::testing::ElementsAre;
 
-worker::v1::SampledToken Token(int32_t id) {
-  worker::v1::SampledToken token;
-  token.set_token_id(static_cast<uint32_t>(id));
-  return token;
+TokenEvent Token(int32_t id, bool ends_answer = false) {
+  TokenEvent event{{}, ends_answer};
+  event.token.set_token_id(static_cast<uint32_t>(id));
+  return event;
 }
 
 // What a client has seen of an answer.
@@ -31,8 +31,9 @@ struct Seen {
   int32_t num_tokens = 0;
 };
 
+// `has_end_token`: the last one ends the answer.
 Seen Write(const TextModel& text, const AnswerOptions& options, const std::vector<int32_t>& answer,
-           const std::vector<int32_t>& prompt = {}) {
+           const std::vector<int32_t>& prompt = {}, bool has_end_token = false) {
   AnswerWriter writer(text, options, prompt, std::nullopt);
   Seen seen;
   seen.text = writer.echo();
@@ -43,9 +44,10 @@ Seen Write(const TextModel& text, const AnswerOptions& options, const std::vecto
     seen.pieces.push_back(delta.text());
     seen.token_ids.insert(seen.token_ids.end(), delta.token_ids().begin(), delta.token_ids().end());
   };
-  for (int32_t id : answer) {
+  for (std::size_t i = 0; i < answer.size(); ++i) {
     v1::Delta delta;
-    seen.stopped = writer.Append(Token(id), delta);
+    const bool ends_answer = has_end_token && i + 1 == answer.size();
+    seen.stopped = writer.Append(Token(answer[i], ends_answer), delta);
     take(delta);
     if (seen.stopped) break;
   }
@@ -120,9 +122,8 @@ TEST_F(AnswerWriterTest, StopStringsCountFromMinNewTokensOn) {
 TEST_F(AnswerWriterTest, TheEndTokenIsReportedAndIsNoText) {
   AnswerOptions options;
   options.skip_special_tokens = false;
-  options.end_token_ids = BytesAsTokens(*text_, "\n");
-  auto answer = BytesAsTokens(*text_, "hi\n");
-  const Seen seen = Write(*text_, options, answer);
+  const Seen seen =
+      Write(*text_, options, BytesAsTokens(*text_, "hi\n"), {}, /*has_end_token=*/true);
   EXPECT_EQ(seen.text, "hi");
   EXPECT_THAT(seen.pieces, ElementsAre("h", "i", "", ""));
   EXPECT_EQ(seen.token_ids.size(), 3u);
@@ -142,14 +143,15 @@ TEST_F(AnswerWriterTest, ReportsDetailsWhereAskedFor) {
   options.token_details = true;
   options.logprobs = true;
   AnswerWriter writer(*text_, options, {}, std::nullopt);
-  auto token = Token(BytesAsTokens(*text_, "a")[0]);
+  auto event = Token(BytesAsTokens(*text_, "a")[0]);
+  worker::v1::SampledToken& token = event.token;
   token.set_logprob(-0.5);
   token.set_rank(1);
   auto& top = *token.add_top();
   top.set_token_id(token.token_id());
   top.set_logprob(-0.5);
   v1::Delta delta;
-  writer.Append(token, delta);
+  writer.Append(event, delta);
   ASSERT_EQ(delta.tokens_size(), 1);
   EXPECT_EQ(delta.tokens(0).bytes(), "a");
   EXPECT_FLOAT_EQ(delta.tokens(0).logprob(), -0.5);

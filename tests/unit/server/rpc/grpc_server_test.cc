@@ -70,6 +70,17 @@ TEST(GrpcServer, AStopStringAtTheLastTokenWinsOverLength) {
   EXPECT_EQ(answer.finished.reason(), v1::STOP_STRING);
 }
 
+// The model here pays no heed to min_new_tokens.
+TEST(GrpcServer, AStopTokenThatComesTooEarlyToEndTheAnswerIsText) {
+  Frontend frontend({.answer = "abbc"});
+  auto request = ParseRequest("text: 'x' stopping { min_new_tokens: 2 }");
+  request.mutable_stopping()->add_stop_token_ids(static_cast<uint32_t>(frontend.Tokens("b")[0]));
+  const auto answer = Stream(frontend, request);
+  EXPECT_EQ(answer.text, "ab");
+  EXPECT_EQ(answer.token_ids, frontend.Tokens("abb"));
+  EXPECT_EQ(answer.finished.reason(), v1::STOP_TOKEN);
+}
+
 TEST(GrpcServer, GivesHeldBackTextWhenTheAnswerEndsOtherwise) {
   Frontend frontend({.answer = "abEN"});
   const auto answer = Stream(

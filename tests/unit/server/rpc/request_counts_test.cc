@@ -47,9 +47,9 @@ TEST_P(EndAfterAStopString, CountsAsTheStopStringThatTheClientIsTold) {
                     {.arrival = MonotonicNow()});
   const std::shared_ptr<OutputSink> sink = context.engine().TakeSinks(1)[0];
   sink->OnScheduled(0);
-  worker::v1::SampledToken token;
-  token.set_token_id(static_cast<uint32_t>(BytesAsTokens(context.text(), ".")[0]));
-  sink->OnToken(token);
+  TokenEvent event;
+  event.token.set_token_id(static_cast<uint32_t>(BytesAsTokens(context.text(), ".")[0]));
+  sink->OnToken(event);
   sink->OnComplete(GetParam().completion);
   EXPECT_TRUE(receiver.WaitForEnd().ok()) << receiver.WaitForEnd();
   EXPECT_EQ(receiver.finished().reason(), v1::STOP_STRING);

@@ -51,7 +51,10 @@ struct Receiver {
 
   void operator()(const ScheduledEvent&) const { ++outcome.num_scheduled; }
   void operator()(const PreemptedEvent&) const { ++outcome.num_preemptions; }
-  void operator()(const worker::v1::SampledToken& token) const {
+  void operator()(const TokenEvent& event) const {
+    const worker::v1::SampledToken& token = event.token;
+    EXPECT_FALSE(outcome.has_end_token) << "something comes after the token that ends the answer";
+    outcome.has_end_token = event.ends_answer;
     EXPECT_EQ(token.position(), outcome.request->prompt.size() + outcome.answer.size())
         << "a token is lost, repeated or out of order";
     outcome.answer.push_back(static_cast<int32_t>(token.token_id()));

@@ -22,6 +22,7 @@ SchedulerOptions SmallOptions();
 struct Outcome {
   std::shared_ptr<const EngineRequest> request;
   std::vector<int32_t> answer;
+  bool has_end_token = false;          // the last one was said to end the answer
   std::vector<int32_t> prompt_tokens;  // those that came with their log probabilities
   std::vector<float> logits;
   uint32_t num_logit_rows = 0;

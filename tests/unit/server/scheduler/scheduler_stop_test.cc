@@ -30,6 +30,7 @@ TEST(SchedulerStop, AnEosTokenEndsTheAnswerAndIsPartOfIt) {
   harness.RunAll();
   const Outcome& outcome = harness.outcome(handle);
   EXPECT_THAT(outcome.answer, ElementsAre(5, 6, 7));
+  EXPECT_TRUE(outcome.has_end_token);
   EXPECT_EQ(outcome.completion->reason, v1::EOS);
   EXPECT_EQ(outcome.completion->stop_token_id, 7);
   EXPECT_EQ(outcome.completion->num_completion_tokens, 3);
@@ -43,6 +44,7 @@ TEST(SchedulerStop, AStopTokenEndsTheAnswer) {
   const RequestHandle handle = harness.Add(std::move(request));
   harness.RunAll();
   EXPECT_THAT(harness.outcome(handle).answer, ElementsAre(5, 6));
+  EXPECT_TRUE(harness.outcome(handle).has_end_token);
   EXPECT_EQ(harness.outcome(handle).completion->reason, v1::STOP_TOKEN);
   EXPECT_EQ(harness.outcome(handle).completion->stop_token_id, 6);
 }
@@ -55,7 +57,9 @@ TEST(SchedulerStop, NoEndTokenEndsTheAnswerBeforeMinNewTokens) {
   request.min_new_tokens = 2;
   const RequestHandle handle = harness.Add(std::move(request));
   harness.RunAll();
+  // The first two were not said to end it either: the harness takes nothing after one that was.
   EXPECT_THAT(harness.outcome(handle).answer, ElementsAre(6, 6, 6));
+  EXPECT_TRUE(harness.outcome(handle).has_end_token);
 }
 
 TEST(SchedulerStop, LogitsThatAreNotFiniteEndTheirOwnRequestAlone) {
