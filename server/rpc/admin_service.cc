@@ -70,8 +70,7 @@ grpc::ServerUnaryReactor* AdminService::Drain(grpc::CallbackServerContext* call,
   return RunUnaryCall<v1::DrainRequest>(
       parts_.executor, parts_.request_bytes, *call, *request, *response,
       [this](const v1::DrainRequest&) -> absl::StatusOr<v1::DrainResponse> {
-        parts_.engine.Drain();
-        parts_.on_drain();
+        parts_.drain();
         const EngineSnapshot now = parts_.engine.Snapshot();
         v1::DrainResponse answer;
         answer.set_num_requests(static_cast<uint32_t>(now.num_running + now.num_waiting));

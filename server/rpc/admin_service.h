@@ -25,15 +25,15 @@ using RawAdmin =
 class AdminService final : public RawAdmin {
  public:
   struct Parts {
-    Engine& engine;
+    const Engine& engine;
     Admission& admission;
     const WorkerPool& pool;
     Executor& executor;
     ByteBudget& request_bytes;
     std::string model_name;
-    // Called by Drain, after the engine takes nothing more: turns health off.
-    std::function<void()> on_drain;
-    // Whether the server takes no more requests, by Drain or because its process is to end.
+    // What Drain does, and whether that has been done, by a client or because the process is to
+    // end.
+    std::function<void()> drain;
     std::function<bool()> is_draining;
   };
 

@@ -97,8 +97,8 @@ struct GrpcServer::Impl {
                .executor = *delivery,
                .request_bytes = context.request_bytes,
                .model_name = parts.model.name,
-               .on_drain = [this] { StopServing(); },
-               .is_draining = [this] { return HasStoppedServing(); }}) {}
+               .drain = [this] { Drain(); },
+               .is_draining = [this] { return context.is_draining.load(); }}) {}
 
   ~Impl() {
     // First the calls, then what they left, each before what it speaks to. Guides hand nothing to
@@ -126,15 +126,13 @@ struct GrpcServer::Impl {
     health->SetServingStatus(kInferenceService, now_serving);
   }
 
-  void StopServing() {
+  void Drain() {
     MutexLock lock(mutex);
     // Who watches health hears of it once.
-    if (!std::exchange(stopped_serving, true)) SetHealth(false);
-  }
-
-  bool HasStoppedServing() {
-    MutexLock lock(mutex);
-    return stopped_serving;
+    if (context.is_draining.exchange(true)) return;
+    // Before health: who sees NOT_SERVING can rely on being refused.
+    engine.Drain();
+    SetHealth(false);
   }
 
   Engine& engine;
@@ -150,7 +148,6 @@ struct GrpcServer::Impl {
 
   Mutex mutex;
   bool serving ABSL_GUARDED_BY(mutex) = false;
-  bool stopped_serving ABSL_GUARDED_BY(mutex) = false;
   std::atomic<bool> shut_down{false};
   std::unique_ptr<grpc::Server> server;
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> connections;
@@ -216,7 +213,7 @@ uint16_t GrpcServer::port() const { return impl_->port; }
 
 void GrpcServer::SetServing(bool serving) {
   MutexLock lock(impl_->mutex);
-  if (!impl_->stopped_serving) impl_->SetHealth(serving);
+  if (!impl_->context.is_draining) impl_->SetHealth(serving);
 }
 
 bool GrpcServer::serving() const {
@@ -226,15 +223,11 @@ bool GrpcServer::serving() const {
 
 int64_t GrpcServer::num_open_calls() const { return impl_->context.num_open_calls; }
 
-void GrpcServer::Drain() {
-  impl_->context.is_draining = true;
-  impl_->engine.Drain();
-  impl_->StopServing();
-}
+void GrpcServer::Drain() { impl_->Drain(); }
 
 void GrpcServer::Shutdown(absl::Time deadline) {
   impl_->shut_down = true;
-  impl_->StopServing();
+  impl_->Drain();
   impl_->acceptor.reset();
   impl_->server->Shutdown(absl::ToChronoTime(deadline));
   impl_->server->Wait();

@@ -33,6 +33,7 @@ struct ServiceContext {
   // Generate, GenerateStream and Forward calls that came while the server was not draining, and
   // whose clients do not have everything yet.
   std::atomic<int64_t> num_open_calls{0};
+  // No request is taken any more: see GrpcServer::Drain.
   std::atomic<bool> is_draining{false};
   // Of logits that Forward calls are collecting.
   ByteBudget forward_bytes{2 * limits::kForwardResponseBytes};

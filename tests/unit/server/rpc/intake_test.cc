@@ -103,9 +103,18 @@ TEST(Intake, ShortRequestsAreNotHeldUpByLongOnes) {
   EXPECT_FALSE(backlog.is_done()) << "there was no backlog any more";
 }
 
-TEST(Intake, CallsThatComeToAServerThatDrainsAreNotWaitedFor) {
+// By whom.
+class DrainedServer : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(DrainedServer, DoesNotWaitForCallsThatComeNow) {
   Frontend frontend({.answer = "a"});
-  frontend.server().Drain();
+  if (GetParam() == "its process") {
+    frontend.server().Drain();
+  } else {
+    grpc::ClientContext context;
+    v1::DrainResponse response;
+    ASSERT_TRUE(frontend.admin().Drain(&context, {}, &response).ok());
+  }
   std::atomic<bool> is_done = false;
   std::thread caller([&] {
     for (int i = 0; i < 100; ++i) {
@@ -119,6 +128,8 @@ TEST(Intake, CallsThatComeToAServerThatDrainsAreNotWaitedFor) {
   caller.join();
   EXPECT_EQ(most, 0);
 }
+
+INSTANTIATE_TEST_SUITE_P(By, DrainedServer, ::testing::Values("its process", "a client"));
 
 TEST(Intake, AFullQueueRefusesBeforeThePromptIsLookedAt) {
   Frontend frontend({.answer = "", .mode = kManual, .max_num_seqs = 1, .max_queued_requests = 1});
