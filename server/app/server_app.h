@@ -62,7 +62,6 @@ class ServerApp {
    public:
     using EngineMetrics::EngineMetrics;
     void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) override {
-      EngineMetrics::OnPreempted(request_id, num_tokens_lost);
       LogPreemption(request_id, num_tokens_lost);
     }
   };

@@ -7,7 +7,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -49,25 +48,14 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Hands a request over. Whatever becomes of it, the sink's OnComplete is called exactly once,
-  // also for a refusal:
+  // Hands requests over that belong together: they are scheduled at the same moment, so that those
+  // which fit one step's token budget run in one step. Handles in the order of `batch`. Whatever
+  // becomes of a request, its sink's OnComplete is called exactly once, also for a refusal:
   //   RESOURCE_EXHAUSTED  the queue is full
   //   DEADLINE_EXCEEDED   the deadline cannot be met
   //   UNAVAILABLE         the pool has failed, or the engine is draining or stopped
   // Requests that come before the pool is ready wait for it.
-  virtual RequestHandle Submit(std::unique_ptr<const EngineRequest> request,
-                               std::shared_ptr<OutputSink> sink) = 0;
-
-  // The same for several requests that belong together: they are scheduled at
-  // the same moment, so that those which fit one step's token budget run in one step. Handles in
-  // the order of `batch`.
-  virtual std::vector<RequestHandle> SubmitBatch(std::vector<Submission> batch) {
-    std::vector<RequestHandle> handles;
-    for (Submission& submission : batch) {
-      handles.push_back(Submit(std::move(submission.request), std::move(submission.sink)));
-    }
-    return handles;
-  }
+  virtual std::vector<RequestHandle> SubmitBatch(std::vector<Submission> batch) = 0;
 
   // Ends a request early: it is part of no step that is planned from now on, and its slot and
   // blocks are free when the steps in flight are done. The sink sees OnComplete with `status`, or,
@@ -79,7 +67,7 @@ class Engine {
   // No new requests from now on; those alive go on.
   virtual void Drain() = 0;
 
-  // Why any request would be refused now, by what Submit says, before anything is done for it.
+  // Why any request would be refused now, by what SubmitBatch says, before anything is done for it.
   virtual absl::Status CheckOpen() const = 0;
 
   virtual EngineSnapshot Snapshot() const = 0;

@@ -54,13 +54,6 @@ void EngineLoop::Stop() {
   RefuseRemainingCommands();
 }
 
-RequestHandle EngineLoop::Submit(std::unique_ptr<const EngineRequest> request,
-                                 std::shared_ptr<OutputSink> sink) {
-  std::vector<Submission> batch;
-  batch.push_back({std::move(request), std::move(sink)});
-  return SubmitBatch(std::move(batch)).front();
-}
-
 std::vector<RequestHandle> EngineLoop::SubmitBatch(std::vector<Submission> batch) {
   const RequestHandle begin = next_handle_.fetch_add(batch.size());
   std::vector<RequestHandle> handles;

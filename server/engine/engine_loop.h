@@ -53,12 +53,10 @@ class EngineLoop final : public Engine, public WorkerPoolListener {
   void Start(WorkerPool& pool);
 
   // Ends every request with UNAVAILABLE and joins the thread. Not from the engine's own thread.
-  // Later Submits complete with UNAVAILABLE on the caller's thread.
+  // Later requests complete with UNAVAILABLE on the caller's thread.
   void Stop();
 
   // Engine
-  RequestHandle Submit(std::unique_ptr<const EngineRequest> request,
-                       std::shared_ptr<OutputSink> sink) override;
   std::vector<RequestHandle> SubmitBatch(std::vector<Submission> batch) override;
   void Finish(RequestHandle handle, v1::FinishReason reason, absl::Status status,
               absl::Time since) override;

@@ -35,7 +35,8 @@ class EngineObserver {
 
   // A running request lost its slot and blocks to another, when `num_tokens_lost` positions had
   // been run.
-  virtual void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) = 0;
+  virtual void OnPreempted([[maybe_unused]] const std::string& request_id,
+                           [[maybe_unused]] int32_t num_tokens_lost) {}
 };
 
 }  // namespace lockstep::server

@@ -79,9 +79,6 @@ EngineMetrics::EngineMetrics(prometheus::Registry& r)
       cancel_to_free_(OneHistogram(r, "lockstep_cancel_to_free_seconds",
                                    "From a cancellation until slot and KV blocks are free.",
                                    LatencyBuckets())),
-      preemptions_(CounterFamily(r, "lockstep_preemptions_total",
-                                 "Requests that lost their KV blocks to others and were run again.")
-                       .Add({})),
       recomputed_tokens_(CounterFamily(r, "lockstep_recomputed_tokens_total",
                                        "Tokens that were run again, after preemptions.")
                              .Add({})) {
@@ -122,7 +119,5 @@ void EngineMetrics::OnRequestDone(const EngineRequest& request, const Completion
 void EngineMetrics::OnCancelFreed(absl::Duration elapsed) {
   cancel_to_free_.Observe(absl::ToDoubleSeconds(elapsed));
 }
-
-void EngineMetrics::OnPreempted(const std::string&, int32_t) { preemptions_.Increment(); }
 
 }  // namespace lockstep::server

@@ -7,8 +7,6 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
-#include <string>
-
 #include "server/engine/engine_observer.h"
 
 namespace lockstep::server {
@@ -24,7 +22,6 @@ class EngineMetrics : public EngineObserver {
   void OnRequestDone(const EngineRequest& request, const Completion& completion,
                      absl::Time now) override;
   void OnCancelFreed(absl::Duration elapsed) override;
-  void OnPreempted(const std::string& request_id, int32_t num_tokens_lost) override;
 
  private:
   prometheus::Histogram& time_to_first_token_;
@@ -41,7 +38,6 @@ class EngineMetrics : public EngineObserver {
   prometheus::Histogram& decode_step_;
   prometheus::Histogram& mixed_step_;
   prometheus::Histogram& cancel_to_free_;
-  prometheus::Counter& preemptions_;
   prometheus::Counter& recomputed_tokens_;
 };
 

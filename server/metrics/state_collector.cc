@@ -41,7 +41,6 @@ MetricFamily StepAges(const std::vector<v1::RankInfo>& ranks) {
              "Since this rank last finished a step; grows while there is nothing to do.",
              MetricType::Gauge);
   for (const auto& rank : ranks) {
-    if (!rank.has_step_age()) continue;
     ClientMetric metric;
     metric.label.push_back({"rank", std::to_string(rank.rank())});
     metric.gauge.value = Seconds(rank.step_age());
@@ -104,6 +103,9 @@ std::vector<MetricFamily> StateCollector::Collect() const {
   families.push_back(Counter("lockstep_prefix_cache_hits_total",
                              "Prompt tokens that were found in the prefix cache.",
                              now.prefix_cache_hits));
+  families.push_back(Counter("lockstep_preemptions_total",
+                             "Requests that lost their KV blocks to others and were run again.",
+                             now.preemptions));
   families.push_back(Counter("lockstep_guides_held_back_total",
                              "Guided requests that made way because their mask was late.",
                              now.held_back));

@@ -37,7 +37,7 @@ TEST_F(EngineLoopTest, TheEngineWakesForADeadlineByItself) {
   auto request = MakeRequest("a");
   request->deadline = MonotonicNow() + absl::Milliseconds(20);
   auto sink = std::make_shared<RecordingSink>();
-  engine.Submit(std::move(request), sink);
+  SubmitOne(engine, std::move(request), sink);
   EXPECT_EQ(Code(sink), absl::StatusCode::kDeadlineExceeded);
   engine.Stop();
 }
@@ -204,7 +204,7 @@ TEST_F(EngineLoopTest, AnEngineThatWasNeverStartedAnswersWhenItStops) {
   EngineOptions options;
   EngineLoop engine(options);
   auto sink = std::make_shared<RecordingSink>();
-  engine.Submit(MakeRequest("a"), sink);
+  SubmitOne(engine, MakeRequest("a"), sink);
   engine.Stop();
   EXPECT_EQ(Code(sink), absl::StatusCode::kUnavailable);
 }
@@ -219,7 +219,7 @@ TEST_F(EngineLoopTest, EveryRequestCompletesOnceWhileManyThreadsSubmitCancelAndS
       for (int i = 0; i < 200; ++i) {
         auto sink = std::make_shared<RecordingSink>();
         const RequestHandle handle =
-            engine_->Submit(MakeRequest(absl::StrCat(t, "-", i), 1 + i % 30, 1 + i % 20), sink);
+            SubmitOne(*engine_, MakeRequest(absl::StrCat(t, "-", i), 1 + i % 30, 1 + i % 20), sink);
         if (i % 3 == 0) engine_->Finish(handle, v1::ABORTED, absl::OkStatus(), MonotonicNow());
         if (i % 5 == 0) sink->WaitForTokens(1, absl::Milliseconds(1));
         engine_->Snapshot();

@@ -61,6 +61,13 @@ class RecordingObserver : public EngineObserver {
   Seen& seen_;
 };
 
+inline RequestHandle SubmitOne(Engine& engine, std::unique_ptr<const EngineRequest> request,
+                               std::shared_ptr<OutputSink> sink) {
+  std::vector<Submission> batch;
+  batch.push_back({std::move(request), std::move(sink)});
+  return engine.SubmitBatch(std::move(batch)).front();
+}
+
 // An engine over a fake pool, with a clock that the test moves.
 class EngineLoopTest : public ::testing::Test {
  protected:
@@ -114,7 +121,7 @@ class EngineLoopTest : public ::testing::Test {
 
   std::shared_ptr<RecordingSink> Submit(std::unique_ptr<EngineRequest> request) {
     auto sink = std::make_shared<RecordingSink>();
-    last_handle_ = engine_->Submit(std::move(request), sink);
+    last_handle_ = SubmitOne(*engine_, std::move(request), sink);
     return sink;
   }
 

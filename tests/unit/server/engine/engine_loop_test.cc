@@ -127,7 +127,7 @@ TEST_F(EngineLoopTest, APoolThatIsReadyBeforeTheEngineStartsIsUsed) {
   FakeWorkerPool pool(engine, {}, FakeWorkerPool::Mode::kThreaded);
   pool.Ready();
   auto sink = std::make_shared<RecordingSink>();
-  engine.Submit(MakeRequest("a"), sink);
+  SubmitOne(engine, MakeRequest("a"), sink);
   engine.Start(pool);
   EXPECT_EQ(Code(sink), absl::StatusCode::kOk);
   engine.Stop();

@@ -98,14 +98,12 @@ TEST_F(EngineMetricsTest, TellsPhasesOfStepsApart) {
   EXPECT_THAT(Text(), HasSubstr("lockstep_step_tokens_sum 32\n"));
 }
 
-TEST_F(EngineMetricsTest, CountsPreemptionsAndWhatTheyCost) {
-  metrics_.OnPreempted("r", 17);
+TEST_F(EngineMetricsTest, CountsTokensThatAreRunAgain) {
   EXPECT_THAT(Text(), HasSubstr("lockstep_recomputed_tokens_total 0\n"));
   StepSummary step;
   step.num_prefill_tokens = 16;
   step.num_recomputed_tokens = 9;
   metrics_.OnStepDone(step);
-  EXPECT_THAT(Text(), HasSubstr("lockstep_preemptions_total 1\n"));
   EXPECT_THAT(Text(), HasSubstr("lockstep_recomputed_tokens_total 9\n"));
 }
 

@@ -13,9 +13,7 @@ namespace lockstep::server {
 
 class IdleEngine : public Engine {
  public:
-  RequestHandle Submit(std::unique_ptr<const EngineRequest>, std::shared_ptr<OutputSink>) override {
-    return 0;
-  }
+  std::vector<RequestHandle> SubmitBatch(std::vector<Submission>) override { return {}; }
   absl::Status CheckOpen() const override { return absl::OkStatus(); }
   void Finish(RequestHandle, v1::FinishReason, absl::Status, absl::Time) override {}
   void Drain() override {}

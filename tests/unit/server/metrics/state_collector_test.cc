@@ -22,6 +22,7 @@ TEST(StateCollector, ReadsEngineAndPoolWhenAsked) {
   engine.snapshot.num_waiting_tokens = 77;
   engine.snapshot.prompt_tokens = 1234567;
   engine.snapshot.generated_tokens = 89;
+  engine.snapshot.preemptions = 6;
   engine.snapshot.held_back = 5;
   engine.snapshot.prefix_cache_queries = 400;
   engine.snapshot.prefix_cache_hits = 300;
@@ -43,6 +44,7 @@ TEST(StateCollector, ReadsEngineAndPoolWhenAsked) {
   EXPECT_THAT(text, HasSubstr("lockstep_generation_tokens_total 89\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_prefix_cache_queries_total 400\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_prefix_cache_hits_total 300\n"));
+  EXPECT_THAT(text, HasSubstr("lockstep_preemptions_total 6\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_guides_held_back_total 5\n"));
   EXPECT_THAT(text, HasSubstr("lockstep_rank_step_age_seconds{rank=\"1\"} 1.5\n"));
   EXPECT_THAT(text,
