@@ -19,11 +19,6 @@ SlotLogits TakeRows(worker::v1::SlotLogits& message) {
 
 }  // namespace
 
-StepResult::StepResult(worker::v1::StepResult message) : fields(std::move(message)) {
-  for (worker::v1::SlotLogits& rows : *fields.mutable_logits()) logits.push_back(TakeRows(rows));
-  fields.clear_logits();
-}
-
 absl::StatusOr<StepResult> ReadStepResult(worker::v1::StepResult message, OpenColumns open) {
   StepResult result;
   for (worker::v1::SlotLogits& rows : *message.mutable_logits()) {

@@ -28,10 +28,6 @@ struct SlotLogits {
 };
 
 struct StepResult {
-  StepResult() = default;
-  // Takes the logits that are in the message. Implicit: what has no logits is the same thing.
-  StepResult(worker::v1::StepResult message);  // NOLINT(google-explicit-constructor)
-
   worker::v1::StepResult fields;  // without logits
   std::vector<SlotLogits> logits;
 };

@@ -8,6 +8,7 @@
 #include "server/scheduler/scheduler.h"
 #include "tests/fuzz/fuzz_target.h"
 #include "tests/fuzz/text_format.h"
+#include "tests/testing/whole_result.h"
 
 namespace lockstep::server {
 namespace {
@@ -44,7 +45,8 @@ void ApplyText(const std::string& text) {
   }
   if (!scheduler.Schedule(absl::UnixEpoch()).has_value()) std::abort();
   scheduler.TakeEvents();
-  const bool taken = scheduler.Apply(std::move(result), absl::UnixEpoch()).ok();
+  const bool taken =
+      scheduler.Apply(testing::WholeResult(std::move(result)), absl::UnixEpoch()).ok();
   if (!taken && !scheduler.events().empty()) std::abort();
   for (const Event& event : scheduler.events()) {
     if (const auto* taken = std::get_if<TokenEvent>(&event.what)) CheckToken(taken->token);

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "tests/testing/whole_result.h"
+
 namespace lockstep::testing {
 
 using server::MutexLock;
@@ -87,7 +89,7 @@ void FakeWorkerPool::RunStepLocked() {
     return;
   }
   last_step_ = result->step();
-  listener_.OnStepResult(*std::move(result));
+  listener_.OnStepResult(WholeResult(*std::move(result)));
 }
 
 void FakeWorkerPool::RunOnThread() {

@@ -139,7 +139,7 @@ class Benchmark {
       worker::v1::StepResult result = std::move(results_.front());
       results_.pop_front();
       const double applying = Microseconds();
-      if (!scheduler_.Apply(std::move(result), now_).ok()) return false;
+      if (!scheduler_.Apply({std::move(result), {}}, now_).ok()) return false;
       const std::vector<Event> events = scheduler_.TakeEvents();
       spent += Microseconds() - applying;
       num_events_ += static_cast<int64_t>(events.size());

@@ -80,7 +80,7 @@ class Run {
     }
     scheduler_.Expire(now_);
     if (worker_.NextResult() <= now_) {
-      const auto summary = scheduler_.Apply(worker_.TakeResult(), now_);
+      const auto summary = scheduler_.Apply({worker_.TakeResult(), {}}, now_);
       if (!summary.ok()) return summary.status();
     }
     while (const auto plan = scheduler_.Schedule(now_)) {

@@ -168,7 +168,7 @@ TEST_F(EngineLoopTest, AResultThatNoStepAskedForFailsTheEngine) {
   const auto sink = Submit(MakeRequest("a"));
   worker::v1::StepResult result;
   result.set_step(7);
-  engine_->OnStepResult(result);
+  engine_->OnStepResult({result, {}});
   EXPECT_EQ(Code(sink), absl::StatusCode::kUnavailable);
   EXPECT_THAT(sink->WaitForCompletion()->status.message(), HasSubstr("step 7"));
 }

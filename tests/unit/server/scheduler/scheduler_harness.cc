@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tests/testing/fake_model.h"
+#include "tests/testing/whole_result.h"
 
 namespace lockstep::server {
 namespace {
@@ -147,7 +148,8 @@ bool SchedulerHarness::Apply() {
   absl::StatusOr<worker::v1::StepResult> result = worker_.Run();
   EXPECT_TRUE(result.ok()) << result.status();
   if (!result.ok()) return false;
-  absl::StatusOr<StepSummary> summary = scheduler.Apply(*std::move(result), now);
+  absl::StatusOr<StepSummary> summary =
+      scheduler.Apply(testing::WholeResult(*std::move(result)), now);
   EXPECT_TRUE(summary.ok()) << summary.status();
   if (summary.ok()) {
     last_summary = *summary;

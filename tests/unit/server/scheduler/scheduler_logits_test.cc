@@ -6,6 +6,7 @@
 #include <string>
 
 #include "tests/testing/fake_model.h"
+#include "tests/testing/whole_result.h"
 #include "tests/unit/server/scheduler/scheduler_harness.h"
 
 namespace lockstep::server {
@@ -115,7 +116,9 @@ TEST(SchedulerLogits, RowsThatAreNotAsWideAsTheVocabularyAreAnError) {
   result.set_step(1);
   worker::v1::SlotLogits& logits = *result.add_logits();
   logits.set_num_rows(3);
-  const auto apply = [&] { return scheduler.Apply(result, absl::UnixEpoch()).status(); };
+  const auto apply = [&] {
+    return scheduler.Apply(testing::WholeResult(result), absl::UnixEpoch()).status();
+  };
   constexpr size_t kColumnBytes = 3 * sizeof(float);
 
   EXPECT_THAT(apply().message(), HasSubstr("lacks the logits of 3 positions from 0 of slot 0"));

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/testing/whole_result.h"
 #include "tests/unit/server/scheduler/scheduler_harness.h"
 
 namespace lockstep::server {
@@ -209,7 +210,9 @@ class SchedulerResults : public ::testing::Test {
     token.set_token_id(5);
   }
 
-  absl::Status Apply() { return scheduler_.Apply(result_, absl::UnixEpoch()).status(); }
+  absl::Status Apply() {
+    return scheduler_.Apply(testing::WholeResult(result_), absl::UnixEpoch()).status();
+  }
 
   Scheduler scheduler_;
   worker::v1::StepResult result_;
