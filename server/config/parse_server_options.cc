@@ -45,6 +45,11 @@ absl::Status CheckWorkerOptions(const ServerOptions& options, const SourcedValue
         absl::StrCat(Source(values, name), " is about GPUs, and the device is ", options.device,
                      ": leave it out, or say --device cuda"));
   }
+  if (options.profile_dir.empty() && values.contains("profile-steps")) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        Source(values, "profile-steps"), " is '", values.at("profile-steps").value,
+        "': it says which steps --profile-dir is about; add --profile-dir or leave it out"));
+  }
   if (!options.external_workers && values.contains("worker-listen")) {
     return absl::InvalidArgumentError(absl::StrCat(
         Source(values, "worker-listen"), " is '", options.worker_listen,

@@ -219,6 +219,11 @@ TEST(ParseServerOptions, WhatIsAboutGpusIsRefusedForOtherDevices) {
   }
 }
 
+TEST(ParseServerOptions, StepsToProfileWithoutAPlaceForProfilesAreRefused) {
+  EXPECT_THAT(ErrorOf({"--device", "cuda", "--profile-steps", "1:2"}),
+              AllOf(HasSubstr("--profile-steps is '1:2'"), HasSubstr("add --profile-dir")));
+}
+
 TEST(ParseServerOptions, ProfilesAreRangesOfStepsInOrder) {
   const ServerOptions options = ParseGood(
       {"--model", "m", "--device", "cuda", "--profile-dir", "p", "--profile-steps", "5:10,100:1"});
