@@ -13,13 +13,13 @@
 
 #include <algorithm>
 #include <atomic>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "grpc/health/v1/health.pb.h"
+#include "process/processor_count.h"
 #include "server/admission/admission.h"
 #include "server/net/connection_acceptor.h"
 #include "server/net/tcp_listener.h"
@@ -39,7 +39,7 @@ constexpr int kKeepaliveTimeMs = 30'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 constexpr int kMinPingIntervalMs = 5'000;
 
-int NumExecutorThreads() { return std::clamp<int>(std::thread::hardware_concurrency() / 2, 2, 8); }
+int NumExecutorThreads() { return std::clamp(NumUsableProcessors() / 2, 2, 8); }
 
 // Requests that are alive, those being tokenized included; the engine's own limits are below.
 std::size_t MaxAlive(const ServerOptions& options) {
