@@ -219,11 +219,9 @@ void Generation::StartTimer() {
 
 void Generation::Submit(AdmittedGeneration admitted) {
   if (has_failed_) return;
-  const EngineRequest& first = *admitted.requests[0];
-  const std::vector<int32_t> prompt = first.prompt;
+  const std::vector<int32_t> prompt = admitted.requests[0]->prompt;
+  const bool has_prompt_logprobs = admitted.requests[0]->num_prompt_logprobs.has_value();
   record_.num_prompt_tokens = static_cast<int64_t>(prompt.size());
-  prompt_report_.emplace(context_.text, admitted.answer.prompt_tokens,
-                         first.num_prompt_logprobs.has_value(), prompt);
   sequences_.resize(admitted.requests.size());
   std::vector<Submission> batch;
   for (uint32_t index = 0; index < sequences_.size(); ++index) {
@@ -231,9 +229,10 @@ void Generation::Submit(AdmittedGeneration admitted) {
     batch.push_back(
         {std::move(admitted.requests[index]), std::make_shared<Sink>(shared_from_this(), index)});
   }
-  // The requests are the engine's from here on; the writers are made after it, so that the prompt
-  // already runs.
+  // The requests are the engine's from here on. The report and the writers are made after it, so
+  // that the prompt already runs; what the engine says meanwhile waits for the strand.
   const std::vector<RequestHandle> handles = context_.engine.SubmitBatch(std::move(batch));
+  prompt_report_.emplace(context_.text, admitted.answer.prompt_tokens, has_prompt_logprobs, prompt);
   const AnswerWriter writer(context_.text, admitted.answer, prompt, admitted.prompt_text);
   for (std::size_t index = 0; index < handles.size(); ++index) {
     sequences_[index].handle = handles[index];
