@@ -13,7 +13,6 @@
 namespace lockstep::server {
 namespace {
 
-// Collects the first error of a group of fields.
 // In as few digits as name this very number: one just outside of a range does not look as if it
 // were its end.
 std::string InDigits(float value) {
@@ -21,6 +20,7 @@ std::string InDigits(float value) {
   return std::string(digits, std::to_chars(std::begin(digits), std::end(digits), value).ptr);
 }
 
+// Collects the first error of a group of fields.
 class FieldChecks {
  public:
   explicit FieldChecks(absl::string_view group) : group_(group) {}

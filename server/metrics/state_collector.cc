@@ -36,10 +36,9 @@ double Seconds(const google::protobuf::Duration& duration) {
 }
 
 MetricFamily StepAges(const std::vector<v1::RankInfo>& ranks) {
-  MetricFamily family =
-      Family("lockstep_rank_step_age_seconds",
-             "Since this rank last finished a step; grows while there is nothing to do.",
-             MetricType::Gauge);
+  MetricFamily family = Family(
+      "lockstep_rank_step_age_seconds",
+      "Since this rank was last heard of; grows while there is nothing to do.", MetricType::Gauge);
   for (const auto& rank : ranks) {
     ClientMetric metric;
     metric.label.push_back({"rank", std::to_string(rank.rank())});

@@ -42,10 +42,11 @@ class GrpcServer {
                                                            const Parts& parts,
                                                            const std::string& dtype);
 
-  // As Shutdown(now).
+  // As Shutdown(now), where that has not been called.
+  ~GrpcServer();
+
   // Open files that are left to others than clients: workers attach while clients are let in.
   static uint64_t NumReservedFiles(int num_ranks);
-  ~GrpcServer();
 
   // host:port, with the port that was chosen where options.listen says 0.
   const std::string& address() const;
@@ -62,12 +63,13 @@ class GrpcServer {
   // everything yet.
   int64_t num_open_calls() const;
 
-  // Health NOT_SERVING, and no new requests; those alive go on.
+  // Health NOT_SERVING, and no new requests; those alive go on. What Admin.Drain does too.
   void Drain();
 
-  // Takes no more calls, waits for those under way, and cancels what is left at the deadline.
-  // Returns when every call has ended: the engine must still be running. To be called once, or not
-  // at all.
+  // Drains, takes no more calls, waits for those under way, and cancels what is left at the
+  // deadline. Returns when every call has ended. An engine that has been stopped before has told
+  // every request why; with one that runs, calls end with what they get until the deadline. To be
+  // called once, or not at all.
   void Shutdown(absl::Time deadline);
 
  private:
