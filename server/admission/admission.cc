@@ -134,10 +134,25 @@ absl::StatusOr<EncodedPrompt> Admission::EncodePrompt(const v1::GenerateRequest&
   return InvalidField("prompt", "is missing; set exactly one of text, token_ids, chat");
 }
 
+absl::Status Admission::CheckPromptSize(const v1::GenerateRequest& request) const {
+  switch (request.prompt_case()) {
+    case v1::GenerateRequest::kText:
+      return encoder_.CheckSize(request.text());
+    case v1::GenerateRequest::kTokenIds:
+      return encoder_.CheckSize(request.token_ids(), "token_ids");
+    case v1::GenerateRequest::kChat:
+      return encoder_.CheckSize(request.chat());
+    case v1::GenerateRequest::PROMPT_NOT_SET:
+      break;
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<RequestIdLease> Admission::Open(const v1::GenerateRequest& request,
                                                RequestIds::OnAbort on_abort) {
   if (auto status = CheckModel(request.model()); !status.ok()) return status;
   if (auto status = CheckParameters(request, model_); !status.ok()) return status;
+  if (auto status = CheckPromptSize(request); !status.ok()) return status;
   return ids_.Take(WantedId(request), numbers_, std::move(on_abort));
 }
 

@@ -81,6 +81,7 @@ class Admission {
 
  private:
   absl::StatusOr<EncodedPrompt> EncodePrompt(const v1::GenerateRequest& request) const;
+  absl::Status CheckPromptSize(const v1::GenerateRequest& request) const;
   absl::Status CheckForward(const v1::ForwardRequest& request) const;
 
   const ServedModel& model_;

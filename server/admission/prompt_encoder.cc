@@ -140,13 +140,7 @@ absl::StatusOr<EncodedPrompt> PromptEncoder::EncodeIds(const v1::TokenIds& ids,
   if (ids.ids().empty()) {
     return InvalidField(absl::StrCat(field, ".ids"), "is empty; a prompt needs at least one token");
   }
-  const std::size_t limit = MaxTextBytes() + limits::kTokensBesideText;
-  if (static_cast<std::size_t>(ids.ids_size()) > limit) {
-    return InvalidField(
-        absl::StrCat(field, ".ids"),
-        absl::StrCat("has ", ids.ids_size(), " token ids; at most ", limit,
-                     " are taken for a context of ", model_.max_model_len, " tokens; send fewer"));
-  }
+  if (auto status = CheckSize(ids, field); !status.ok()) return status;
   EncodedPrompt prompt;
   prompt.token_ids.reserve(ids.ids_size());
   for (int i = 0; i < ids.ids_size(); ++i) {
@@ -169,7 +163,7 @@ absl::StatusOr<EncodedPrompt> PromptEncoder::EncodeChat(const v1::Chat& chat) co
   }
   auto messages = ToChatMessages(chat);
   if (!messages.ok()) return messages.status();
-  if (auto status = CheckTextSize(NumBytes(chat), "chat"); !status.ok()) return status;
+  if (auto status = CheckSize(chat); !status.ok()) return status;
   auto variables = TemplateVariables(chat);
   if (!variables.ok()) return variables.status();
   const bool add_generation_prompt =
@@ -180,6 +174,23 @@ absl::StatusOr<EncodedPrompt> PromptEncoder::EncodeChat(const v1::Chat& chat) co
   auto ids = Encode(*text, /*add_special_tokens=*/false, "chat");
   if (!ids.ok()) return ids.status();
   return EncodedPrompt{*std::move(ids), *std::move(text)};
+}
+
+absl::Status PromptEncoder::CheckSize(const std::string& text) const {
+  return CheckTextSize(text.size(), "text");
+}
+
+absl::Status PromptEncoder::CheckSize(const v1::TokenIds& ids, absl::string_view field) const {
+  const std::size_t limit = MaxTextBytes() + limits::kTokensBesideText;
+  if (static_cast<std::size_t>(ids.ids_size()) <= limit) return absl::OkStatus();
+  return InvalidField(
+      absl::StrCat(field, ".ids"),
+      absl::StrCat("has ", ids.ids_size(), " token ids; at most ", limit,
+                   " are taken for a context of ", model_.max_model_len, " tokens; send fewer"));
+}
+
+absl::Status PromptEncoder::CheckSize(const v1::Chat& chat) const {
+  return CheckTextSize(NumBytes(chat), "chat");
 }
 
 absl::Status PromptEncoder::CheckRoomForAnswer(std::size_t num_tokens,

@@ -37,6 +37,11 @@ class PromptEncoder {
   absl::StatusOr<EncodedPrompt> EncodeIds(const v1::TokenIds& ids, absl::string_view field) const;
   absl::StatusOr<EncodedPrompt> EncodeChat(const v1::Chat& chat) const;
 
+  // What the functions above refuse by its size alone, before anything is done for it.
+  absl::Status CheckSize(const std::string& text) const;
+  absl::Status CheckSize(const v1::TokenIds& ids, absl::string_view field) const;
+  absl::Status CheckSize(const v1::Chat& chat) const;
+
   // The prompt must leave room for one token of an answer: `num_tokens` is at most max_model_len
   // - 1.
   absl::Status CheckRoomForAnswer(std::size_t num_tokens, absl::string_view field) const;

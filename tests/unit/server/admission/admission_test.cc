@@ -106,6 +106,19 @@ TEST_F(AdmissionTest, RefusesAHugeTextWithoutTokenizingIt) {
   EXPECT_THAT(std::string(Admit(request).status().message()), HasSubstr("bytes"));
 }
 
+TEST_F(AdmissionTest, PromptsThatAreTooLongByTheirSizeAreNotOpened) {
+  v1::GenerateRequest request;
+  request.mutable_guide()->set_regex("what would take long to compile");
+  request.set_text(std::string(limits::kMinTextBytes + 1, 'a'));
+  EXPECT_EQ(FieldOf(admission_.Open(request, [] {}).status()), "text");
+  for (std::size_t i = 0; i <= limits::kMinTextBytes + limits::kTokensBesideText; ++i)
+    request.mutable_token_ids()->add_ids(1);
+  EXPECT_EQ(FieldOf(admission_.Open(request, [] {}).status()), "token_ids.ids");
+  v1::ChatMessage& message = *request.mutable_chat()->add_messages();
+  message.set_content(std::string(limits::kMinTextBytes + 1, 'a'));
+  EXPECT_EQ(FieldOf(admission_.Open(request, [] {}).status()), "chat");
+}
+
 TEST_F(AdmissionTest, TakesAsManyTokenIdsAsTheLongestTextGivesAndNotMany) {
   const PromptEncoder encoder(model_, *text_);
   const std::string longest(limits::kMinTextBytes, 'a');
