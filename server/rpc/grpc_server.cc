@@ -88,14 +88,14 @@ struct GrpcServer::Impl {
         delivery(std::make_unique<Executor>(NumExecutorThreads())),
         guides(std::make_unique<GuideLibrary>(parts.text, parts.model.vocab_size,
                                               parts.model.defaults.eos_token_ids)),
-        context{parts.engine, parts.text, admission, *intake, *delivery, *guides, parts.counter,
-                ByteBudget(parts.max_request_bytes)},
+        context{parts.engine, parts.text, admission,     *intake,
+                *delivery,    *guides,    parts.counter, ByteBudget(parts.max_request_bytes)},
         inference(context, Describe(options, parts, dtype)),
         admin({.engine = parts.engine,
                .admission = admission,
                .pool = parts.pool,
                .executor = *delivery,
-               .request_bytes = context.request_bytes,
+               .request_bytes = admin_bytes,
                .model_name = parts.model.name,
                .drain = [this] { Drain(); },
                .is_draining = [this] { return context.is_draining.load(); }}) {}
@@ -142,6 +142,8 @@ struct GrpcServer::Impl {
   std::unique_ptr<GuideLibrary> guides;
   ServiceContext context;
   InferenceService inference;
+  // A budget of its own: what others send holds up no Abort.
+  ByteBudget admin_bytes{kMaxReceiveBytes};
   AdminService admin;
   std::string address;
   uint16_t port = 0;

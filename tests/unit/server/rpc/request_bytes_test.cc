@@ -120,12 +120,12 @@ TEST(RequestBytes, AreHeldWhileAGuideIsCompiled) {
   EXPECT_TRUE(receiver.WaitForEnd().ok());
 }
 
-// The status of each kind of call that has a request of this many bytes.
+// The status of each of Inference's calls, with a request of this many bytes that do not parse.
 std::vector<grpc::Status> CallAll(Frontend& frontend, std::size_t num_bytes) {
   std::vector<grpc::Status> all;
   for (const char* method :
        {"Inference/Generate", "Inference/GenerateStream", "Inference/Forward", "Inference/Tokenize",
-        "Inference/Detokenize", "Inference/GetModelInfo", "Admin/Abort", "Admin/GetServerInfo"}) {
+        "Inference/Detokenize", "Inference/GetModelInfo"}) {
     all.push_back(
         CallRaw(frontend, std::string("/lockstep.v1.") + method, std::string(num_bytes, '\xff')));
   }
@@ -147,6 +147,9 @@ TEST(RequestBytes, NoMethodTakesMoreThanThereIsRoomFor) {
     EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
     EXPECT_TRUE(HasRetryInfo(refused));
   }
+  EXPECT_EQ(CallRaw(frontend, "/lockstep.v1.Admin/Abort", std::string(10, '\xff')).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT)
+      << "it waits for no room that others take";
   // The one before may have been answered before its bytes are given back.
   for (const grpc::Status& taken : CallAll(frontend, 3)) {
     EXPECT_EQ(taken.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
