@@ -9,8 +9,9 @@
 namespace lockstep::server {
 namespace {
 
-// A rank that waits for a peer gives up before the frontend does, because it can say for whom it
-// waited. Never less than the start takes, where ranks are as far apart as their allocations.
+// A rank that waits for a peer or its GPU gives up before the frontend does, because it can say for
+// whom it waited. Never less than the start takes, where ranks are as far apart as their
+// allocations.
 uint32_t CollectiveTimeoutMs(const ServerOptions& options) {
   const absl::Duration timeout = std::max(options.step_timeout * 0.8, absl::Seconds(5));
   return static_cast<uint32_t>(absl::ToInt64Milliseconds(timeout));

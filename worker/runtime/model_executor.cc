@@ -144,6 +144,7 @@ StepLimits ModelExecutor::Limits() const {
 absl::StatusOr<uint64_t> ModelExecutor::CountKvBlocks() {
   // Weights are copied on another stream than steps run on.
   if (absl::Status status = device_->Synchronize(); !status.ok()) return status;
+  const c10::StreamGuard stream(device_->stream());
   inputs_ = std::make_unique<StepInputs>(
       *device_,
       StepSizes{.num_tokens = config_.max_num_batched_tokens,
@@ -158,7 +159,6 @@ absl::StatusOr<uint64_t> ModelExecutor::CountKvBlocks() {
   }
   // The host gives memory out when it is first used, and what is free there is halved anyway.
   if (device_->device().is_cuda()) {
-    const c10::StreamGuard stream(device_->stream());
     absl::Status status =
         RunLargestStep(*model_, cache_geometry_, Limits(), rank_, world_size_, *inputs_, *device_,
                        absl::Milliseconds(config_.collective_timeout_ms));
@@ -192,11 +192,13 @@ absl::Status ModelExecutor::Start(uint64_t num_kv_blocks, const std::string& com
 
 absl::Status ModelExecutor::StartModel(uint64_t num_kv_blocks,
                                        const std::string& communicator_handle) {
-  phases_.Begin("kv_cache");
-  cache_ = std::make_unique<KvCache>(cache_geometry_, static_cast<int64_t>(num_kv_blocks));
+  // First, so that ranks which share a GPU unknowingly hear that from NCCL, and not that their
+  // caches do not fit.
   phases_.Begin("communicator");
   absl::Status status = AttachToPeers(communicator_handle);
   if (!status.ok()) return status;
+  phases_.Begin("kv_cache");
+  cache_ = std::make_unique<KvCache>(cache_geometry_, static_cast<int64_t>(num_kv_blocks));
   phases_.Begin("self_test");
   status = TestCollectives(*communicator_, device_->device());
   if (!status.ok()) return status;

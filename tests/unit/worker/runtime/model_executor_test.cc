@@ -153,8 +153,8 @@ TEST(ModelExecutorTest, TellsWhatEachPhaseOfTheStartTook) {
     names.push_back(phase.name);
     EXPECT_GE(phase.duration.count(), 0);
   }
-  EXPECT_THAT(names, ElementsAre("device", "configuration", "weights", "profile", "kv_cache",
-                                 "communicator", "self_test", "graphs"));
+  EXPECT_THAT(names, ElementsAre("device", "configuration", "weights", "profile", "communicator",
+                                 "kv_cache", "self_test", "graphs"));
 }
 
 TEST(ModelExecutorTest, LogitsOfTheLastPositionAreTheLastRowOfAll) {
