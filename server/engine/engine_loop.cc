@@ -143,8 +143,7 @@ void EngineLoop::Take(SubmitCommand command) {
 
 void EngineLoop::Take(FinishCommand command) {
   const std::optional<uint64_t> last_step = scheduler_.LastStepOf(command.handle);
-  // Others that end early do so for reasons of the server's own, such as the failure of a request
-  // that came with them.
+  // Not with a deadline, or with the failure of a request that came with this one.
   const bool cancels = absl::IsCancelled(command.status) || command.reason == v1::ABORTED;
   if (last_step.has_value() && cancels) cancelled_.push_back({*last_step, command.since});
   scheduler_.Finish(command.handle, command.reason, std::move(command.status));
@@ -168,8 +167,8 @@ void EngineLoop::Take(PoolReadyCommand command) {
                      " takes: lower --max-model-len, or raise the workers' --kv-cache-memory")));
     return;
   }
-  // Blocks are numbered in 32 bits.
-  const uint64_t limit = std::numeric_limits<uint32_t>::max();
+  // Blocks, and the ends of the pool's two lists of them, are numbered in 32 bits.
+  const uint64_t limit = std::numeric_limits<uint32_t>::max() - 1;
   scheduler_.Start(static_cast<uint32_t>(std::min(num_blocks, limit)));
 }
 

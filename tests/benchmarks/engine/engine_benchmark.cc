@@ -172,8 +172,15 @@ int main(int argc, char** argv) {
     options.num_sequences = std::atoi(argv[2]);
     options.num_blocks = static_cast<uint32_t>(std::atoi(argv[3]));
   }
-  if (options.num_steps < 1 || options.num_sequences < 1 || options.num_blocks < 1) {
-    std::fprintf(stderr, "usage: engine-benchmark NUM_STEPS NUM_SEQUENCES NUM_BLOCKS\n");
+  const lockstep::server::SchedulerOptions scheduler = lockstep::server::ForScheduler(options);
+  const int min_blocks =
+      (scheduler.max_model_len + scheduler.block_size - 1) / scheduler.block_size;
+  if (options.num_steps < 1 || options.num_sequences < 1 ||
+      options.num_blocks < static_cast<uint32_t>(min_blocks)) {
+    std::fprintf(
+        stderr,
+        "usage: engine-benchmark NUM_STEPS NUM_SEQUENCES NUM_BLOCKS, of %d blocks at least\n",
+        min_blocks);
     return 2;
   }
   lockstep::server::Benchmark benchmark(options);
