@@ -15,7 +15,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "process/command_line.h"
-#include "server/config/config_lines.h"
+#include "process/config_lines.h"
 #include "server/config/option_table.h"
 
 namespace lockstep::server {

@@ -1,19 +1,29 @@
 #include "worker/link/worker_options.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "process/command_line.h"
+#include "process/config_lines.h"
 
 namespace lockstep::worker {
 namespace {
 
 constexpr uint32_t kMaxWorldSize = 64;
+
+// What a file may say.
+constexpr absl::string_view kFileOptions[] = {"rank", "world-size", "frontend", "dial-timeout"};
 
 constexpr char kFooter[] =
     "Exit status: 0 the frontend said goodbye, or SIGTERM or SIGINT; 1 loading or a step failed "
@@ -126,10 +136,10 @@ absl::StatusOr<WorkerOptions> Interpret(const Values& values) {
 void Declare(CLI::App& app) {
   DeclareHelpAndVersion(app);
   app.add_option("--rank")->type_name("N")->description(
-      "This worker's rank, from 0 (also RANK) [default: 0]");
+      "This worker's rank, from 0 (also LOCKSTEP_RANK, RANK) [default: 0]");
   app.add_option("--world-size")
       ->type_name("N")
-      ->description("Workers of the pool (also WORLD_SIZE) [default: 1]");
+      ->description("Workers of the pool (also LOCKSTEP_WORLD_SIZE, WORLD_SIZE) [default: 1]");
   app.add_option("--frontend")
       ->type_name("ADDRESS")
       ->description(
@@ -138,7 +148,12 @@ void Declare(CLI::App& app) {
   app.add_option("--dial-timeout")
       ->type_name("DURATION")
       ->description("How long to try to reach it (also LOCKSTEP_DIAL_TIMEOUT) [default: 60s]");
+  app.add_option("--config")
+      ->type_name("FILE")
+      ->description(
+          "File with `name = value` lines, one for each of the options above, without the dashes");
   app.footer(absl::StrCat(
+      "A flag counts before the environment, the environment before the file.\n"
       "LOCKSTEP_POOL_TOKEN holds the secret that the frontend was given, if it was given one. "
       "LOCAL_WORLD_SIZE, as torchrun\nsets it, says how many workers share the cores that this "
       "one may use, and LOCAL_RANK which of them this is: its GPU\namong those that it sees. On "
@@ -149,6 +164,8 @@ void Declare(CLI::App& app) {
 
 void AddEnvironment(const std::map<std::string, std::string>& environment, Values& values) {
   static constexpr std::pair<const char*, const char*> kVariables[] = {
+      {"LOCKSTEP_RANK", "rank"},
+      {"LOCKSTEP_WORLD_SIZE", "world-size"},
       {"RANK", "rank"},
       {"WORLD_SIZE", "world-size"},
       {"LOCAL_RANK", "local-rank"},
@@ -162,6 +179,36 @@ void AddEnvironment(const std::map<std::string, std::string>& environment, Value
     const auto it = environment.find(variable);
     if (it != environment.end()) values.Add(name, it->second, variable);
   }
+}
+
+absl::Status AddFile(const std::string& path, Values& values) {
+  const auto refused = [&path](absl::string_view problem) {
+    return absl::InvalidArgumentError(absl::StrCat("--config ", path, ": ", problem));
+  };
+  std::error_code ignored;
+  std::ifstream file(path);
+  if (!std::filesystem::is_regular_file(path, ignored) || !file.good()) {
+    return refused("no such file, or not readable");
+  }
+  const absl::StatusOr<std::vector<ConfigLine>> lines = ReadConfigLines(file);
+  if (!lines.ok()) return refused(lines.status().message());
+  Values of_file;
+  for (const ConfigLine& line : *lines) {
+    const std::string name = absl::StrReplaceAll(line.name, {{"_", "-"}});
+    if (std::find(std::begin(kFileOptions), std::end(kFileOptions), name) ==
+        std::end(kFileOptions)) {
+      return refused(absl::StrCat("unknown option '", line.name, "' in line ", line.number,
+                                  "; there are ", absl::StrJoin(kFileOptions, ", ")));
+    }
+    if (of_file.Find(name) != nullptr) {
+      return refused(
+          absl::StrCat("line ", line.number, " gives '", line.name, "' again: give it once"));
+    }
+    const std::string source = absl::StrCat(line.name, " in ", path);
+    of_file.Add(name, line.value, source);
+    values.Add(name, line.value, source);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -183,6 +230,9 @@ absl::StatusOr<WorkerCommandLine> ParseWorkerOptions(
     if (option->count() > 0) values.Add(name, option->results().front(), "--" + name);
   }
   AddEnvironment(environment, values);
+  if (const Value* path = values.Find("config")) {
+    if (absl::Status status = AddFile(path->text, values); !status.ok()) return status;
+  }
   absl::StatusOr<WorkerOptions> options = Interpret(values);
   if (!options.ok()) return options.status();
   result.options = *std::move(options);

@@ -2,7 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <fstream>
+#include <string>
 #include <vector>
 
 namespace lockstep::worker {
@@ -49,6 +52,39 @@ TEST(ParseWorkerOptions, RanksOfAMachineAreNumberedInTheirOrder) {
                             {{"LOCAL_WORLD_SIZE", "4"}});
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->options.local_rank, 1);
+}
+
+std::string WriteFile(const std::string& text) {
+  const std::string path = ::testing::TempDir() + "/worker_" + std::to_string(getpid()) + ".conf";
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(ParseWorkerOptions, TakesAFileBehindFlagsAndTheEnvironment) {
+  const std::string path = WriteFile(
+      "# of this pod\nrank = 1\nworld_size = 4\nfrontend = \"unix:/run/x.sock\"\ndial-timeout = "
+      "7s\n");
+  const auto result = Parse({"--config", path.c_str(), "--dial-timeout", "5s"},
+                            {{"LOCKSTEP_RANK", "2"}, {"RANK", "3"}});
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->options.rank, 2);
+  EXPECT_EQ(result->options.world_size, 4);
+  EXPECT_EQ(result->options.frontend, "unix:/run/x.sock");
+  EXPECT_EQ(result->options.dial_timeout, absl::Seconds(5));
+}
+
+TEST(ParseWorkerOptions, SaysWhatIsWrongWithAFile) {
+  const auto error = [](const std::string& text) {
+    const std::string path = WriteFile(text);
+    return std::string(Parse({"--config", path.c_str()}).status().message());
+  };
+  EXPECT_THAT(error("frontend = head:1\nmodel = /m\n"),
+              HasSubstr("unknown option 'model' in line 2; there are rank, world-size"));
+  EXPECT_THAT(error("rank = 0\nrank = 1\n"), HasSubstr("line 2 gives 'rank' again"));
+  EXPECT_THAT(error("frontend = head:1\nrank = x\n"), HasSubstr("rank in "));
+  EXPECT_THAT(error("[worker]\n"), HasSubstr("line 1"));
+  EXPECT_THAT(std::string(Parse({"--config", "/nowhere"}).status().message()),
+              HasSubstr("--config /nowhere: no such file"));
 }
 
 TEST(ParseWorkerOptions, PrefersFlagsToTheEnvironment) {

@@ -1,11 +1,11 @@
-#include "server/config/config_lines.h"
+#include "process/config_lines.h"
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
-namespace lockstep::server {
+namespace lockstep {
 namespace {
 
 constexpr absl::string_view kWhitespace = " \t\r\f\v";
@@ -81,4 +81,4 @@ absl::StatusOr<std::vector<ConfigLine>> ReadConfigLines(std::istream& file) {
   return lines;
 }
 
-}  // namespace lockstep::server
+}  // namespace lockstep

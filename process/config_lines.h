@@ -1,6 +1,6 @@
 // The `name = value` lines of a configuration file, before anyone knows the names.
-#ifndef LOCKSTEP_SERVER_CONFIG_CONFIG_LINES_H_
-#define LOCKSTEP_SERVER_CONFIG_CONFIG_LINES_H_
+#ifndef LOCKSTEP_PROCESS_CONFIG_LINES_H_
+#define LOCKSTEP_PROCESS_CONFIG_LINES_H_
 
 #include <istream>
 #include <string>
@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace lockstep::server {
+namespace lockstep {
 
 struct ConfigLine {
   int number = 0;  // from 1
@@ -22,6 +22,6 @@ struct ConfigLine {
 // lists are errors.
 absl::StatusOr<std::vector<ConfigLine>> ReadConfigLines(std::istream& file);
 
-}  // namespace lockstep::server
+}  // namespace lockstep
 
-#endif  // LOCKSTEP_SERVER_CONFIG_CONFIG_LINES_H_
+#endif  // LOCKSTEP_PROCESS_CONFIG_LINES_H_
