@@ -21,6 +21,7 @@ from harness.progress import say
 
 START_SECONDS = 60
 SAMPLE_SECONDS = 5
+MIN_MINUTES = 1
 LENGTHS = ["--random-input-len", "32", "--random-output-len", "32", "--random-range-ratio", "0.5"]
 OVERLOAD = 4
 # A queue that empties within the objective: what waits longer is refused at once, and told when to come back.
@@ -164,11 +165,13 @@ Commit {facts["commit"]}, {facts["date"]}.
 
 def main():
     parser = argparse.ArgumentParser(prog="scripts/bench load", description="Many open streams for minutes, and more requests than the server can carry.")
-    parser.add_argument("--minutes", type=positive, default=10, metavar="M", help="for the open streams (default: 10)")
+    parser.add_argument("--minutes", type=positive, default=10, metavar="M", help=f"for the open streams, at least {MIN_MINUTES} (default: 10)")
     parser.add_argument("--streams", type=count, default=1000, metavar="N", help="that are open at once (default: 1000)")
     parser.add_argument("--overload-seconds", type=positive, default=60, metavar="S", help="for each rate of the overload (default: 60)")
     add_output(parser, "load")
     options = parser.parse_args()
+    if options.minutes < MIN_MINUTES:
+        parser.error(f"--minutes is {options.minutes:g}; at least {MIN_MINUTES}, for what is said of the memory's growth")
     output = output_directory(parser, options)
     with tempfile.TemporaryDirectory() as directory:
         bench = Bench(REPOSITORY / "build/release/bin", REPOSITORY / "deploy/demo_model/model", directory)

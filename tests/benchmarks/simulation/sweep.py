@@ -8,8 +8,7 @@ import pathlib
 import subprocess
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "forward"))
-import chart  # noqa: E402
+from harness import chart
 
 NUM_REQUESTS = 40_000
 BUDGETS = [512, 1024, 2048, 4096, 8192]
