@@ -64,7 +64,9 @@ class Run {
   void Arrive(SimulatedRequest request) {
     const server::RequestHandle handle = ++last_handle_;
     if (handle % kProgressInterval == 0) progress_(static_cast<int64_t>(handle));
-    if (!scheduler_.Add(handle, request.request).ok()) {
+    const auto num_tokens = static_cast<int64_t>(request.request->prompt.size());
+    if (!scheduler_.CheckQueue(1, num_tokens).ok() ||
+        !scheduler_.Add(handle, request.request).ok()) {
       measurements_.OnRefused();
       return;
     }
