@@ -2,8 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <string>
 #include <utility>
 
@@ -15,7 +13,7 @@
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "process/command_line.h"
-#include "process/config_lines.h"
+#include "process/config_file.h"
 #include "server/config/option_table.h"
 
 namespace lockstep::server {
@@ -168,30 +166,15 @@ SourcedValues ReadEnvironment(const Environment& environment,
   return values;
 }
 
-absl::StatusOr<SourcedValues> ReadConfigFile(const std::string& path) {
-  std::error_code ignored;
-  std::ifstream file(path);
-  if (!std::filesystem::is_regular_file(path, ignored) || !file.good()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("--config ", path, ": no such file, or not readable"));
-  }
-  const auto refused = [&path](absl::string_view problem) {
-    return absl::InvalidArgumentError(absl::StrCat("--config ", path, ": ", problem));
+absl::StatusOr<SourcedValues> ReadOptionFile(const std::string& path) {
+  const auto is_option = [](absl::string_view name) {
+    return IsOption(name) && name != kConfigOption;
   };
-  absl::StatusOr<std::vector<ConfigLine>> lines = ReadConfigLines(file);
-  if (!lines.ok()) return refused(lines.status().message());
+  absl::StatusOr<std::vector<ConfigLine>> lines = ReadConfigFile(path, is_option, Suggestion);
+  if (!lines.ok()) return lines.status();
   SourcedValues values;
-  for (const ConfigLine& line : *lines) {
-    const std::string name = absl::StrReplaceAll(line.name, {{"_", "-"}});
-    if (!IsOption(name) || name == kConfigOption) {
-      return refused(
-          absl::StrCat("unknown option '", line.name, "' in line ", line.number, Suggestion(name)));
-    }
-    const SourcedValue value{line.value, absl::StrCat(line.name, " in ", path)};
-    if (!values.emplace(name, value).second) {
-      return refused(
-          absl::StrCat("line ", line.number, " gives '", line.name, "' again: give it once"));
-    }
+  for (ConfigLine& line : *lines) {
+    values[line.name] = {std::move(line.value), std::move(line.source)};
   }
   return values;
 }

@@ -35,7 +35,7 @@ SourcedValues ReadEnvironment(const Environment& environment,
                               std::vector<std::string>& unknown_variables);
 
 // Errors: a file that cannot be read, lines that are not name = value, unknown or repeated names.
-absl::StatusOr<SourcedValues> ReadConfigFile(const std::string& path);
+absl::StatusOr<SourcedValues> ReadOptionFile(const std::string& path);
 
 // "max-num-seqs" to "LOCKSTEP_MAX_NUM_SEQS".
 std::string VariableName(absl::string_view option_name);

@@ -135,7 +135,7 @@ absl::StatusOr<ServerCommandLine> ParseServerOptions(int argc, const char* const
   SourcedValues values = std::move(command_line->values);
   MergeBehind(values, ReadEnvironment(environment, result.unknown_variables));
   if (const auto config = values.find("config"); config != values.end()) {
-    absl::StatusOr<SourcedValues> file = ReadConfigFile(config->second.value);
+    absl::StatusOr<SourcedValues> file = ReadOptionFile(config->second.value);
     if (!file.ok()) return file.status();
     MergeBehind(values, *std::move(file));
   }

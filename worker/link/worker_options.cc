@@ -2,8 +2,6 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <utility>
 
@@ -12,10 +10,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "process/command_line.h"
-#include "process/config_lines.h"
+#include "process/config_file.h"
 
 namespace lockstep::worker {
 namespace {
@@ -182,31 +179,17 @@ void AddEnvironment(const std::map<std::string, std::string>& environment, Value
 }
 
 absl::Status AddFile(const std::string& path, Values& values) {
-  const auto refused = [&path](absl::string_view problem) {
-    return absl::InvalidArgumentError(absl::StrCat("--config ", path, ": ", problem));
+  const auto is_option = [](absl::string_view name) {
+    return std::find(std::begin(kFileOptions), std::end(kFileOptions), name) !=
+           std::end(kFileOptions);
   };
-  std::error_code ignored;
-  std::ifstream file(path);
-  if (!std::filesystem::is_regular_file(path, ignored) || !file.good()) {
-    return refused("no such file, or not readable");
-  }
-  const absl::StatusOr<std::vector<ConfigLine>> lines = ReadConfigLines(file);
-  if (!lines.ok()) return refused(lines.status().message());
-  Values of_file;
-  for (const ConfigLine& line : *lines) {
-    const std::string name = absl::StrReplaceAll(line.name, {{"_", "-"}});
-    if (std::find(std::begin(kFileOptions), std::end(kFileOptions), name) ==
-        std::end(kFileOptions)) {
-      return refused(absl::StrCat("unknown option '", line.name, "' in line ", line.number,
-                                  "; there are ", absl::StrJoin(kFileOptions, ", ")));
-    }
-    if (of_file.Find(name) != nullptr) {
-      return refused(
-          absl::StrCat("line ", line.number, " gives '", line.name, "' again: give it once"));
-    }
-    const std::string source = absl::StrCat(line.name, " in ", path);
-    of_file.Add(name, line.value, source);
-    values.Add(name, line.value, source);
+  const auto hint = [](absl::string_view) {
+    return absl::StrCat("; there are ", absl::StrJoin(kFileOptions, ", "));
+  };
+  absl::StatusOr<std::vector<ConfigLine>> lines = ReadConfigFile(path, is_option, hint);
+  if (!lines.ok()) return lines.status();
+  for (ConfigLine& line : *lines) {
+    values.Add(line.name, std::move(line.value), std::move(line.source));
   }
   return absl::OkStatus();
 }

@@ -1,8 +1,16 @@
-#include "process/config_lines.h"
+#include "process/config_file.h"
+
+#include <filesystem>
+#include <fstream>
+#include <istream>
+#include <set>
+#include <system_error>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 
 namespace lockstep {
@@ -63,12 +71,11 @@ absl::StatusOr<ConfigLine> ReadLine(int number, absl::string_view line) {
   const bool is_quoted = !text.empty() && (text.front() == '"' || text.front() == '\'');
   absl::StatusOr<std::string> value = is_quoted ? QuotedValue(text) : UnquotedValue(text);
   if (!value.ok()) return refused(name, value.status().message());
-  return ConfigLine{number, std::string(name), *std::move(value)};
+  return ConfigLine{number, std::string(name), *std::move(value), {}};
 }
 
-}  // namespace
-
-absl::StatusOr<std::vector<ConfigLine>> ReadConfigLines(std::istream& file) {
+// With names as they are written.
+absl::StatusOr<std::vector<ConfigLine>> ReadLines(std::istream& file) {
   std::vector<ConfigLine> lines;
   std::string text;
   for (int number = 1; std::getline(file, text); ++number) {
@@ -77,6 +84,38 @@ absl::StatusOr<std::vector<ConfigLine>> ReadConfigLines(std::istream& file) {
     absl::StatusOr<ConfigLine> read = ReadLine(number, line);
     if (!read.ok()) return read.status();
     lines.push_back(*std::move(read));
+  }
+  return lines;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<ConfigLine>> ReadConfigFile(
+    const std::string& path, absl::FunctionRef<bool(absl::string_view)> is_option,
+    absl::FunctionRef<std::string(absl::string_view)> hint) {
+  const auto refused = [&path](absl::string_view problem) {
+    return absl::InvalidArgumentError(absl::StrCat("--config ", path, ": ", problem));
+  };
+  std::error_code ignored;
+  std::ifstream file(path);
+  if (!std::filesystem::is_regular_file(path, ignored) || !file.good()) {
+    return refused("no such file, or not readable");
+  }
+  absl::StatusOr<std::vector<ConfigLine>> lines = ReadLines(file);
+  if (!lines.ok()) return refused(lines.status().message());
+  std::set<std::string> names;
+  for (ConfigLine& line : *lines) {
+    const std::string written =
+        std::exchange(line.name, absl::StrReplaceAll(line.name, {{"_", "-"}}));
+    if (!is_option(line.name)) {
+      return refused(
+          absl::StrCat("unknown option '", written, "' in line ", line.number, hint(line.name)));
+    }
+    if (!names.insert(line.name).second) {
+      return refused(
+          absl::StrCat("line ", line.number, " gives '", written, "' again: give it once"));
+    }
+    line.source = absl::StrCat(written, " in ", path);
   }
   return lines;
 }
