@@ -157,14 +157,12 @@ void EngineLoop::Take(DrainCommand) {
 void EngineLoop::Take(PoolReadyCommand command) {
   if (pool_failed_) return;
   const uint64_t num_blocks = command.capacity.num_kv_blocks;
-  const auto block_size = static_cast<uint64_t>(options_.scheduler.block_size);
-  const auto longest = static_cast<uint64_t>(options_.scheduler.max_model_len);
   // Our own workers refuse to start. Others could say anything.
-  if (num_blocks < (longest + block_size - 1) / block_size) {
-    Fail(absl::ResourceExhaustedError(
-        absl::StrCat("the workers' KV cache has ", num_blocks, " blocks of ", block_size,
-                     " tokens, less than one sequence of --max-model-len ", longest,
-                     " takes: lower --max-model-len, or raise the workers' --kv-cache-memory")));
+  if (num_blocks < options_.scheduler.min_kv_blocks()) {
+    Fail(absl::ResourceExhaustedError(absl::StrCat(
+        "the workers' KV cache has ", num_blocks, " blocks of ", options_.scheduler.block_size,
+        " tokens, less than one sequence of --max-model-len ", options_.scheduler.max_model_len,
+        " takes: lower --max-model-len, or raise the workers' --kv-cache-memory")));
     return;
   }
   // Blocks, and the ends of the pool's two lists of them, are numbered in 32 bits.

@@ -33,7 +33,7 @@ Scheduler::~Scheduler() = default;
 
 void Scheduler::Start(uint32_t num_kv_blocks) {
   LOCKSTEP_INVARIANT(!started(), "the scheduler is started twice");
-  LOCKSTEP_INVARIANT(num_kv_blocks >= static_cast<uint32_t>(NumBlocksFor(options_.max_model_len)),
+  LOCKSTEP_INVARIANT(num_kv_blocks >= options_.min_kv_blocks(),
                      "the KV cache does not hold one sequence of max_model_len");
   cache_ = std::make_unique<PrefixCache>(num_kv_blocks, options_.block_size);
   blocks_ =

@@ -54,6 +54,11 @@ struct SchedulerOptions {
   // Tokens of waiting requests together, beside those for which slots and blocks are free; 0: no
   // limit. Requests that come together to an empty queue are always taken.
   int64_t max_queued_tokens = 0;
+
+  // That one sequence of max_model_len tokens takes.
+  uint32_t min_kv_blocks() const {
+    return static_cast<uint32_t>((max_model_len + block_size - 1) / block_size);
+  }
 };
 
 // What a confirmed step did.

@@ -172,14 +172,11 @@ int main(int argc, char** argv) {
     options.num_sequences = std::atoi(argv[2]);
     options.num_blocks = static_cast<uint32_t>(std::atoi(argv[3]));
   }
-  const lockstep::server::SchedulerOptions scheduler = lockstep::server::ForScheduler(options);
-  const int min_blocks =
-      (scheduler.max_model_len + scheduler.block_size - 1) / scheduler.block_size;
-  if (options.num_steps < 1 || options.num_sequences < 1 ||
-      options.num_blocks < static_cast<uint32_t>(min_blocks)) {
+  const uint32_t min_blocks = lockstep::server::ForScheduler(options).min_kv_blocks();
+  if (options.num_steps < 1 || options.num_sequences < 1 || options.num_blocks < min_blocks) {
     std::fprintf(
         stderr,
-        "usage: engine-benchmark NUM_STEPS NUM_SEQUENCES NUM_BLOCKS, of %d blocks at least\n",
+        "usage: engine-benchmark NUM_STEPS NUM_SEQUENCES NUM_BLOCKS, of %u blocks at least\n",
         min_blocks);
     return 2;
   }
