@@ -42,6 +42,25 @@ class GuideLibraryTest : public ::testing::Test {
     return status.get_future().get();
   }
 
+  // Asks for guides, each `between` after the one before; `order_` gets those whose turn comes, and
+  // `all_` is set behind the last.
+  void QueueUp(const std::vector<std::string>& regexes, absl::Duration between = {}) {
+    for (const std::string& regex : regexes) {
+      library_->Get(
+          {GuideSpec::Kind::kRegex, regex},
+          [this, regex] {
+            order_.push_back(regex);
+            return true;
+          },
+          [this, count = regexes.size()](const auto&) {
+            if (order_.size() == count) all_.set_value();
+          });
+      now_ms_ += absl::ToInt64Milliseconds(between);
+    }
+  }
+
+  std::vector<std::string> order_;
+  std::promise<void> all_;  // of QueueUp
   std::atomic<int64_t> now_ms_ = 0;
   const std::unique_ptr<TextModel> text_ = MakeByteTextModel();
   std::unique_ptr<GuideLibrary> library_ =
@@ -53,22 +72,10 @@ TEST_F(GuideLibraryTest, TheShortestOfThoseThatWaitIsNext) {
   std::promise<void> release_one, release_other;
   Occupy(release_one.get_future().share());
   Occupy(release_other.get_future().share());
-  std::vector<std::string> order;
-  std::promise<void> all;
-  for (const std::string regex : {"[a-z]{7}", "abc", "a", "abcdef"}) {
-    library_->Get(
-        {GuideSpec::Kind::kRegex, regex},
-        [&order, regex] {
-          order.push_back(regex);
-          return true;
-        },
-        [&](const auto&) {
-          if (order.size() == 4) all.set_value();
-        });
-  }
+  QueueUp({"[a-z]{7}", "abc", "a", "abcdef"});
   release_one.set_value();  // the other thread stays occupied: one after another
-  all.get_future().wait();
-  EXPECT_THAT(order, ElementsAre("a", "abc", "abcdef", "[a-z]{7}"));
+  all_.get_future().wait();
+  EXPECT_THAT(order_, ElementsAre("a", "abc", "abcdef", "[a-z]{7}"));
   release_other.set_value();
 }
 
@@ -76,24 +83,11 @@ TEST_F(GuideLibraryTest, WhatHasWaitedLongIsNotOvertakenAnyMore) {
   std::promise<void> release_one, release_other;
   Occupy(release_one.get_future().share());
   Occupy(release_other.get_future().share());
-  std::vector<std::string> order;
-  std::promise<void> all;
-  for (const std::string regex : {"[a-z]{7}", "abcdef", "abc", "a"}) {
-    library_->Get(
-        {GuideSpec::Kind::kRegex, regex},
-        [&order, regex] {
-          order.push_back(regex);
-          return true;
-        },
-        [&](const auto&) {
-          if (order.size() == 4) all.set_value();
-        });
-    now_ms_ += 450;
-  }
+  QueueUp({"[a-z]{7}", "abcdef", "abc", "a"}, absl::Milliseconds(450));
   // The first two have waited for more than a second.
   release_one.set_value();
-  all.get_future().wait();
-  EXPECT_THAT(order, ElementsAre("[a-z]{7}", "abcdef", "a", "abc"));
+  all_.get_future().wait();
+  EXPECT_THAT(order_, ElementsAre("[a-z]{7}", "abcdef", "a", "abc"));
   release_other.set_value();
 }
 
@@ -103,8 +97,6 @@ TEST_F(GuideLibraryTest, ThoseThatHaveWaitedLongLeaveAThreadToTheShort) {
   Occupy(release_one.get_future().share());
   Occupy(release_other.get_future().share());
   std::promise<void> long_begun;
-  std::vector<std::string> order;
-  std::promise<void> all;
   library_->Get(
       {GuideSpec::Kind::kRegex, "[a-z]{9}"},
       [&] {
@@ -114,23 +106,13 @@ TEST_F(GuideLibraryTest, ThoseThatHaveWaitedLongLeaveAThreadToTheShort) {
       },
       [](const auto&) {});
   now_ms_ += 1;
-  for (const std::string regex : {"[a-z]{7}", "abc"}) {
-    library_->Get(
-        {GuideSpec::Kind::kRegex, regex},
-        [&order, regex] {
-          order.push_back(regex);
-          return true;
-        },
-        [&](const auto&) {
-          if (order.size() == 2) all.set_value();
-        });
-  }
+  QueueUp({"[a-z]{7}", "abc"});
   now_ms_ += 1000;
   release_one.set_value();
   long_begun.get_future().wait();
   release_other.set_value();
-  all.get_future().wait();
-  EXPECT_THAT(order, ElementsAre("abc", "[a-z]{7}"));
+  all_.get_future().wait();
+  EXPECT_THAT(order_, ElementsAre("abc", "[a-z]{7}"));
   release_long.set_value();
 }
 
