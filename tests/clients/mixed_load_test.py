@@ -190,4 +190,5 @@ class MixedLoadTest(unittest.TestCase):
 
 if __name__ == "__main__":
     ARGUMENTS.update(zip(["server", "model", "proto", "google"], sys.argv[1:5]))
-    unittest.main(argv=sys.argv[:1], verbosity=2)
+    del sys.argv[1:5]
+    unittest.main(verbosity=2)

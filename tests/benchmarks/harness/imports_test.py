@@ -41,8 +41,9 @@ def problem(module, names, folder):
         return f"no module {module}"
     if path.is_dir():
         return next((f"no {name} in {module}" for name in names if find(f"{module}.{name}", folder) is None), None)
-    defined = {node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)}
-    defined |= {node.name for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defined = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    defined |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     return next((f"no {name} in {module}" for name in names if name not in defined), None)
 
 
